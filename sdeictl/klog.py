@@ -1,0 +1,207 @@
+"""Kernel logs as records: /dev/kmsg, dmesg, dmesg -r and serial consoles.
+
+Formats: Documentation/ABI/testing/dev-kmsg and print_prefix() in
+kernel/printk/printk.c (Linux 7.3). The text decides the format, never a name.
+No I/O here.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+BOOT_FALLBACK_SECONDS = 0.010
+"""CPU clocks jitter below this; a larger step back of a new line starts a boot."""
+DAMAGED_LINES = 3
+"""How many damaged lines in a row still count as part of a quotation around them."""
+
+
+class Record(NamedTuple):
+    """One line of kernel text."""
+
+    text: str
+    at: float | None
+    """Seconds since that boot; None where the log has no time."""
+    boot: int = 0
+    """0 for the first boot in the log, then 1, ..."""
+    caller: str | None = None
+    """`T<pid>` or `C<cpu>` with CONFIG_PRINTK_CALLER."""
+    lost_before: int = 0
+    """Records known to be missing right before this one."""
+
+
+class KernelLog(NamedTuple):
+    """Every kernel record of a log, in its order, quotations left out."""
+
+    records: tuple[Record, ...]
+    lost: int
+    """Records known to be missing: sequence gaps and the kernel's own count of dropped lines."""
+
+    def last_boot(self) -> tuple[Record, ...]:
+        """Return the records of the latest boot in the log."""
+        if not self.records:
+            return ()
+        latest = self.records[-1].boot
+        return tuple(record for record in self.records if record.boot == latest)
+
+
+class _Line(NamedTuple):
+    text: str
+    stamp: str | None
+    """The time as it was printed: two lines are the same record only if this agrees too."""
+    at: float | None
+    caller: str | None = None
+    sequence: int | None = None
+    lost_before: int = 0
+
+
+_KMSG = re.compile(r"(\d{1,10}),(\d{1,20}),(\d{1,20}),([^;]{0,200});(.*)", re.DOTALL)
+_STAMP = re.compile(r"(?:<(\d{1,10})>)?\[ *(\d{1,10}\.\d{6})\](?:\[ *([TC]\d{1,10})\])? ?")
+_LEVEL = re.compile(r"<(\d{1,10})>")
+_DECODED_FACILITY = re.compile(r"(\w{1,10}) *:\w{1,10} *: *$")
+_WALL_CLOCK = re.compile(r"\[\w{3} \w{3} [ \d]\d \d\d:\d\d:\d\d \d{4}\] ")
+_SYSLOG = re.compile(r".{0,120}? kernel: ")
+_DROPPED = re.compile(r"\*\* (\d{1,9}) printk messages dropped \*\*")
+_ESCAPE = re.compile(r"\\x([0-9a-f]{2})")
+# A text without any time is a kernel log only if one of its lines says so.
+_KERNEL_TEXT = re.compile(
+    r"Booting Linux on physical CPU|Linux version \d|NMI backtrace for cpu \d|Sending NMI from CPU \d"
+    r"|sysrq: |watchdog: |rcu: |Kernel panic - not syncing: |SMP: |sdei(?:_nmi)?: |Internal error: "
+)
+
+
+def parse_log(data: bytes) -> KernelLog:
+    """Return the kernel's records in a log of any of the known formats; never raises.
+
+    Left out: records of other facilities, lines that are no kernel text, an
+    unterminated last line (no evidence), and quotations (a console that shows
+    dmesg or a pstore record repeats lines that were already read).
+    """
+    lines = [line.rstrip("\r") for line in data.decode("utf-8", "replace").split("\n")[:-1]]
+    dropped = sum(int(match[1]) for line in lines if (match := _DROPPED.search(line)))
+    parsed = list(_parse_kmsg(lines) if _is_kmsg(lines) else _parse_text(lines))
+    lost = dropped + sum(line.lost_before for line in parsed)
+    return KernelLog(tuple(_Boots(parsed).records()), lost)
+
+
+def _is_kmsg(lines: Sequence[str]) -> bool:
+    votes = [0, 0]
+    for line in lines[:500]:
+        if _KMSG.match(line):
+            votes[0] += 1
+        elif _STAMP.search(line):
+            votes[1] += 1
+    return votes[0] > votes[1]
+
+
+def _parse_kmsg(lines: Iterable[str]) -> Iterator[_Line]:
+    previous = None
+    missing = 0
+    for line in lines:
+        match = _KMSG.match(line)
+        if not match:
+            continue
+        priority, sequence, micros = (int(match[group]) for group in (1, 2, 3))
+        if previous is not None and sequence > previous + 1:
+            missing += sequence - previous - 1
+        previous = sequence
+        if priority >> 3:
+            continue
+        at = micros / 1e6
+        caller = next((part[7:] for part in match[4].split(",") if part.startswith("caller=")), None)
+        for text in _unescape(match[5]).split("\n"):
+            yield _Line(text, match[3], at, caller, sequence, missing)
+            missing = 0
+
+
+def _unescape(text: str) -> str:
+    if "\\x" not in text:
+        return text
+    return _ESCAPE.sub(lambda match: chr(int(match[1], 16)), text)
+
+
+def _parse_text(lines: Sequence[str]) -> Iterator[_Line]:
+    if any(_STAMP.search(line) for line in lines):
+        yield from (parsed for line in lines if (parsed := _parse_timed(line)))
+    elif any(_KERNEL_TEXT.search(line) for line in lines):
+        yield from _parse_untimed(lines)
+
+
+def _parse_timed(line: str) -> _Line | None:
+    # Not only at the start: firmware or a shell prompt may have left the cursor in the line.
+    match = _STAMP.search(line)
+    if not match or (match[1] and int(match[1]) >> 3):
+        return None
+    facility = _DECODED_FACILITY.match(line[: match.start()])
+    if facility and facility[1] != "kern":
+        return None
+    return _Line(line[match.end() :], match[2], float(match[2]), match[3])
+
+
+def _parse_untimed(lines: Sequence[str]) -> Iterator[_Line]:
+    syslog = any(_SYSLOG.match(line) for line in lines)
+    for line in lines:
+        prefix = _SYSLOG.match(line) if syslog else (_LEVEL.match(line) or _WALL_CLOCK.match(line))
+        if syslog and not prefix:
+            continue
+        if prefix and prefix.re is _LEVEL and int(prefix[1]) >> 3:
+            continue
+        yield _Line(line[prefix.end() :] if prefix else line, None, None)
+
+
+class _Boots:
+    """Numbers the boots and leaves out the quotations.
+
+    A line is a quotation if the same text at the same time was read in this
+    boot or the one before. Lines of the first 10 ms (most carry 0.000000, and
+    the next few can repeat to the microsecond) share the fate of the next later one.
+    """
+
+    def __init__(self, lines: Sequence[_Line]) -> None:
+        self.lines = lines
+        self.boot = 0
+        self.latest = 0.0
+        self.seen: set[_Key] = set()
+        self.seen_before: set[_Key] = set()
+        self.quoting = False
+
+    def records(self) -> Iterator[Record]:
+        """Yield the records, each with its boot."""
+        early: list[_Line] = []
+        for index, line in enumerate(self.lines):
+            if line.at is not None and line.at < BOOT_FALLBACK_SECONDS:
+                early.append(line)
+            elif line.at is None or self._is_new(index, line, line.at):
+                yield from map(self._keep, (*early, line))
+                early.clear()
+            else:
+                early.clear()
+        yield from map(self._keep, (line for line in early if not self._is_quoted(line)))
+
+    def _is_quoted(self, line: _Line) -> bool:
+        return _key(line) in self.seen or _key(line) in self.seen_before
+
+    def _is_new(self, index: int, line: _Line, at: float) -> bool:
+        """Tell whether a line is no quotation; begin a boot where it shows one."""
+        if self._is_quoted(line):
+            self.quoting = True
+            return False
+        if at < self.latest - BOOT_FALLBACK_SECONDS:
+            if self.quoting and any(map(self._is_quoted, self.lines[index + 1 : index + 1 + DAMAGED_LINES])):
+                return False
+            self.boot += 1
+            self.latest = 0.0
+            self.seen_before, self.seen = self.seen, set()
+        self.quoting = False
+        self.latest = max(self.latest, at)
+        return True
+
+    def _keep(self, line: _Line) -> Record:
+        self.seen.add(_key(line))
+        return Record(line.text, line.at, self.boot, line.caller, line.lost_before)
+
+
+_Key = tuple[str | None, str, int | None]
+
+
+def _key(line: _Line) -> _Key:
+    return (line.stamp, line.text, line.sequence)

@@ -1,0 +1,101 @@
+"""Kernel logs of every format become the same records."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sdeictl.klog import KernelLog, Record, parse_log
+
+
+def texts(log: bytes) -> list[str]:
+    return [record.text for record in parse_log(log).records]
+
+
+def boots(log: bytes) -> list[tuple[int, str]]:
+    return [(record.boot, record.text) for record in parse_log(log).records]
+
+
+@pytest.mark.parametrize(
+    ("line", "record"),
+    [
+        (b"6,339,5140900,-;NET: Registered\n", Record("NET: Registered", 5.1409)),
+        (b"6,339,5140900,-,caller=T12;NET: Registered\n", Record("NET: Registered", 5.1409, caller="T12")),
+        (b"[    5.140900] NET: Registered\n", Record("NET: Registered", 5.1409)),
+        (b"[    5.140900][   C3] NET: Registered\n", Record("NET: Registered", 5.1409, caller="C3")),
+        (b"<6>[    5.140900] NET: Registered\n", Record("NET: Registered", 5.1409)),
+        (b"kern  :info  : [    5.140900] NET: Registered\n", Record("NET: Registered", 5.1409)),
+        (b"lab login: [    5.140900] NET: Registered\r\n", Record("NET: Registered", 5.1409)),
+        (b"[Mon Nov 23 13:00:05 2026] SMP: Total\n", Record("SMP: Total", None)),
+        (b"Nov 23 13:00:05 host kernel: SMP: Total\n", Record("SMP: Total", None)),
+        (b"<6>SMP: Total\n", Record("SMP: Total", None)),
+        (b"SMP: Total\n", Record("SMP: Total", None)),
+    ],
+)
+def test_formats(line: bytes, record: Record) -> None:
+    assert parse_log(line) == KernelLog((record,), 0)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"14,339,5140900,-;sysrq: forged by user space\n",
+        b"<14>[    5.140900] sysrq: forged by user space\n",
+        b"user  :notice: [    5.140900] sysrq: forged by user space\n",
+        b"[    5.140900] NMI backtrace for cpu 1",
+        b"root:x:0:0:root:/root:/bin/bash\n",
+        b"",
+        b"\0\0\0\n",
+    ],
+)
+def test_what_is_no_kernel_record(line: bytes) -> None:
+    assert parse_log(line).records == ()
+
+
+def test_kmsg_gaps_escapes_and_keys() -> None:
+    log = b"6,7,1000,-;rcu: \\x091-...0\n SUBSYSTEM=cpu\n DEVICE=+cpu:1\n"
+    log += b"12,8,1100,-;user\n6,11,1200,-;two\\x0alines\n"
+    assert [record[0] for record in parse_log(log).records] == ["rcu: \t1-...0", "two", "lines"]
+    assert parse_log(log).lost == 2
+    assert [record.lost_before for record in parse_log(log).records] == [0, 2, 0]
+
+
+def test_lines_that_the_console_dropped_are_counted() -> None:
+    assert parse_log(b"[    1.000000] a\n** 12 printk messages dropped **\n[    2.000000] b\n").lost == 12
+
+
+def test_a_second_boot_and_the_lines_before_its_clock() -> None:
+    log = b"[    0.000000] Booting\n[    0.000002] clock\n[    5.000000] a\n"
+    log += b"[    0.000000] Booting\n[    0.000002] clock\n[    4.000000] b\n"
+    assert boots(log) == [(0, "Booting"), (0, "clock"), (0, "a"), (1, "Booting"), (1, "clock"), (1, "b")]
+
+
+def test_a_quoted_dmesg_counts_once() -> None:
+    boot = b"[    0.000000] Booting\n[    1.000000] a\n[    2.000000] b\n"
+    assert boots(boot + b"# dmesg\n" + boot + b"[    3.000000] c\n") == [
+        (0, "Booting"), (0, "a"), (0, "b"), (0, "c"),
+    ]  # fmt: skip
+
+
+def test_a_damaged_line_in_a_quotation_starts_no_boot() -> None:
+    boot = b"[    1.000000] a\n[    2.000000] b\n[    3.000000] c\n"
+    damaged = boot.replace(b"] b", b"] ?")
+    assert boots(boot + damaged + b"[    4.000000] d\n") == [(0, "a"), (0, "b"), (0, "c"), (0, "d")]
+
+
+def test_the_last_boots_pstore_record_is_a_quotation() -> None:
+    first = b"[    1.000000] a\n[    2.000000] died\n"
+    second = b"[    0.500000] x\n[    1.500000] y\n"
+    assert boots(first + second + first + b"[    2.500000] z\n") == [
+        (0, "a"), (0, "died"), (1, "x"), (1, "y"), (1, "z"),
+    ]  # fmt: skip
+
+
+def test_clocks_of_cpus_jitter() -> None:
+    assert boots(b"[    1.005000] a\n[    1.000000] b\n") == [(0, "a"), (0, "b")]
+
+
+@given(st.binary(max_size=500))
+def test_never_raises(data: bytes) -> None:
+    parse_log(data)
+    parse_log(b"6,1,1,-;x\n" + data + b"\n")
+    parse_log(b"[    1.000000] x\n" + data + b"\n")
