@@ -1,0 +1,39 @@
+"""Kernel configurations: `CONFIG_X=y` and `# CONFIG_X is not set`. No I/O."""
+
+import re
+import zlib
+from collections.abc import Iterable
+
+MAX_CONFIG_BYTES = 16 << 20
+
+
+def gunzip(data: bytes) -> bytes:
+    """Return the text of a gzip file; raise ValueError if it is damaged, cut or too large."""
+    inflater = zlib.decompressobj(wbits=31)
+    try:
+        text = inflater.decompress(data, MAX_CONFIG_BYTES)
+    except zlib.error as error:
+        raise ValueError(f"not a gzip file: {error}") from error
+    if not inflater.eof:
+        raise ValueError("the gzip data is cut short or too large")
+    return text
+
+
+def parse_kconfig(text: bytes, symbols: Iterable[str]) -> tuple[tuple[str, str], ...]:
+    """Return (symbol, value) of the asked symbols, `n` for "is not set"; the last line counts.
+
+    A symbol without a line is left out: unknown to that source, or its
+    dependencies are off. The names are without CONFIG_.
+    """
+    alternatives = "|".join(map(re.escape, symbols)).encode()
+    pattern = re.compile(
+        rb"^(?:CONFIG_(%b)=([^\n]*)|# CONFIG_(%b) is not set)[ \r]*$" % (alternatives, alternatives),
+        re.MULTILINE,
+    )
+    values: dict[str, str] = {}
+    for match in pattern.finditer(text):
+        if match[1]:
+            values[match[1].decode()] = match[2].decode("utf-8", "replace").strip()
+        else:
+            values[match[3].decode()] = "n"
+    return tuple(values.items())

@@ -1,0 +1,150 @@
+"""The small parsers: what the formats say, and that hostile bytes do no harm."""
+
+import contextlib
+import gzip
+import struct
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sdeictl.acpi import AcpiError, parse_header
+from sdeictl.cmdline import parse_bool, parse_parameters, public_part, wants_pseudo_nmi
+from sdeictl.cpulist import parse_cpulist
+from sdeictl.cpus import parse_architecture, parse_cpuinfo
+from sdeictl.kconfig import gunzip, parse_kconfig
+
+
+def sdei_table(**changes: int) -> bytes:
+    table = bytearray(struct.pack("<4sIBB6s8sI4sI", b"SDEI", 36, 1, 0, b"LAB", b"LABTABLE", 1, b"TEST", 1))
+    table[9] = -sum(table) & 0xFF
+    for offset, value in changes.items():
+        table[int(offset.removeprefix("at"))] = value
+    return bytes(table)
+
+
+def test_acpi_header() -> None:
+    table = parse_header(sdei_table(), "SDEI")
+    assert (table.length, table.revision, table.oem_id, table.oem_table_id) == (36, 1, "LAB", "LABTABLE")
+
+
+@pytest.mark.parametrize(
+    ("data", "problem"),
+    [
+        (b"", "shorter than an ACPI header"),
+        (sdei_table()[:35], "shorter than an ACPI header"),
+        (sdei_table(at0=0x58), "signature"),
+        (sdei_table(at4=0), "length 0 at byte 4"),
+        (sdei_table(at7=0xFF), "at byte 4"),
+        (sdei_table(at9=0), "checksum 0x00 at byte 9"),
+        (sdei_table(at20=0xFF), "checksum"),
+    ],
+)
+def test_a_damaged_table_names_the_byte(data: bytes, problem: str) -> None:
+    with pytest.raises(AcpiError, match=problem):
+        parse_header(data, "SDEI")
+
+
+@given(st.binary(max_size=80))
+def test_any_bytes_are_a_table_or_an_acpi_error(data: bytes) -> None:
+    with contextlib.suppress(AcpiError):
+        assert parse_header(data, "SDEI").length >= 36
+
+
+def test_kconfig() -> None:
+    text = (
+        b'CONFIG_A=y\n# CONFIG_B is not set\nCONFIG_AB=m\nCONFIG_C="x"\nCONFIG_A_LONGER=y\nCONFIG_D=0x1\r\n'
+    )
+    wanted = ("A", "B", "AB", "C", "D", "MISSING")
+    assert parse_kconfig(text, wanted) == (("A", "y"), ("B", "n"), ("AB", "m"), ("C", '"x"'), ("D", "0x1"))
+
+
+def test_gunzip_refuses_what_is_not_whole() -> None:
+    data = gzip.compress(b"CONFIG_A=y\n")
+    assert gunzip(data) == b"CONFIG_A=y\n"
+    for bad in (
+        data[:-9],
+        b"",
+        b"CONFIG_A=y\n",
+        gzip.compress(bytes(17 << 20)),
+        data[:-5] + b"\0" + data[-4:],
+    ):
+        with pytest.raises(ValueError, match="gzip"):
+            gunzip(bad)
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("", False),
+        ("irqchip.gicv3_pseudo_nmi", False),
+        ("irqchip.gicv3_pseudo_nmi=1", True),
+        ("quiet irqchip.gicv3-pseudo-nmi=yes ro", True),
+        ("irqchip.gicv3_pseudo_nmi=on irqchip.gicv3_pseudo_nmi=0", False),
+        ("irqchip.gicv3_pseudo_nmi=1 irqchip.gicv3_pseudo_nmi=maybe", True),
+        ('irqchip.gicv3_pseudo_nmi="1"', True),
+        ("-- irqchip.gicv3_pseudo_nmi=1", False),
+        ("xirqchip.gicv3_pseudo_nmi=1", False),
+    ],
+)
+def test_the_command_line_asks_for_pseudo_nmi(text: str, wanted: bool) -> None:
+    assert wants_pseudo_nmi(text) is wanted
+
+
+def test_parameters() -> None:
+    assert parse_parameters('a b=1 c="x y" d="') == (("a", None), ("b", "1"), ("c", "x y"), ("d", ""))
+    assert [parse_bool(text) for text in ("Y", "off", "o", "", None, "2")] == [
+        True,
+        False,
+        None,
+        None,
+        None,
+        None,
+    ]
+    assert public_part("root=/dev/sda crashkernel=512M password=x quiet") == "crashkernel=512M quiet"
+
+
+@given(st.text(max_size=200))
+def test_any_command_line(text: str) -> None:
+    wants_pseudo_nmi(text)
+    public_part(text)
+
+
+def test_cpulist() -> None:
+    assert parse_cpulist("0-1,3\n") == (0, 1, 3)
+    assert parse_cpulist("7") == (7,)
+    for bad in ("", "x", "1,", "0-99999999", "70000", "3-"):
+        assert parse_cpulist(bad) == ()
+
+
+def test_cpuinfo() -> None:
+    grace = (
+        "processor\t: 0\nCPU implementer\t: 0x41\nCPU variant\t: 0x0\nCPU part\t: 0xd4f\nCPU revision\t: 0\n"
+    )
+    assert parse_architecture(grace) == "arm64"
+    cpus = parse_cpuinfo(grace + "\n" + grace.replace(": 0\n", ": 1\n", 1))
+    assert (cpus.online, cpus.midr, cpus.name) == (2, 0x410FD4F0, "Neoverse V2")
+    unknown = parse_cpuinfo("processor\t: 0\nCPU implementer\t: 0x99\nCPU part\t: 0x001\n")
+    assert (unknown.midr, unknown.name) == (0x990F0010, None)
+    assert parse_cpuinfo("") == (0, None, None)
+
+
+@pytest.mark.parametrize(
+    ("cpuinfo", "architecture"),
+    [
+        ("processor\t: 0\nvendor_id\t: GenuineIntel\ncpu family\t: 6\n", "x86"),
+        ("vendor_id       : IBM/S390\n", "s390"),
+        ("processor\t: 0\ncpu\t\t: POWER9, altivec supported\n", "powerpc"),
+        ("processor\t: 0\nhart\t\t: 0\nisa\t\t: rv64imafdc\n", "riscv"),
+        ("", None),
+        ("processor\t: 0\n", None),
+    ],
+)
+def test_another_architecture_only_on_positive_evidence(cpuinfo: str, architecture: str | None) -> None:
+    assert parse_architecture(cpuinfo) == architecture
+
+
+@given(st.text(max_size=300))
+def test_any_cpuinfo(text: str) -> None:
+    parse_cpuinfo(text)
+    parse_architecture(text)
