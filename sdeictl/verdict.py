@@ -1,0 +1,100 @@
+"""Findings to the verdict: a pure fold."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from sdeictl.checks import CHECKS, FAIL, NOT_APPLICABLE, PASS, UNKNOWN, Finding, judge
+from sdeictl.facts import HostFacts
+
+REGISTERED = {"sdei": "sdei-nmi-registered", "pseudo-nmi": "pseudo-nmi-enabled"}
+"""The last link of each path: whether it holds decides, the links before it explain."""
+
+
+class Verdict(NamedTuple):
+    """Can a CPU that is stuck with its interrupts masked be reached, and by what?"""
+
+    nmi_path: str
+    ready: bool | None
+    summary: str
+    missing: tuple[str, ...]
+    hazards: tuple[str, ...]
+    stop_ladder: tuple[str, ...]
+
+
+def decide(facts: HostFacts) -> tuple[Verdict, tuple[Finding, ...]]:
+    """Return the verdict and the findings it rests on."""
+    if facts.architecture not in (None, "arm64"):
+        summary = f"Not an arm64 host ({facts.architecture}): SDEI and GICv3 pseudo-NMI do not exist there."
+        return Verdict("not-applicable", None, summary, (), (), ()), ()
+    findings = tuple(judge(check, facts) for check in CHECKS)
+    outcomes = {finding.id: finding.outcome for finding in findings}
+    sdei, pseudo_nmi = (outcomes[REGISTERED[path]] for path in ("sdei", "pseudo-nmi"))
+    path = _path(sdei, pseudo_nmi)
+    ready = {"sdei": True, "pseudo-nmi": True, "none": False}.get(path)
+    findings = settle(findings, path)
+    missing = () if ready else tuple(finding.id for finding in findings if finding.outcome == FAIL)
+    verdict = Verdict(
+        nmi_path=path,
+        ready=ready,
+        summary=_summary(path, sdei, pseudo_nmi),
+        missing=missing,
+        hazards=_hazards(facts, path),
+        stop_ladder=_stop_ladder(sdei, pseudo_nmi),
+    )
+    return verdict, findings
+
+
+def _path(sdei: str, pseudo_nmi: str) -> str:
+    # SDEI is used wherever it is registered, with pseudo-NMI on or off
+    # (arch_trigger_cpumask_backtrace() in arch/arm64/kernel/smp.c).
+    if sdei == PASS:
+        return "sdei"
+    if sdei == FAIL and pseudo_nmi == PASS:
+        return "pseudo-nmi"
+    if sdei == FAIL and pseudo_nmi == FAIL:
+        return "none"
+    return "unknown"
+
+
+def settle(findings: Sequence[Finding], path: str) -> tuple[Finding, ...]:
+    """Where one path serves, the broken links of the other are not applicable: nothing is missing."""
+    if path not in REGISTERED:
+        return tuple(findings)
+    other = {check.id for check in CHECKS if check.path != path}
+    return tuple(
+        finding._replace(outcome=NOT_APPLICABLE, severity="info")
+        if finding.id in other and finding.outcome in (FAIL, UNKNOWN)
+        else finding
+        for finding in findings
+    )
+
+
+def _summary(path: str, sdei: str, pseudo_nmi: str) -> str:
+    if path == "sdei":
+        return "A CPU stuck with its interrupts masked can be reached: by SDEI, event 0."
+    if path == "pseudo-nmi":
+        return "A CPU stuck with its interrupts masked can be reached: by GICv3 pseudo-NMI."
+    if path == "none":
+        return (
+            "A CPU stuck with its interrupts masked cannot be reached:"
+            " its backtrace stays empty and a kdump lacks its registers."
+        )
+    words = {PASS: "is on", FAIL: "is not in use", UNKNOWN: "is unknown"}
+    return (
+        "Could not tell whether a CPU stuck with its interrupts masked can be reached:"
+        f" SDEI {words[sdei]}, pseudo-NMI {words[pseudo_nmi]}."
+    )
+
+
+def _hazards(facts: HostFacts, path: str) -> tuple[str, ...]:
+    if path == "none" or not facts.unanswered:
+        return ()
+    cpus = ", ".join(map(str, facts.unanswered))
+    return (f"in this boot's log a backtrace request went unanswered by CPU {cpus}",)
+
+
+def _stop_ladder(sdei: str, pseudo_nmi: str) -> tuple[str, ...]:
+    """Return the rungs of smp_send_stop(), in its order; a rung that may exist is `unknown`."""
+    words = ((pseudo_nmi, "pseudo-nmi"), (sdei, "sdei"))
+    rungs = [path if outcome == PASS else UNKNOWN for outcome, path in words if outcome != FAIL]
+    return ("ipi", *dict.fromkeys(rungs))

@@ -1,0 +1,70 @@
+"""Shared by all tests: the captured hosts, and goldens that one flag renews."""
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+TESTS = Path(__file__).resolve().parent
+PROJECT = TESTS.parent
+
+
+class CapturedHost(NamedTuple):
+    """One directory of tests/hosts."""
+
+    name: str
+    root: Path
+    console: bytes
+    wedged: int | None
+    """The CPU that the story wedged before it asked for backtraces."""
+    function: str | None
+    """The function it was wedged in."""
+
+
+def load_host(name: str) -> CapturedHost:
+    directory = TESTS / "hosts" / name
+    record = json.loads((directory / "record.json").read_text())
+    console = (directory / "console.log").read_bytes()
+    return CapturedHost(name, directory / "root", console, record["wedged"], record["function"])
+
+
+HOST_NAMES = sorted(path.name for path in (TESTS / "hosts").iterdir())
+NMI_PATHS = {
+    "dt-sdei": "sdei",
+    "dt-none": "none",
+    "dt-pnmi": "pseudo-nmi",
+    "dt-both": "sdei",
+    "dt-vhe": "sdei",
+    "dt-advertised": "none",
+    "stock-debian": "none",
+}
+
+
+@pytest.fixture(params=HOST_NAMES)
+def host(request: pytest.FixtureRequest) -> CapturedHost:
+    return load_host(request.param)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--update-goldens", action="store_true", help="write tests/golden anew; review the diff")
+
+
+class Golden:
+    """Compares a document with its file in tests/golden."""
+
+    def __init__(self, update: bool) -> None:
+        self._update = update
+
+    def check(self, name: str, document: Any) -> None:
+        path = TESTS / "golden" / name
+        text = document if isinstance(document, str) else json.dumps(document, indent=1) + "\n"
+        if self._update:
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(text)
+        assert text == path.read_text(), f"{path} differs; --update-goldens if the change is meant"
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> Golden:
+    return Golden(request.config.getoption("--update-goldens"))

@@ -1,0 +1,218 @@
+"""Stories on real console logs: what the wedge story did is what the analysis must find."""
+
+import json
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from sdeictl.analysis import analyze, is_masked
+from sdeictl.episodes import Analysis, Backtrace, CpuAnswer, HardLockup, Panic, Stop
+from sdeictl.klog import parse_log
+from sdeictl.report import analysis_json
+from tests.conftest import NMI_PATHS, PROJECT, CapturedHost, Golden, load_host
+
+ANSWERED = ("idle", "backtrace")
+STOP_RUNGS = {
+    "dt-sdei": ("ipi", "sdei"),
+    "dt-vhe": ("ipi", "sdei"),
+    "dt-pnmi": ("ipi", "pseudo-nmi"),
+    "dt-both": ("ipi", "pseudo-nmi"),
+    "dt-none": ("ipi",),
+    "dt-advertised": ("ipi",),
+    "stock-debian": ("ipi",),
+}
+MASKED = {"dt-sdei": True, "dt-vhe": True, "dt-pnmi": True, "dt-both": None}
+
+
+def read(log: bytes) -> Analysis:
+    return analyze(parse_log(log))
+
+
+def backtraces(analysis: Analysis) -> list[Backtrace]:
+    return [episode for episode in analysis.episodes if isinstance(episode, Backtrace)]
+
+
+def cpu_of(episode: Backtrace, number: int) -> CpuAnswer:
+    return next(cpu for cpu in episode.cpus if cpu.cpu == number)
+
+
+def test_the_path_and_the_wedged_cpu_are_found(host: CapturedHost) -> None:
+    asked = backtraces(read(host.console))
+    assert asked[0].trigger == "sysrq-l"
+    assert {episode.path for episode in asked} == {NMI_PATHS[host.name]}
+    if host.wedged is None:
+        assert host.name == "stock-debian"
+        return
+    for episode in asked:
+        victim = cpu_of(episode, host.wedged)
+        if host.name in MASKED:
+            assert victim.state == "backtrace"
+            assert victim.masked is MASKED[host.name]
+            assert victim.pc is not None
+            assert victim.pc.startswith(f"{host.function}+0x")
+        else:
+            assert victim == CpuAnswer(host.wedged, "silent")
+            assert episode.timed_out == (host.wedged,)
+
+
+def test_every_healthy_cpu_is_seen_to_answer(host: CapturedHost) -> None:
+    first = backtraces(read(host.console))[0]
+    for cpu in first.cpus:
+        if cpu.cpu == first.initiator:
+            assert cpu.state == "self"
+        elif cpu.cpu != host.wedged:
+            assert cpu.state in ANSWERED
+
+
+def test_the_detector_and_the_stop_ladder(host: CapturedHost) -> None:
+    analysis = read(host.console)
+    lockups = [episode for episode in analysis.episodes if isinstance(episode, HardLockup)]
+    (panic,) = (episode for episode in analysis.episodes if isinstance(episode, Panic))
+    (stop,) = (episode for episode in analysis.episodes if isinstance(episode, Stop))
+    assert panic.message == "sysrq triggered crash"
+    assert (stop.reason, stop.rungs) == ("panic", STOP_RUNGS[host.name])
+    if host.wedged is None:
+        assert (lockups, stop.retried, stop.failed) == ([], (), ())
+        return
+    reached = host.name in MASKED
+    assert {episode.cpu for episode in lockups} == {host.wedged}
+    assert {episode.has_stack for episode in lockups} == {reached}
+    assert stop.retried == ((host.wedged,) if reached else ())
+    assert stop.failed == (() if reached else (host.wedged,))
+
+
+def test_golden_and_schema(host: CapturedHost, golden: Golden) -> None:
+    document = analysis_json(read(host.console))
+    schema = json.loads((PROJECT / "sdeictl/schemas/analysis-1.json").read_text())
+    Draft202012Validator(schema).validate(document)
+    golden.check(f"{host.name}.analysis.json", document)
+
+
+@pytest.mark.parametrize(
+    ("pstate", "pmr", "masked"),
+    [
+        ("600000c5", None, True),
+        ("60000005", None, False),
+        ("60000005", "000000c0", True),
+        ("60000005", "000000e0", False),
+        ("60000005", "000000f0", True),
+        ("60000005", "00000000", None),
+        ("600000c5", "00000000", True),
+        (None, None, None),
+    ],
+)
+def test_masked(pstate: str | None, pmr: str | None, masked: bool | None) -> None:
+    assert is_masked(pstate, pmr) is masked
+
+
+def lines(*texts: str, start: float = 100.0) -> bytes:
+    return "".join(f"[{start + index / 1000:12.6f}] {text}\n" for index, text in enumerate(texts)).encode()
+
+
+SELF = ("NMI backtrace for cpu 0", "CPU: 0 UID: 0 PID: 9 Comm: sh", "Call trace:")
+SELF_IPI = (*SELF, " arch_trigger_cpumask_backtrace+0x34/0x40")
+SELF_SDEI = (
+    *SELF,
+    " sdei_nmi_trigger_cpumask_backtrace+0x24/0x34",
+    " arch_trigger_cpumask_backtrace+0x18/0x40",
+)
+SYSRQ = "sysrq: Show backtrace of all active CPUs"
+TIMEOUT = "After 10 seconds, these CPUS still haven't responded to the NMI: 1"
+
+
+def block(cpu: int, pc: str = "spin+0x8/0x24", pstate: str = "600000c5") -> tuple[str, ...]:
+    return (
+        f"NMI backtrace for cpu {cpu}", f"CPU: {cpu} UID: 0 PID: 81 Comm: sh Not tainted 7.3.4",
+        f"pstate: {pstate} (nZCv daIF -PAN -UAO)", f"pc : {pc}", "lr : f+0x1/0x2", "sp : ffff800081fa3cf0",
+        "x29: ffff800081fa3cf0", "Call trace:", f" {pc} (P)",
+    )  # fmt: skip
+
+
+def test_a_wrapped_log_tells_the_path_from_the_asking_cpus_stack() -> None:
+    # A plain IPI and a pseudo-NMI look alike without the boot's lines: never guess "pseudo-nmi".
+    (plain_ipi,) = backtraces(read(lines(SYSRQ, *SELF_IPI, "Sending NMI from CPU 0 to CPUs 1:", TIMEOUT)))
+    assert (plain_ipi.path, cpu_of(plain_ipi, 1).state) == ("none", "silent")
+    (sdei,) = backtraces(read(lines(SYSRQ, *SELF_SDEI, "Sending NMI from CPU 0 to CPUs 1:", *block(1))))
+    assert (sdei.path, cpu_of(sdei, 1).masked) == ("sdei", True)
+    (nothing,) = backtraces(read(lines("Sending NMI from CPU 0 to CPUs 1:", TIMEOUT)))
+    assert nothing.path == "unknown"
+
+
+def test_a_late_answer_is_late_and_an_own_dump_is_no_answer() -> None:
+    asked = (SYSRQ, *SELF_IPI, "Sending NMI from CPU 0 to CPUs 1-2:", *block(2, pstate="60000005"), TIMEOUT)
+    (late,) = backtraces(read(lines(*asked, *block(1, pstate="60000005"))))
+    assert [cpu.state for cpu in late.cpus] == ["self", "late", "backtrace"]
+    # CPU 1 comes back and asks itself: its own dump does not answer the first request.
+    own = tuple(line.replace("cpu 0", "cpu 1").replace("CPU: 0", "CPU: 1") for line in SELF_IPI)
+    again = read(lines(*asked, SYSRQ, *own, "Sending NMI from CPU 1 to CPUs 0,2:", *block(0), *block(2)))
+    first, second = backtraces(again)
+    assert [cpu.state for cpu in first.cpus] == ["self", "silent", "backtrace"]
+    assert [cpu.state for cpu in second.cpus] == ["backtrace", "self", "backtrace"]
+
+
+def test_pending_until_the_kernel_gave_up_and_silent_once_the_next_request_starts() -> None:
+    asked = (SYSRQ, *SELF_IPI, "Sending NMI from CPU 0 to CPUs 1:")
+    (pending,) = backtraces(read(lines(*asked)))
+    assert cpu_of(pending, 1).state == "pending"
+    first, second = backtraces(read(lines(*asked, *asked)))
+    assert (cpu_of(first, 1).state, cpu_of(second, 1).state) == ("silent", "pending")
+
+
+def test_a_detector_stalled_by_its_own_request_is_secondary() -> None:
+    analysis = read(
+        lines(
+            "watchdog: CPU0: Watchdog detected hard LOCKUP on cpu 1", "Modules linked in:",
+            "Sending NMI from CPU 0 to CPUs 1:",
+            "watchdog: CPU3: Watchdog detected hard LOCKUP on cpu 0", TIMEOUT,
+            "watchdog: CPU3: Watchdog detected hard LOCKUP on cpu 0",
+        )
+    )  # fmt: skip
+    lockups = [episode for episode in analysis.episodes if isinstance(episode, HardLockup)]
+    assert [episode.secondary_to for episode in lockups] == [None, 1, None]
+    assert backtraces(analysis)[0].trigger == "hard-lockup"
+
+
+def test_the_perf_detector_dumps_its_own_cpu_in_place() -> None:
+    report = "watchdog: CPU2: Watchdog detected hard LOCKUP on cpu 2"
+    (lockup,) = read(lines(report, "Modules linked in:", *block(2)[1:])).episodes
+    assert isinstance(lockup, HardLockup)
+    assert lockup.has_stack
+
+
+def test_stalls_hung_tasks_and_the_crash_kernel() -> None:
+    document = analysis_json(
+        read(
+            lines(
+                "rcu: INFO: rcu_sched detected stalls on CPUs/tasks:",
+                "rcu: \t1-...0: (3 ticks this GP) idle=dc2c", "rcu: \t12-...0: (3 ticks this GP)",
+                "rcu: \t(detected by 2, t=5256 jiffies, g=-767, q=75 ncpus=4)",
+                "Sending NMI from CPU 2 to CPUs 1:", *block(1),
+                "watchdog: BUG: soft lockup - CPU#3 stuck for 26s! [kworker/3:1:42]",
+                "INFO: task my task:77 blocked in I/O wait for more than 120 seconds.",
+                "Kernel panic - not syncing: Hard LOCKUP", "SMP: stopping secondary CPUs",
+                "SMP: retry stop with NMI for CPUs 1-2", "SMP: retry stop with SDEI NMI for CPUs 2",
+                "SMP: failed to stop secondary CPUs 2", "Starting crashdump kernel...", "Bye!",
+            )
+        )
+    )  # fmt: skip
+    kinds = {episode["kind"]: episode for episode in document["episodes"]}
+    assert kinds["rcu-stall"]["cpus"] == [1, 12]
+    assert kinds["backtrace"]["trigger"] == "rcu-stall"
+    assert (kinds["soft-lockup"]["cpu"], kinds["soft-lockup"]["task"]) == (3, "kworker/3:1:42")
+    assert (kinds["hung-task"]["task"], kinds["hung-task"]["pid"]) == ("my task", 77)
+    assert kinds["stop"]["rungs"] == ["ipi", "pseudo-nmi", "sdei"]
+    assert (kinds["stop"]["retried"], kinds["stop"]["failed"]) == ([1, 2], [2])
+    assert kinds["crash-kernel"]["handed_over"]
+
+
+def test_a_plain_kexec_prints_bye_too_and_is_no_crash() -> None:
+    assert read(lines("reboot: Restarting system", "SMP: stopping secondary CPUs", "Bye!")).episodes[
+        0
+    ] == Stop(0, 100.001, "reboot", ("ipi",), (), ())
+
+
+def test_real_logs_of_two_boots_keep_their_numbers() -> None:
+    analysis = read(load_host("dt-none").console + load_host("dt-sdei").console)
+    assert [(e.boot, e.path) for e in backtraces(analysis)] == [
+        (0, "none"), (0, "none"), (1, "sdei"), (1, "sdei"),
+    ]  # fmt: skip

@@ -1,0 +1,266 @@
+"""The verdict on real captured hosts, and on what is left of them when sources are lost."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from sdeictl.collect import collect
+from sdeictl.facts import HostFacts
+from sdeictl.render import plain, render_report
+from sdeictl.report import Json, build_report
+from sdeictl.root import DirectoryRoot, open_root
+from sdeictl.verdict import decide
+from tests.conftest import NMI_PATHS, PROJECT, CapturedHost, Golden, load_host
+from tests.test_parsers import sdei_table
+
+SCHEMA = json.loads((PROJECT / "sdeictl/schemas/report-1.json").read_text())
+READY = {"sdei": True, "pseudo-nmi": True, "none": False}
+
+
+def report_of(root: Path, log: bytes | None = None) -> Json:
+    report = build_report(collect(open_root(str(root)), log))
+    Draft202012Validator(SCHEMA, format_checker=Draft202012Validator.FORMAT_CHECKER).validate(report)
+    return report
+
+
+def outcomes(report: Json) -> dict[str, str]:
+    return {finding["id"]: finding["outcome"] for finding in report["findings"]}
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """A copy of dt-sdei's tree to take apart."""
+    shutil.copytree(load_host("dt-sdei").root, tmp_path / "tree", symlinks=True)
+    (tmp_path / "tree" / "sdeictl-capture.json").unlink()
+    (tmp_path / "tree/sys/bus/platform/drivers/sdei").mkdir(parents=True)
+    (tmp_path / "tree/sys/firmware/devicetree/base/compatible").write_bytes(b"linux,dummy-virt\0")
+    return tmp_path / "tree"
+
+
+def test_captured_hosts(host: CapturedHost, golden: Golden) -> None:
+    report = report_of(host.root)
+    path = NMI_PATHS[host.name]
+    assert (report["verdict"]["nmi_path"], report["verdict"]["ready"]) == (path, READY[path])
+    assert bool(report["verdict"]["missing"]) is (path == "none")
+    assert report["gaps"] == []
+    report |= {"generated_at": "", "tool": {}}
+    golden.check(f"{host.name}.report.json", report)
+    golden.check(f"{host.name}.report.txt", plain(render_report(report)))
+
+
+def test_the_console_log_serves_in_place_of_kmsg(host: CapturedHost) -> None:
+    verdict = report_of(host.root, host.console)["verdict"]
+    assert verdict["nmi_path"] == NMI_PATHS[host.name]
+    # An unanswered request is a hazard only where the host should have answered.
+    assert verdict["hazards"] == []
+
+
+def test_a_request_that_went_unanswered_is_a_hazard(tree: Path) -> None:
+    log = (tree / "kmsg.txt").read_bytes()
+    last = int(log.splitlines()[-1].split(b",")[1])
+    log += b"6,%d,900000000,-;Sending NMI from CPU 0 to CPUs 2:\n" % (last + 1)
+    log += b"4,%d,910000000,-;After 10 seconds, these CPUS still haven't responded to the NMI: 2\n" % (
+        last + 2
+    )
+    verdict = report_of(tree, log)["verdict"]
+    assert verdict["ready"] is True
+    assert verdict["hazards"] == ["in this boot's log a backtrace request went unanswered by CPU 2"]
+
+
+def test_the_tree_alone_is_enough(tree: Path) -> None:
+    assert report_of(tree)["verdict"]["nmi_path"] == "sdei"
+
+
+def test_without_a_log_sdei_may_serve_but_nothing_proves_it(tree: Path) -> None:
+    (tree / "kmsg.txt").unlink()
+    report = report_of(tree)
+    assert (report["verdict"]["nmi_path"], report["verdict"]["ready"]) == ("unknown", None)
+    assert [(gap["source"], gap["kind"]) for gap in report["gaps"]] == [("/dev/kmsg", "absent")]
+    assert outcomes(report)["sdei-nmi-built"] == "pass"
+    assert outcomes(report)["sdei-nmi-registered"] == "unknown"
+
+
+@pytest.mark.parametrize("log", [b"", b"garbage\n", b"[  512.000000] usb 1-1: new device\n"])
+def test_an_empty_foreign_or_wrapped_log_is_a_gap(tree: Path, log: bytes) -> None:
+    report = report_of(tree, log)
+    assert report["verdict"]["nmi_path"] == "unknown"
+    assert [(gap["source"], gap["kind"]) for gap in report["gaps"]] == [("/dev/kmsg", "broken")]
+
+
+def test_a_log_with_a_hole_before_init_proves_no_absence() -> None:
+    root = load_host("dt-none").root
+    lines = (root / "kmsg.txt").read_bytes().splitlines(keepends=True)
+    report = report_of(root, b"".join(lines[:60] + lines[62:]))
+    # The hotplug states and the command line still witness.
+    assert report["verdict"]["nmi_path"] == "none"
+    assert any("are missing" in gap["detail"] for gap in report["gaps"])
+
+
+def test_hotplug_states_and_command_line_witness_without_a_log() -> None:
+    assert report_of(load_host("dt-none").root, b"")["verdict"]["nmi_path"] == "none"
+    # dt-pnmi asks for pseudo-NMI; only the log would prove that it got it.
+    assert report_of(load_host("dt-pnmi").root, b"")["verdict"]["nmi_path"] == "unknown"
+
+
+def test_nothing_but_kallsyms(tmp_path: Path) -> None:
+    (tmp_path / "proc").mkdir()
+    shutil.copy(load_host("stock-debian").root / "proc/kallsyms", tmp_path / "proc")
+    report = report_of(tmp_path)
+    assert report["verdict"]["nmi_path"] == "unknown"
+    assert outcomes(report)["sdei-nmi-registered"] == "fail"
+    assert outcomes(report)["sdei-interface-built"] == "pass"
+    assert "pseudo-NMI is unknown" in report["verdict"]["summary"]
+
+
+def test_names_in_kallsyms_never_prove_registration(tmp_path: Path) -> None:
+    (tmp_path / "proc").mkdir()
+    shutil.copy(load_host("dt-sdei").root / "proc/kallsyms", tmp_path / "proc")
+    assert outcomes(report_of(tmp_path))["sdei-nmi-registered"] == "unknown"
+
+
+def test_a_cut_kallsyms_proves_no_absence(tree: Path) -> None:
+    symbols = tree / "proc/kallsyms"
+    lines = symbols.read_bytes().splitlines(keepends=True)
+    symbols.write_bytes(b"".join(line for line in lines if b"sdei_nmi" not in line and b"_end" not in line))
+    (tree / "kmsg.txt").unlink()
+    report = report_of(tree)
+    assert outcomes(report)["sdei-nmi-registered"] == "unknown"
+    assert ("/proc/kallsyms", "broken") in [(gap["source"], gap["kind"]) for gap in report["gaps"]]
+
+
+def test_the_config_is_found_in_each_of_its_three_places(tree: Path) -> None:
+    (tree / "proc/config.gz").unlink()
+    (tree / "proc/kallsyms").unlink()
+    (tree / "kmsg.txt").unlink()
+    assert ("/proc/config.gz", "absent") in [(g["source"], g["kind"]) for g in report_of(tree)["gaps"]]
+    release = report_of(tree)["host"]["kernel"]
+    for place in (f"boot/config-{release}", f"lib/modules/{release}/config"):
+        (tree / place).parent.mkdir(parents=True, exist_ok=True)
+        (tree / place).write_text("CONFIG_ARM_SDE_INTERFACE=y\n# CONFIG_ARM_SDEI_NMI is not set\n")
+        report = report_of(tree)
+        assert outcomes(report)["sdei-nmi-built"] == "fail"
+        # A file that only carries the kernel's name is no proof about the running kernel.
+        assert outcomes(report)["sdei-nmi-registered"] == "unknown"
+        assert outcomes(report)["pseudo-nmi-built"] == "unknown"
+        (tree / place).unlink()
+
+
+def test_a_damaged_config_gz_is_a_gap(tree: Path) -> None:
+    config = tree / "proc/config.gz"
+    config.write_bytes(config.read_bytes()[:-20])
+    assert ("/proc/config.gz", "broken") in [(g["source"], g["kind"]) for g in report_of(tree)["gaps"]]
+
+
+def acpi_host(tree: Path, *tables: str) -> Path:
+    shutil.rmtree(tree / "sys/firmware/devicetree")
+    directory = tree / "sys/firmware/acpi/tables"
+    directory.mkdir(parents=True)
+    for name in ("FACP", "APIC", *tables):
+        (directory / name).write_bytes(sdei_table())
+    return directory
+
+
+def test_acpi_advertises_by_its_table(tree: Path) -> None:
+    acpi_host(tree, "SDEI")
+    report = report_of(tree)
+    assert (report["host"]["tables"], outcomes(report)["sdei-advertised"]) == ("acpi", "pass")
+
+
+def test_acpi_tables_without_sdei_are_evidence(tree: Path) -> None:
+    acpi_host(tree)
+    (tree / "kmsg.txt").unlink()
+    assert outcomes(report_of(tree))["sdei-advertised"] == "fail"
+
+
+def test_a_damaged_sdei_table_is_unknown_and_names_the_byte(tree: Path) -> None:
+    directory = acpi_host(tree, "SDEI")
+    (directory / "SDEI").write_bytes(sdei_table(at9=0))
+    report = report_of(tree)
+    assert outcomes(report)["sdei-advertised"] == "unknown"
+    assert any("checksum" in gap["detail"] and "byte 9" in gap["detail"] for gap in report["gaps"])
+
+
+def test_an_empty_acpi_directory_is_no_acpi_boot(tree: Path) -> None:
+    (tree / "sys/firmware/acpi/tables").mkdir(parents=True)
+    assert report_of(tree)["host"]["tables"] == "devicetree"
+
+
+def test_another_compatible_is_no_sdei_node(tree: Path) -> None:
+    (tree / "sys/firmware/devicetree/base/firmware/sdei/compatible").write_bytes(b"vendor,sdei\0")
+    (tree / "kmsg.txt").unlink()
+    assert outcomes(report_of(tree))["sdei-advertised"] == "fail"
+
+
+def test_a_missing_driver_link_counts_only_where_links_were_kept(tree: Path) -> None:
+    (tree / "sys/bus/platform/devices/firmware:sdei/driver").unlink()
+    (tree / "kmsg.txt").unlink()
+    (tree / "sys/devices/system/cpu/hotplug/states").unlink()
+    assert outcomes(report_of(tree))["sdei-answered"] == "fail"
+    shutil.rmtree(tree / "sys/bus/platform/drivers")
+    assert outcomes(report_of(tree))["sdei-answered"] == "unknown"
+
+
+def test_firmware_that_does_not_answer_is_the_firmwares_to_mend() -> None:
+    report = report_of(load_host("dt-advertised").root)
+    (finding,) = (f for f in report["findings"] if f["id"] == "sdei-answered")
+    assert (finding["outcome"], finding["owner"]) == ("fail", "firmware")
+    assert "Failed to get SDEI version: -95" in finding["seen"]
+    assert report["verdict"]["missing"][0] == "sdei-answered"
+
+
+def test_every_finding_says_what_to_do(host: CapturedHost) -> None:
+    for finding in report_of(host.root)["findings"]:
+        assert all(finding[key] for key in ("title", "seen", "wanted", "sources", "remedy", "owner"))
+
+
+def test_another_architecture_is_not_applicable(tmp_path: Path) -> None:
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc/cpuinfo").write_text("processor\t: 0\nvendor_id\t: GenuineIntel\ncpu family\t: 6\n")
+    report = report_of(tmp_path)
+    assert (report["verdict"]["nmi_path"], report["verdict"]["ready"]) == ("not-applicable", None)
+
+
+def test_an_empty_tree_is_unknown_and_never_an_error(tmp_path: Path) -> None:
+    report = report_of(tmp_path)
+    assert report["verdict"]["nmi_path"] == "unknown"
+    assert {gap["kind"] for gap in report["gaps"]} == {"absent"}
+    assert set(outcomes(report).values()) == {"unknown"}
+
+
+def test_every_file_unreadable(tree: Path) -> None:
+    for directory, _, files in os.walk(tree):
+        for name in files:
+            path = Path(directory, name)
+            path.unlink()
+            path.mkdir()
+    report = report_of(tree)
+    assert report["verdict"]["nmi_path"] == "unknown"
+    assert {gap["kind"] for gap in report["gaps"]} <= {"broken", "absent"}
+
+
+def test_a_host_about_which_nothing_is_known() -> None:
+    verdict, findings = decide(HostFacts())
+    assert (verdict.nmi_path, verdict.ready, verdict.stop_ladder) == ("unknown", None, ("ipi", "unknown"))
+    assert {finding.outcome for finding in findings} == {"unknown"}
+
+
+def test_links_of_a_tree_stay_inside_it(tmp_path: Path) -> None:
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc/secret").write_text("outside")
+    inside = tmp_path / "tree"
+    (inside / "proc").mkdir(parents=True)
+    for target in ("/etc/secret", "../../etc/secret", "../../../../../../etc/secret"):
+        (inside / "proc/version").unlink(missing_ok=True)
+        (inside / "proc/version").symlink_to(target)
+        with pytest.raises(FileNotFoundError):
+            DirectoryRoot(str(inside)).read("/proc/version")
+    (inside / "proc/loop").symlink_to("loop")
+    with pytest.raises(OSError, match="loop"):
+        DirectoryRoot(str(inside)).read("/proc/loop")
+    os.mkfifo(inside / "proc/fifo")
+    with pytest.raises(OSError, match="regular"):
+        DirectoryRoot(str(inside)).read("/proc/fifo")
