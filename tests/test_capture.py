@@ -1,0 +1,154 @@
+"""A capture gives the same report as the host, and nothing secret."""
+
+import gzip
+import io
+import json
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from sdeictl.capture import make_capture, pack
+from sdeictl.collect import KMSG, collect
+from sdeictl.errors import SdeictlError, Status
+from sdeictl.report import build_report
+from sdeictl.root import DirectoryRoot, Root, open_root
+from tests.conftest import CapturedHost, load_host
+
+SECRETS = {
+    "proc/version": "Linux version 7.3.4 (alice@secret-builder) (gcc 12) #1 SMP\n",
+    "proc/cmdline": "root=UUID=secret-uuid crashkernel=512M rd.luks.key=secret-key quiet\n",
+    "proc/cpuinfo": "processor\t: 0\nCPU implementer\t: 0x41\n\nSerial\t\t: secret-serial\n",
+    "proc/kallsyms": "ffff8000805a5e40 t sdei_probe\nffff800080cd0000 B _end\n",
+    "boot/config-7.3.4": 'CONFIG_ARM_SDEI_NMI=y\nCONFIG_CMDLINE="secret"\nCONFIG_BUILD_SALT="secret"\n',
+    "sys/bus/platform/devices/secret-device/uevent": "",
+}
+KMSG_TEXT = """\
+6,0,0,-;Booting Linux on physical CPU 0x0000000000 [0x411fd070]
+5,1,0,-;Linux version 7.3.4 (alice@secret-builder) (gcc 12) #1 SMP
+5,2,0,-;Kernel command line: root=UUID=secret-uuid rd.luks.key=secret-key
+6,3,10,-;usb 1-1: SerialNumber: secret-serial
+12,4,20,-;secret: from user space
+6,5,30,-;Run /sbin/init as init process
+6,6,40,-;Sending NMI from CPU 0 to CPUs 1:
+4,7,50,-;NMI backtrace for cpu 1
+4,8,60,-;CPU: 1 UID: 0 PID: 81 Comm: secret task Not tainted 7.3.4 #1
+4,9,70,-;pstate: 600000c5 (nZCv daIF -PAN)
+4,10,80,-;pc : 0000ffff5ec4e700
+4,11,90,-;sp : ffff800081fa3cf0
+4,12,95,-;x29: 5ec4e70000000000 x28: ffff0000006bee00 x27: 0000000000000000
+"""
+
+
+class WithKmsg(DirectoryRoot):
+    """A tree read as the running host would be."""
+
+    live = True
+
+    def read(self, path: str) -> bytes:
+        return super().read("/kmsg.txt" if path == KMSG else path)
+
+
+@pytest.fixture
+def secretive(tmp_path: Path) -> Root:
+    for name, text in {**SECRETS, "kmsg.txt": KMSG_TEXT}.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    return WithKmsg(str(tmp_path))
+
+
+def unpack(data: bytes) -> dict[str, bytes]:
+    with tarfile.open(fileobj=io.BytesIO(data)) as archive:
+        files = {m.name: archive.extractfile(m) for m in archive.getmembers() if m.isfile()}
+        return {name: file.read() for name, file in files.items() if file}
+
+
+def without_time(root: Root) -> dict[str, object]:
+    return build_report(collect(root)) | {"generated_at": None}
+
+
+def test_the_report_of_a_capture_is_the_report_of_the_host(host: CapturedHost, tmp_path: Path) -> None:
+    live = WithKmsg(str(host.root))
+    (tmp_path / "c.tar.gz").write_bytes(pack(make_capture(live)))
+    assert without_time(open_root(str(tmp_path / "c.tar.gz"))) == without_time(live)
+    with tarfile.open(tmp_path / "c.tar.gz") as archive:
+        archive.extractall(tmp_path / "tree", filter="data")
+    assert without_time(open_root(str(tmp_path / "tree"))) == without_time(live)
+
+
+def test_nothing_secret_leaves(secretive: Root) -> None:
+    capture = make_capture(secretive)
+    for name, content in unpack(pack(capture)).items():
+        for secret in (b"secret-", b"secret:", b"secret task", b"alice", b'"secret"', b"5ec4e7", b"ffff8"):
+            if name == "sdeictl-capture.json" and secret == b"secret-":
+                continue  # the listing of the platform bus is device names
+            assert secret not in content, (name, secret)
+
+
+def test_what_was_left_out_is_listed(secretive: Root) -> None:
+    manifest = json.loads(unpack(pack(make_capture(secretive)))["sdeictl-capture.json"])
+    listed = {item["path"]: item["what"] for item in manifest["left_out"]}
+    assert set(listed) == {
+        "/proc/version", "/proc/cmdline", "/proc/cpuinfo", "/proc/kallsyms",
+        "/boot/config-7.3.4", "/dev/kmsg",
+    }  # fmt: skip
+    assert listed["/proc/cmdline"] == "2 parameters other than the known public ones"
+
+
+def test_the_masked_cpu_is_still_found(secretive: Root) -> None:
+    log = unpack(pack(make_capture(secretive)))["kmsg.txt"]
+    assert b"pstate: 600000c5" in log
+    assert log.count(b"\n") == KMSG_TEXT.count("\n")
+
+
+def test_denied_and_absent_stay_what_they_were(tmp_path: Path) -> None:
+    class Denying(WithKmsg):
+        def read(self, path: str) -> bytes:
+            if path == KMSG:
+                raise PermissionError(13, "Permission denied", path)
+            return super().read(path)
+
+    live = Denying(str(load_host("dt-sdei").root))
+    (tmp_path / "c.tar.gz").write_bytes(pack(make_capture(live)))
+    gaps = {gap.source: gap.kind for gap in collect(open_root(str(tmp_path / "c.tar.gz"))).gaps}
+    assert gaps == {"/dev/kmsg": "denied"}
+
+
+@pytest.mark.parametrize("data", [b"", b"no tar", gzip.compress(b"no tar"), gzip.compress(bytes(10240))[:40]])
+def test_a_file_that_is_no_capture(tmp_path: Path, data: bytes) -> None:
+    (tmp_path / "c").write_bytes(data)
+    with pytest.raises(SdeictlError, match="cannot be read as a capture") as error:
+        open_root(str(tmp_path / "c"))
+    assert error.value.status == Status.UNKNOWN
+
+
+def test_a_cut_capture_is_refused_whole(tmp_path: Path) -> None:
+    data = pack(make_capture(WithKmsg(str(load_host("dt-sdei").root))))
+    for cut in range(0, len(data) - 1, 997):
+        (tmp_path / "c").write_bytes(data[:cut])
+        with pytest.raises(SdeictlError):
+            open_root(str(tmp_path / "c"))
+
+
+@pytest.mark.parametrize("manifest", [b"{", b"[" * 100_000])
+def test_a_damaged_manifest_is_an_error(tmp_path: Path, manifest: bytes) -> None:
+    (tmp_path / "sdeictl-capture.json").write_bytes(manifest)
+    with pytest.raises(SdeictlError, match="damaged"):
+        open_root(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "manifest", [b"[]", b'{"listings": [], "failures": 3}', b'{"failures": {"/x": "ENOSUCH"}}']
+)
+def test_an_odd_manifest_is_ignored(tmp_path: Path, manifest: bytes) -> None:
+    (tmp_path / "sdeictl-capture.json").write_bytes(manifest)
+    assert open_root(str(tmp_path)).names("/") == ("sdeictl-capture.json",)
+
+
+def test_names_in_a_capture_cannot_escape(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "c.tar.gz", "w:gz") as archive:
+        for name in ("../../proc/version", "/proc/../proc/cpuinfo", "sdeictl-capture.json"):
+            member = tarfile.TarInfo(name)
+            member.size = 2
+            archive.addfile(member, io.BytesIO(b"{}"))
+    assert open_root(str(tmp_path / "c.tar.gz")).names("/proc") == ("cpuinfo", "version")
