@@ -1,0 +1,5 @@
+"""`python -m sdeictl`."""
+
+from sdeictl.cli import main
+
+main()

@@ -1,0 +1,148 @@
+"""The commands. The only place that prints, exits or builds a console."""
+
+import json
+import os
+import sys
+from collections.abc import Iterable
+from typing import NoReturn
+
+import click
+
+from sdeictl import __version__
+from sdeictl.errors import SdeictlError, Status
+from sdeictl.render import Line, plain, print_styled, render_analysis, render_report
+from sdeictl.report import Json, analysis_json, build_report
+
+FORMAT = click.option(
+    "--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True,
+    help="How to print the result.",
+)  # fmt: skip
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="sdeictl", message="%(prog)s %(version)s")
+def cli() -> None:
+    """Can this arm64 host still reach a CPU that is stuck with its interrupts masked?
+
+    By SDEI firmware events, by GICv3 pseudo-NMI, or not at all. Nothing here
+    changes the host.
+
+    Exit status: 0 good, 1 a check failed, 2 usage, 3 could not tell,
+    4 refused, 70 internal error.
+    """
+
+
+@cli.command()
+@click.option(
+    "--root", metavar="DIR|FILE", help="Judge a captured host: a directory, or a file of `sdeictl capture`."
+)
+@click.option(
+    "--kernel-log", metavar="FILE", help="Kernel log to use in place of the host's own; - for standard input."
+)
+@FORMAT
+def probe(root: str | None, kernel_log: str | None, form: str) -> None:
+    """Tell by what this host reaches a masked CPU, and what is missing.
+
+    Exit status: 0 it can, 1 it cannot, 3 could not tell.
+    """
+    from sdeictl.collect import collect  # noqa: PLC0415 - `--help` and other commands start without it
+    from sdeictl.root import open_root  # noqa: PLC0415
+
+    log = None if kernel_log is None else _read_input(kernel_log)
+    report = build_report(collect(open_root(root), log))
+    _print(form, report, render_report(report))
+    statuses = {True: Status.GOOD, False: Status.FAILED, None: Status.UNKNOWN}
+    sys.exit(statuses[report["verdict"]["ready"]])
+
+
+@cli.command()
+@click.argument("out", metavar="OUT.tar.gz")
+def capture(out: str) -> None:
+    """Write what the probe reads of this host to a file, to be judged elsewhere.
+
+    Addresses, the command line but for known parameters, log lines that are not
+    about reaching a CPU, and strings of the kernel configuration stay here; the
+    file lists them. An existing file is never overwritten.
+    """
+    from sdeictl.capture import make_capture, pack  # noqa: PLC0415
+    from sdeictl.root import open_root  # noqa: PLC0415
+
+    made = make_capture(open_root(None))
+    try:
+        with open(out, "xb") as file:
+            file.write(pack(made))
+    except FileExistsError as error:
+        raise SdeictlError(f"{out} exists already; choose another name", Status.USAGE) from error
+    except OSError as error:
+        raise SdeictlError(f"{out} cannot be written: {error.strerror}", Status.USAGE) from error
+    click.echo(f"{out}: {len(made.files)} files", err=True)
+    for item in made.left_out:
+        click.echo(f"  left out of {item.path}: {item.what}", err=True)
+
+
+@cli.command()
+@click.argument("file", metavar="FILE|-")
+@FORMAT
+def analyze(file: str, form: str) -> None:
+    """Tell from a kernel log who was asked for a backtrace, who answered, masked or not, by which path.
+
+    FILE is /dev/kmsg text, dmesg (also -r, -x, -T) or a serial console's log.
+    Exit status: 0 if any kernel record was read, else 3.
+    """
+    from sdeictl.analysis import analyze as analyze_log  # noqa: PLC0415
+    from sdeictl.klog import parse_log  # noqa: PLC0415
+
+    analysis = analyze_log(parse_log(_read_input(file)))
+    _print(form, analysis_json(analysis), render_analysis(analysis))
+    if not analysis.records:
+        raise SdeictlError(f"no kernel record in {'the input' if file == '-' else file}", Status.UNKNOWN)
+
+
+@cli.command()
+@FORMAT
+def version(form: str) -> None:
+    """Print the version."""
+    _print(form, {"name": "sdeictl", "version": __version__}, (((f"sdeictl {__version__}", ""),),))
+
+
+def _read_input(path: str) -> bytes:
+    from sdeictl.root import read_stream  # noqa: PLC0415
+
+    try:
+        return read_stream(path)
+    except FileNotFoundError as error:
+        raise SdeictlError(f"{path} does not exist", Status.USAGE) from error
+    except OSError as error:
+        raise SdeictlError(f"{path} cannot be read: {error.strerror}", Status.UNKNOWN) from error
+
+
+def _print(form: str, document: Json, lines: Iterable[Line]) -> None:
+    if form == "json":
+        click.echo(json.dumps(document, indent=2))
+    elif sys.stdout.isatty():
+        print_styled(lines)
+    else:
+        click.echo(plain(lines), nl=False)
+
+
+def main() -> NoReturn:
+    """Run the command line; every way out has a status of the contract."""
+    try:
+        cli.main(standalone_mode=False)
+        status: int = Status.GOOD
+    except SdeictlError as error:
+        click.echo(f"sdeictl: {error}", err=True)
+        status = error.status
+    except click.ClickException as error:
+        error.show()
+        status = Status.USAGE
+    except click.Abort:
+        status = 130
+    except BrokenPipeError:
+        # The reader went away; what is still buffered must not raise at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = Status.GOOD
+    except Exception as error:
+        click.echo(f"sdeictl: internal error: {type(error).__name__}: {error}", err=True)
+        status = Status.INTERNAL
+    sys.exit(status)

@@ -1,0 +1,163 @@
+"""The commands as a user meets them: output, exit status, and nonsense."""
+
+import json
+import os
+import platform
+import pty
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import NMI_PATHS, TESTS, CapturedHost
+
+STATUS = {"sdei": 0, "pseudo-nmi": 0, "none": 1}
+DT_SDEI = str(TESTS / "hosts/dt-sdei/root")
+
+
+def sdeictl(*arguments: str, stdin: bytes = b"") -> "subprocess.CompletedProcess[bytes]":
+    return subprocess.run(
+        [sys.executable, "-m", "sdeictl", *arguments],
+        input=stdin,
+        capture_output=True,
+        check=False,
+        timeout=60,
+    )
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_probe_of_each_host(host: CapturedHost, form: str) -> None:
+    done = sdeictl("probe", "--root", str(host.root), "--format", form)
+    assert (done.returncode, done.stderr) == (STATUS[NMI_PATHS[host.name]], b"")
+    if form == "json":
+        assert json.loads(done.stdout)["verdict"]["nmi_path"] == NMI_PATHS[host.name]
+    else:
+        first = done.stdout.splitlines()[0].decode()
+        assert first.startswith(("READY", "NOT READY"))
+        assert first.endswith(NMI_PATHS[host.name])
+
+
+@pytest.mark.skipif(platform.machine() == "aarch64", reason="needs another architecture than arm64")
+def test_a_live_probe_off_arm64_is_not_applicable() -> None:
+    done = sdeictl("probe")
+    assert done.returncode == 3
+    assert done.stdout.startswith(b"NOT APPLICABLE  nmi path: not-applicable\n")
+
+
+def test_analyze_a_file_and_standard_input(host: CapturedHost) -> None:
+    console = TESTS / "hosts" / host.name / "console.log"
+    by_name, by_stdin = sdeictl("analyze", str(console)), sdeictl("analyze", "-", stdin=host.console)
+    assert (by_name.returncode, by_name.stderr) == (0, b"")
+    assert by_name.stdout == by_stdin.stdout
+    assert (
+        json.loads(sdeictl("analyze", str(console), "--format", "json").stdout)["schema"]
+        == "sdeictl.analysis/1"
+    )
+
+
+def test_capture_of_this_machine_can_be_judged(tmp_path: Path) -> None:
+    out = tmp_path / "out.tar.gz"
+    done = sdeictl("capture", str(out))
+    assert (done.returncode, done.stdout) == (0, b"")
+    assert b"left out of /proc/version" in done.stderr
+    again = sdeictl("capture", str(out))
+    assert (again.returncode, again.stderr) == (
+        2,
+        f"sdeictl: {out} exists already; choose another name\n".encode(),
+    )
+    assert sdeictl("probe", "--root", str(out)).returncode == sdeictl("probe").returncode
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "sentence"),
+    [
+        ((), 2, "Usage:"),
+        (("nonsense",), 2, "No such command"),
+        (("probe", "--nonsense"), 2, "No such option"),
+        (("probe", "extra"), 2, "unexpected extra argument"),
+        (("probe", "--format", "xml"), 2, "is not one of"),
+        (("probe", "--root", "/no/such/path"), 2, "/no/such/path does not exist"),
+        (("probe", "--root", "/etc/passwd"), 3, "cannot be read as a capture"),
+        (("probe", "--root", DT_SDEI, "--kernel-log", "/no/such"), 2, "/no/such does not exist"),
+        (("probe", "--root", DT_SDEI, "--kernel-log", "/"), 3, "cannot be read"),
+        (("analyze",), 2, "Missing argument"),
+        (("analyze", "/no/such"), 2, "/no/such does not exist"),
+        (("analyze", "/"), 3, "cannot be read"),
+        (("analyze", "/etc/passwd"), 3, "no kernel record"),
+        (("analyze", "-"), 3, "no kernel record in the input"),
+        (("capture",), 2, "Missing argument"),
+        (("capture", "/no/such/dir/out.tar.gz"), 2, "cannot be written"),
+    ],
+)
+def test_nonsense_gets_a_sentence_and_a_status(
+    arguments: tuple[str, ...], status: int, sentence: str
+) -> None:
+    done = sdeictl(*arguments)
+    assert done.returncode == status
+    assert sentence in done.stderr.decode()
+    assert "Traceback" not in done.stderr.decode()
+
+
+def test_version_and_help() -> None:
+    assert sdeictl("--version").stdout == sdeictl("version").stdout
+    assert json.loads(sdeictl("version", "--format", "json").stdout)["name"] == "sdeictl"
+    for command in ((), ("probe",), ("capture",), ("analyze",)):
+        done = sdeictl(*command, "--help")
+        assert (done.returncode, done.stdout[:6]) == (0, b"Usage:")
+
+
+def test_a_reader_that_goes_away_is_no_error() -> None:
+    command = (
+        f"{sys.executable} -m sdeictl analyze {TESTS}/hosts/dt-sdei/console.log --format json | head -c 1"
+    )
+    done = subprocess.run(["sh", "-c", command], capture_output=True, check=False, timeout=60)
+    assert (done.stdout, done.stderr) == (b"{", b"")
+
+
+def terminal_output(environment: dict[str, str], *arguments: str) -> bytes:
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "sdeictl", *arguments]
+    with subprocess.Popen(command, stdout=theirs, env=os.environ | environment):
+        os.close(theirs)
+        output = b""
+        while True:
+            try:
+                chunk = os.read(ours, 65536)
+            except OSError:
+                break
+            output += chunk
+    os.close(ours)
+    return output.replace(b"\r\n", b"\n")
+
+
+def test_colour_on_a_terminal_only_where_it_is_wanted() -> None:
+    arguments = ("analyze", f"{TESTS}/hosts/dt-sdei/console.log")
+    plain = sdeictl(*arguments).stdout
+    assert b"\x1b[" in terminal_output({"TERM": "xterm", "NO_COLOR": "", "COLUMNS": "200"}, *arguments)
+    for environment in ({"TERM": "xterm", "NO_COLOR": "1"}, {"TERM": "dumb"}):
+        assert b"\x1b[3" not in terminal_output(environment, *arguments)
+    assert terminal_output({"TERM": "dumb"}, *arguments).split() == plain.split()
+
+
+def test_kernel_text_is_never_markup_and_cannot_drive_the_terminal(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_bytes(b"[    1.000000] Kernel panic - not syncing: [/foo] [none] \x1b[31mred\x07\n")
+    for output in (
+        sdeictl("analyze", str(log)).stdout,
+        terminal_output({"TERM": "xterm"}, "analyze", str(log)),
+    ):
+        assert b"[/foo] [none] \\x1b[31mred\\x07" in output
+
+
+def test_rich_is_not_imported_off_a_terminal() -> None:
+    check = """
+import sys
+from sdeictl.cli import cli
+try:
+    cli(["probe", "--root", sys.argv[1]], standalone_mode=False)
+except SystemExit as end:
+    assert end.code == 0
+assert "rich" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", check, DT_SDEI], check=True, capture_output=True, timeout=60)
