@@ -1,0 +1,236 @@
+"""Build the lab from Debian packages: kernel, firmware, root file system.
+
+Each part is one shell script in parts/. Its results lie in the cache under
+<part>-<key>, where the key is a digest of the script and of what it reads, so
+a changed recipe builds anew and an unchanged one never does. The work
+directory <part>.work survives an interruption: the next build goes on there.
+
+    python -m tests.lab.build [PART...]
+"""
+
+import fcntl
+import functools
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import time
+import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+PROJECT = Path(__file__).resolve().parents[2]
+PARTS = Path(__file__).resolve().parent / "parts"
+PROGRESS_SECONDS = 20.0
+
+# Debian packages the recipes and the guests' driver call, by the command that proves them.
+TOOLS = {
+    "qemu-system-aarch64": "qemu-system-arm",
+    "aarch64-linux-gnu-gcc": "gcc-aarch64-linux-gnu",
+    "mmdebstrap": "mmdebstrap",
+    "fdtput": "device-tree-compiler",
+    "dtc": "device-tree-compiler",
+    "make": "make",
+    "gcc": "gcc",
+    "flex": "flex",
+    "bison": "bison",
+    "bc": "bc",
+    "depmod": "kmod",
+    "mke2fs": "e2fsprogs",
+    "dpkg-source": "dpkg-dev",
+    "cpio": "cpio",
+    "xz": "xz-utils",
+    "rsync": "rsync",
+    "perl": "perl",
+    "openssl": "openssl",
+}
+LIBRARIES = {
+    "/usr/include/openssl/ssl.h": "libssl-dev",
+    "/usr/include/libelf.h": "libelf-dev",
+    "/usr/aarch64-linux-gnu/include/stdio.h": "libc6-dev-arm64-cross",
+    "/usr/share/keyrings/debian-archive-keyring.gpg": "debian-archive-keyring",
+}
+
+
+class LabError(Exception):
+    """The lab cannot be built; the message says what to do."""
+
+
+class Part(NamedTuple):
+    """One script of parts/ and the files it leaves for the machines."""
+
+    name: str
+    inputs: tuple[str, ...]
+    """Further files of parts/ that the script reads."""
+    outputs: tuple[str, ...]
+
+
+PARTS_TABLE = (
+    Part("stock", ("stock-init",), ("Image", "config", "version", "modules.tar", "initrd.gz")),
+    Part("firmware", (), ("flash-sdei.bin", "flash-plain.bin")),
+    Part("rootfs", ("lab-init",), ("rootfs.ext4",)),
+    Part("kernel", ("kernel.config",), ("Image", "config", "version", "modules.tar")),
+)
+
+
+class Lab:
+    """The cache of built parts, by default ~/.cache/sdeictl-lab (SDEICTL_LAB overrides)."""
+
+    def __init__(self, cache: Path | None = None) -> None:
+        default = Path.home() / ".cache" / "sdeictl-lab"
+        self.cache = cache or Path(os.environ.get("SDEICTL_LAB", default))
+        self.cache.mkdir(parents=True, exist_ok=True)
+
+    def part(self, name: str) -> Path:
+        """Return the directory of a built part; raise LabError if it is not built."""
+        directory = self._directory(next(part for part in PARTS_TABLE if part.name == name))
+        if not directory.is_dir():
+            raise LabError(f"the lab's {name} is not built: run `make lab`")
+        return directory
+
+    def build(self, names: tuple[str, ...] = ()) -> None:
+        """Build what is missing of the named parts, or of all."""
+        wanted = [part for part in PARTS_TABLE if not names or part.name in names]
+        with self._lock():
+            missing = [part for part in wanted if not self._directory(part).is_dir()]
+            ensure_tools()
+            for part in missing:
+                self._build_part(part)
+        _say(f"lab: ready in {self.cache}")
+
+    @functools.cache  # noqa: B019 - one Lab lives as long as the process
+    def site(self) -> Path:
+        """Return a directory with this checkout's wheel installed, built once per process."""
+        site = self.cache / f"site-{os.getpid()}"
+        wheels = self.cache / f"wheel-{os.getpid()}"
+        pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
+        _run([*pip, "wheel", "--no-deps", "--wheel-dir", str(wheels), str(PROJECT)])
+        wheel = next(wheels.glob("*.whl"))
+        _run([*pip, "install", "--no-deps", "--no-compile", "--target", str(site), str(wheel)])
+        shutil.rmtree(wheels)
+        return site
+
+    def _directory(self, part: Part) -> Path:
+        digest = hashlib.sha256()
+        for name in ("lib.sh", f"{part.name}.sh", *part.inputs):
+            digest.update((PARTS / name).read_bytes())
+        if part.name == "rootfs":
+            digest.update(requirements().encode())
+        return self.cache / f"{part.name}-{digest.hexdigest()[:12]}"
+
+    @contextmanager
+    def _lock(self) -> Iterator[None]:
+        with (self.cache / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    def _apt(self) -> Path:
+        base = self.cache / "apt"
+        if not (base / "ready").exists():
+            _run(["bash", str(PARTS / "apt.sh"), str(base)])
+            (base / "ready").touch()
+        return base
+
+    def _build_part(self, part: Part) -> None:
+        apt = self._apt()
+        work = self.cache / f"{part.name}.work"
+        work.mkdir(exist_ok=True)
+        (work / "requirements.txt").write_text(requirements())
+        environment = os.environ | {
+            "LAB_PARTS": str(PARTS),
+            "LAB_JOBS": str(os.cpu_count() or 1),
+            "LAB_SOURCES": str(apt / "sources.list"),
+            "LAB_REQUIREMENTS": str(work / "requirements.txt"),
+            "APT_CONFIG": str(apt / "apt.conf"),
+            "LANG": "C.UTF-8",
+        }
+        started = time.monotonic()
+        log = self.cache / f"{part.name}.log"
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                ["bash", str(PARTS / f"{part.name}.sh")],
+                cwd=work, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+            )  # fmt: skip
+            while True:
+                try:
+                    status = process.wait(PROGRESS_SECONDS)
+                    break
+                except subprocess.TimeoutExpired:
+                    _say(f"lab: {part.name} {_clock(started)} {_last_line(log)}")
+        if status:
+            tail = log.read_text(errors="replace")[-3000:]
+            raise LabError(f"{tail}\nlab: {part.name} failed with status {status}; whole log: {log}")
+        self._keep(part, work)
+        _say(f"lab: {part.name} built in {_clock(started)}")
+
+    def _keep(self, part: Part, work: Path) -> None:
+        fresh = self.cache / f"{part.name}.new"
+        shutil.rmtree(fresh, ignore_errors=True)
+        fresh.mkdir()
+        for name in part.outputs:
+            shutil.copy(work / name, fresh)
+        for old in self.cache.glob(f"{part.name}-*"):
+            shutil.rmtree(old)
+        fresh.rename(self._directory(part))
+
+
+def requirements() -> str:
+    """Return the project's run-time dependencies, one requirement a line."""
+    project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
+    return "".join(f"{line}\n" for line in project["dependencies"])
+
+
+def ensure_tools() -> None:
+    """Install the Debian packages that the lab needs and this machine lacks."""
+    missing = {package for command, package in TOOLS.items() if not _which(command)}
+    missing |= {package for path, package in LIBRARIES.items() if not Path(path).exists()}
+    if not missing:
+        return
+    names = sorted(missing)
+    if os.geteuid():
+        raise LabError(f"missing Debian packages: apt-get install {' '.join(names)}")
+    _say(f"lab: installing {' '.join(names)}")
+    environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
+    _run(["apt-get", "update"], environment)
+    _run(["apt-get", "install", "--yes", "--no-install-recommends", *names], environment)
+
+
+def _which(command: str) -> str | None:
+    return shutil.which(command, path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
+
+
+def _run(command: list[str], environment: dict[str, str] | None = None) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    if done.returncode:
+        raise LabError(f"{' '.join(command)}\n{done.stdout}{done.stderr}")
+
+
+def _clock(started: float) -> str:
+    seconds = int(time.monotonic() - started)
+    return f"{seconds // 60}:{seconds % 60:02d}"
+
+
+def _last_line(log: Path) -> str:
+    lines = log.read_bytes()[-400:].decode(errors="replace").splitlines()
+    return lines[-1].strip()[:80] if lines else ""
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def main() -> int:
+    """Build the parts named on the command line, or all of them."""
+    try:
+        Lab().build(tuple(sys.argv[1:]))
+    except LabError as error:
+        _say(str(error))
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

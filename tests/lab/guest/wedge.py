@@ -1,0 +1,53 @@
+"""Runs in a guest: wedge one CPU for good, ask for a backtrace, wait for the detector, panic.
+
+Leaves /lab/record.json with what it did, before it does it. Never returns.
+Everything here stays on CPU 0: what runs on the wedged CPU never runs again.
+"""
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+HARDLOCKUP = Path("/sys/kernel/debug/provoke-crash/DIRECT")
+VICTIM = 1
+SETTLE_SECONDS = 1.0
+DETECTOR_SECONDS = 40.0
+
+
+def main() -> None:
+    os.sched_setaffinity(0, {0})
+    wedge = HARDLOCKUP.exists()
+    record = {"wedged": VICTIM if wedge else None, "function": "lkdtm_HARDLOCKUP" if wedge else None}
+    with open("/lab/record.json", "w") as out:
+        json.dump(record, out)
+        out.flush()
+        os.fsync(out.fileno())
+    log = os.open("/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK)
+    os.lseek(log, 0, os.SEEK_END)
+    if wedge and os.fork() == 0:
+        os.sched_setaffinity(0, {VICTIM})
+        HARDLOCKUP.write_text("HARDLOCKUP")
+    time.sleep(SETTLE_SECONDS)
+    Path("/proc/sysrq-trigger").write_text("l")
+    if wedge:
+        wait_for(log, b"Watchdog detected hard LOCKUP on cpu %d" % VICTIM)
+        time.sleep(SETTLE_SECONDS)
+    Path("/proc/sys/kernel/panic").write_text("1")
+    Path("/proc/sysrq-trigger").write_text("c")
+
+
+def wait_for(log: int, text: bytes) -> None:
+    deadline = time.monotonic() + DETECTOR_SECONDS
+    while time.monotonic() < deadline:
+        try:
+            if text in os.read(log, 8192):
+                return
+        except BlockingIOError:
+            time.sleep(0.2)
+    sys.exit(f"{text!r} was not logged within {DETECTOR_SECONDS} s")
+
+
+if __name__ == "__main__":
+    main()

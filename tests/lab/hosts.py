@@ -1,0 +1,57 @@
+"""Renew tests/hosts from booted guests: `make hosts`.
+
+For each machine: root/ is its unpacked capture, console.log and record.json
+are what the wedge story left, ORIGIN says where it all comes from.
+"""
+
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+from pathlib import Path
+
+from tests.lab.build import PROJECT, Lab
+from tests.lab.machines import MACHINES, Machine
+from tests.lab.stories import capture_host, wedge_cpu
+
+HOSTS = PROJECT / "tests" / "hosts"
+# 60,000 to 250,000 lines a host are too many for a repository.
+KEPT_SYMBOLS = (b"sdei", b"nmi", b"_stext", b"_etext", b"_end")
+
+
+def renew(machine: Machine, lab: Lab, work: Path) -> None:
+    """Boot one machine twice and store what it showed."""
+    captured = capture_host(machine, lab=lab, directory=work / "capture")
+    wedged = wedge_cpu(machine, lab=lab, directory=work / "wedge")
+    host = HOSTS / machine.name
+    shutil.rmtree(host, ignore_errors=True)
+    with tarfile.open(captured.share / "capture.tar.gz") as archive:
+        archive.extractall(host / "root", filter="data")
+    symbols = host / "root" / "proc" / "kallsyms"
+    lines = symbols.read_bytes().splitlines(keepends=True)
+    symbols.write_bytes(b"".join(line for line in lines if any(part in line for part in KEPT_SYMBOLS)))
+    shutil.copy(wedged.console, host / "console.log")
+    shutil.copy(wedged.share / "record.json", host)
+    qemu = subprocess.run(["qemu-system-aarch64", "--version"], capture_output=True, text=True, check=True)
+    version = (lab.part(machine.kernel) / "version").read_text().strip()
+    (host / "ORIGIN").write_text(
+        f"The lab's emulated host {machine.name}: {machine.about}.\n"
+        f"Linux {version}, Trusted Firmware-A of Debian trixie, {qemu.stdout.splitlines()[0]}.\n"
+        "root/ is its capture (kallsyms reduced to names with sdei or nmi and the section ends);\n"
+        "console.log is its serial console while record.json was done to it. Times are emulated.\n"
+    )
+
+
+def main() -> int:
+    """Renew the hosts named on the command line, or all of them."""
+    lab = Lab()
+    for name in sys.argv[1:] or MACHINES:
+        with tempfile.TemporaryDirectory(prefix="sdeictl-hosts-") as work:
+            print(f"hosts: {name}", file=sys.stderr, flush=True)
+            renew(MACHINES[name], lab, Path(work))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,38 @@
+"""What is done to an emulated host, and the files each story leaves in the shared directory."""
+
+from pathlib import Path
+
+from tests.lab.build import Lab
+from tests.lab.machines import Machine
+from tests.lab.vm import VmRun, run_in_vm
+
+CAPTURE_TIMEOUT = 300.0
+WEDGE_TIMEOUT = 300.0
+
+CAPTURE = """
+set -e
+python3 -m sdeictl capture /lab/capture.tar.gz
+set +e
+python3 -m sdeictl probe > /lab/probe.txt 2> /lab/probe.err
+echo $? > /lab/probe.status
+python3 -m sdeictl probe --format json > /lab/probe.json
+# the same for a user without privileges
+echo 1 > /proc/sys/kernel/dmesg_restrict
+setpriv --reuid 65534 --regid 65534 --clear-groups \\
+    python3 -m sdeictl probe --format json > /lab/nobody.json 2> /lab/nobody.err
+echo $? > /lab/nobody.status
+exit 0
+"""
+
+
+def capture_host(machine: Machine, *, lab: Lab, directory: Path) -> VmRun:
+    """Leave capture.tar.gz, probe.{txt,err,status,json} and nobody.{json,err,status}."""
+    return run_in_vm(machine, CAPTURE, lab=lab, directory=directory, timeout=CAPTURE_TIMEOUT)
+
+
+def wedge_cpu(machine: Machine, *, lab: Lab, directory: Path) -> VmRun:
+    """Wedge a CPU where the kernel has LKDTM, ask for backtraces, panic; leave record.json."""
+    return run_in_vm(
+        machine, "exec python3 /lab/guest/wedge.py", lab=lab, directory=directory,
+        timeout=WEDGE_TIMEOUT, survives=False,
+    )  # fmt: skip

@@ -1,0 +1,183 @@
+"""Run one command in one emulated host.
+
+Status and files travel through a directory that QEMU shares over 9p; the
+serial console is evidence for the stories and never a channel.
+"""
+
+import shutil
+import subprocess
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from tests.lab.build import Lab
+from tests.lab.machines import Machine
+
+GUEST_SCRIPTS = Path(__file__).resolve().parent / "guest"
+KERNEL_ADDRESS = 0x60000000  # PRELOADED_BL33_BASE of parts/firmware.sh
+INITRD_ADDRESS = 0x70000000
+POWER_OFF_GRACE = 30.0
+"""Seconds a guest may take to power off once its status is there."""
+
+
+class VmLostError(Exception):
+    """The guest ended, or was ended at its deadline, without leaving a status."""
+
+
+class VmRun(NamedTuple):
+    """What one run left behind."""
+
+    status: int | None
+    """Exit status of the command; None only where the guest was meant not to survive it."""
+    share: Path
+    console: Path
+    """What the normal world printed on its serial port, as bytes."""
+
+
+def device_tree(machine: Machine, lab: Lab, directory: Path, initrd_size: int) -> Path:
+    """QEMU's own tree for this machine, with the SDEI node and the boot arguments put in.
+
+    Dumped with the same firmware it will run with: without -bios, QEMU lists a
+    pl061 that is not there and the kernel dies on an external abort.
+    """
+    tree = directory / "machine.dtb"
+    subprocess.run(
+        ["qemu-system-aarch64", *_hardware(machine, lab, f",dumpdtb={tree}")],
+        check=True,
+        capture_output=True,
+        timeout=60,
+    )
+
+    def put(kind: str, path: str, name: str, value: str) -> None:
+        subprocess.run(["fdtput", "-p", "-t", kind, tree, path, name, value], check=True, timeout=60)
+
+    arguments = f"console=ttyAMA0 root=/dev/vda ro rootfstype=ext4 init=/lab-init {machine.cmdline}"
+    put("s", "/chosen", "bootargs", arguments.strip())
+    if machine.sdei_node:
+        put("s", "/firmware/sdei", "compatible", "arm,sdei-1.0")
+        put("s", "/firmware/sdei", "method", "smc")
+    if initrd_size:
+        put("x", "/chosen", "linux,initrd-start", f"{INITRD_ADDRESS:x}")
+        put("x", "/chosen", "linux,initrd-end", f"{INITRD_ADDRESS + initrd_size:x}")
+    return tree
+
+
+def _hardware(machine: Machine, lab: Lab, machine_options: str = "") -> list[str]:
+    return [
+        "-machine", machine.machine + machine_options,
+        "-cpu", machine.cpu,
+        "-smp", str(machine.cpus),
+        "-m", str(machine.memory_mib),
+        "-bios", str(lab.part("firmware") / machine.flash),
+        "-nodefaults", "-display", "none",
+    ]  # fmt: skip
+
+
+def _command_line(machine: Machine, lab: Lab, directory: Path, serial: Sequence[str]) -> list[str]:
+    kernel = lab.part(machine.kernel)
+    initrd = kernel / "initrd.gz"
+    tree = device_tree(machine, lab, directory, initrd.stat().st_size if initrd.exists() else 0)
+    command = [
+        "qemu-system-aarch64", *_hardware(machine, lab), "-no-reboot", *serial,
+        "-serial", f"file:{directory / 'secure.log'}",
+        "-dtb", str(tree),
+        "-device", f"loader,file={kernel / 'Image'},addr={KERNEL_ADDRESS:#x},force-raw=on",
+        "-drive", f"file={lab.part('rootfs') / 'rootfs.ext4'},format=raw,if=none,id=root,readonly=on",
+        "-device", "virtio-blk-pci,drive=root",
+        "-fsdev", f"local,id=lab,path={directory / 'share'},security_model=none",
+        "-device", "virtio-9p-pci,fsdev=lab,mount_tag=lab",
+    ]  # fmt: skip
+    if initrd.exists():
+        command += ["-device", f"loader,file={initrd},addr={INITRD_ADDRESS:#x},force-raw=on"]
+    return command
+
+
+def _prepare(machine: Machine, lab: Lab, directory: Path) -> Path:
+    share = directory / "share"
+    share.mkdir(parents=True)
+    shutil.copytree(lab.site(), share / "site")
+    shutil.copytree(GUEST_SCRIPTS, share / "guest")
+    shutil.copy(lab.part(machine.kernel) / "modules.tar", share)
+    return share
+
+
+def run_in_vm(
+    machine: Machine, command: str, *, lab: Lab, directory: Path, timeout: float, survives: bool = True
+) -> VmRun:
+    """Boot `machine`, run the shell script `command` in it, and wait for the end.
+
+    `directory` must not exist yet. The guest sees `directory`/share as /lab, has
+    sdeictl installed, and its working directory is an empty tmpfs.
+    `timeout` is in seconds of wall time. With survives=False the command is
+    expected to reset the machine; coming back from it is then the failure.
+
+    Raises VmLostError if the guest ends in another way than was asked for.
+    """
+    share = _prepare(machine, lab, directory)
+    (share / "job").write_text(command)
+    console = directory / "console.log"
+    process = subprocess.Popen(
+        _command_line(machine, lab, directory, ["-serial", f"file:{console}"]),
+        stdin=subprocess.DEVNULL,
+        stderr=(directory / "qemu.log").open("wb"),
+    )
+    try:
+        in_time = _wait(process, share / "status", timeout)
+    finally:
+        process.kill()
+        process.wait()
+    status = _read_status(share / "status")
+    if (status is not None) != survives or not in_time:
+        raise VmLostError(_obituary(machine, directory, status, in_time, timeout))
+    return VmRun(status, share, console)
+
+
+def _wait(process: "subprocess.Popen[bytes]", status: Path, timeout: float) -> bool:
+    """Wait until the guest powers off or its deadline passes; tell whether it was in time."""
+    deadline = time.monotonic() + timeout
+    reported = False
+    while process.poll() is None:
+        if not reported and status.exists():
+            reported = True
+            deadline = time.monotonic() + POWER_OFF_GRACE
+        if time.monotonic() > deadline:
+            return reported
+        time.sleep(0.1)
+    return True
+
+
+def _read_status(path: Path) -> int | None:
+    try:
+        return int(path.read_text())
+    except FileNotFoundError:
+        return None
+
+
+def _obituary(machine: Machine, directory: Path, status: int | None, in_time: bool, timeout: float) -> str:
+    if status is not None:
+        what = f"came back with status {status} from a command it should not survive"
+    elif in_time:
+        what = "ended without a status"
+    else:
+        what = f"did not end within {timeout:.0f} s"
+    tail = b""
+    for name in ("console.log", "qemu.log"):
+        if (directory / name).exists():
+            tail += (directory / name).read_bytes()[-1500:]
+    return f"{machine.name} {what} ({directory})\n{tail.decode(errors='replace')}"
+
+
+def shell_in_vm(machine: Machine, *, lab: Lab, directory: Path) -> int:
+    """Boot `machine` with an interactive shell on this terminal; return QEMU's exit status."""
+    share = _prepare(machine, lab, directory)
+    (share / "interactive").touch()
+    serial = [
+        "-chardev",
+        "stdio,id=console,mux=on,signal=off",
+        "-serial",
+        "chardev:console",
+        "-mon",
+        "console",
+    ]
+    return subprocess.run(_command_line(machine, lab, directory, serial), check=False).returncode
