@@ -1,0 +1,38 @@
+# Each target sets up what it needs. See README.md and CONTRIBUTING.md.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+MACHINE ?= dt-sdei
+DEMO_HOST := tests/hosts/dt-sdei
+
+.PHONY: demo test test-lab lab lab-shell hosts clean
+
+demo: $(VENV)/ready
+	@PATH="$(BIN):$$PATH" sh tests/demo.sh $(DEMO_HOST)
+
+test: $(VENV)/ready
+	$(BIN)/pytest tests --ignore=tests/lab
+
+test-lab: lab
+	$(BIN)/pytest tests/lab
+
+lab: $(VENV)/ready
+	$(BIN)/python -m tests.lab.build
+
+lab-shell: lab
+	$(BIN)/python -m tests.lab.shell $(MACHINE)
+
+# Boot every lab host anew and store its capture and its story in tests/hosts.
+hosts: lab
+	$(BIN)/python -m tests.lab.hosts
+
+$(VENV)/ready: pyproject.toml
+	@echo "setting up $(VENV): one minute" >&2
+	@$(PYTHON) -c 'import ensurepip, venv' 2> /dev/null \
+		|| { apt-get update && apt-get install --yes --no-install-recommends python3-venv; } >&2
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info
