@@ -3,6 +3,7 @@
 import gzip
 import io
 import json
+import subprocess
 import tarfile
 from pathlib import Path
 
@@ -71,8 +72,8 @@ def test_the_report_of_a_capture_is_the_report_of_the_host(host: CapturedHost, t
     live = WithKmsg(str(host.root))
     (tmp_path / "c.tar.gz").write_bytes(pack(make_capture(live)))
     assert without_time(open_root(str(tmp_path / "c.tar.gz"))) == without_time(live)
-    with tarfile.open(tmp_path / "c.tar.gz") as archive:
-        archive.extractall(tmp_path / "tree", filter="data")
+    (tmp_path / "tree").mkdir()
+    subprocess.run(["tar", "-C", tmp_path / "tree", "-xf", tmp_path / "c.tar.gz"], check=True, timeout=60)
     assert without_time(open_root(str(tmp_path / "tree"))) == without_time(live)
 
 

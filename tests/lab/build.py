@@ -9,12 +9,12 @@ directory <part>.work survives an interruption: the next build goes on there.
 """
 
 import fcntl
-import functools
 import hashlib
 import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 import tomllib
 from collections.abc import Iterator
@@ -83,6 +83,7 @@ class Lab:
         default = Path.home() / ".cache" / "sdeictl-lab"
         self.cache = cache or Path(os.environ.get("SDEICTL_LAB", default))
         self.cache.mkdir(parents=True, exist_ok=True)
+        self._site: tempfile.TemporaryDirectory[str] | None = None
 
     def part(self, name: str) -> Path:
         """Return the directory of a built part; raise LabError if it is not built."""
@@ -101,17 +102,17 @@ class Lab:
                 self._build_part(part)
         _say(f"lab: ready in {self.cache}")
 
-    @functools.cache  # noqa: B019 - one Lab lives as long as the process
     def site(self) -> Path:
-        """Return a directory with this checkout's wheel installed, built once per process."""
-        site = self.cache / f"site-{os.getpid()}"
-        wheels = self.cache / f"wheel-{os.getpid()}"
-        pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
-        _run([*pip, "wheel", "--no-deps", "--wheel-dir", str(wheels), str(PROJECT)])
-        wheel = next(wheels.glob("*.whl"))
-        _run([*pip, "install", "--no-deps", "--no-compile", "--target", str(site), str(wheel)])
-        shutil.rmtree(wheels)
-        return site
+        """Return a directory with this checkout's wheel installed; it is built once and goes with the Lab."""
+        if not self._site:
+            self._site = tempfile.TemporaryDirectory(prefix="site-", dir=self.cache)
+            site = Path(self._site.name)
+            pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
+            _run([*pip, "wheel", "--no-deps", "--wheel-dir", str(site), str(PROJECT)])
+            (wheel,) = site.glob("*.whl")
+            _run([*pip, "install", "--no-deps", "--no-compile", "--target", str(site), str(wheel)])
+            wheel.unlink()
+        return Path(self._site.name)
 
     def _directory(self, part: Part) -> Path:
         digest = hashlib.sha256()
