@@ -295,11 +295,14 @@ def _read_file(path: str) -> bytes:
 
 def _read_kmsg() -> Iterator[bytes]:
     """Yield the records of /dev/kmsg up to its present end; overwritten ones show as sequence gaps."""
-    descriptor = os.open("/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK)
+    descriptor = os.open("/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    left = MAX_FILE_BYTES  # a host that logs faster than this reads must not hold it for ever
     try:
-        while True:
+        while left > 0:
             try:
-                yield os.read(descriptor, _KMSG_RECORD_BYTES)
+                record = os.read(descriptor, _KMSG_RECORD_BYTES)
+                left -= len(record)
+                yield record
             except BlockingIOError:
                 return
             except BrokenPipeError:

@@ -6,6 +6,10 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from tests.lab.machines import MACHINES
+
+pytest.register_assert_rewrite("tests.wedge_story")
+
 TESTS = Path(__file__).resolve().parent
 PROJECT = TESTS.parent
 
@@ -30,15 +34,7 @@ def load_host(name: str) -> CapturedHost:
 
 
 HOST_NAMES = sorted(path.name for path in (TESTS / "hosts").iterdir())
-NMI_PATHS = {
-    "dt-sdei": "sdei",
-    "dt-none": "none",
-    "dt-pnmi": "pseudo-nmi",
-    "dt-both": "sdei",
-    "dt-vhe": "sdei",
-    "dt-advertised": "none",
-    "stock-debian": "none",
-}
+NMI_PATHS = {machine.name: machine.nmi_path for machine in MACHINES.values()}
 
 
 @pytest.fixture(params=HOST_NAMES)

@@ -6,22 +6,11 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from sdeictl.analysis import analyze, is_masked
-from sdeictl.episodes import Analysis, Backtrace, CpuAnswer, HardLockup, Panic, Stop
+from sdeictl.episodes import Analysis, Backtrace, CpuAnswer, HardLockup, Stop
 from sdeictl.klog import parse_log
 from sdeictl.report import analysis_json
-from tests.conftest import NMI_PATHS, PROJECT, CapturedHost, Golden, load_host
-
-ANSWERED = ("idle", "backtrace")
-STOP_RUNGS = {
-    "dt-sdei": ("ipi", "sdei"),
-    "dt-vhe": ("ipi", "sdei"),
-    "dt-pnmi": ("ipi", "pseudo-nmi"),
-    "dt-both": ("ipi", "pseudo-nmi"),
-    "dt-none": ("ipi",),
-    "dt-advertised": ("ipi",),
-    "stock-debian": ("ipi",),
-}
-MASKED = {"dt-sdei": True, "dt-vhe": True, "dt-pnmi": True, "dt-both": None}
+from tests.conftest import PROJECT, CapturedHost, Golden, load_host
+from tests.wedge_story import check_wedge_story
 
 
 def read(log: bytes) -> Analysis:
@@ -36,53 +25,8 @@ def cpu_of(episode: Backtrace, number: int) -> CpuAnswer:
     return next(cpu for cpu in episode.cpus if cpu.cpu == number)
 
 
-def test_the_path_and_the_wedged_cpu_are_found(host: CapturedHost) -> None:
-    asked = backtraces(read(host.console))
-    assert asked[0].trigger == "sysrq-l"
-    assert {episode.path for episode in asked} == {NMI_PATHS[host.name]}
-    if host.wedged is None:
-        assert host.name == "stock-debian"
-        return
-    for episode in asked:
-        victim = cpu_of(episode, host.wedged)
-        if host.name in MASKED:
-            assert victim.state == "backtrace"
-            assert victim.masked is MASKED[host.name]
-            assert victim.pc is not None
-            assert victim.pc.startswith(f"{host.function}+0x")
-        else:
-            assert victim == CpuAnswer(host.wedged, "silent")
-            assert episode.timed_out == (host.wedged,)
-
-
-def test_every_healthy_cpu_is_seen_to_answer(host: CapturedHost) -> None:
-    first = backtraces(read(host.console))[0]
-    for cpu in first.cpus:
-        if cpu.cpu == first.initiator:
-            assert cpu.state == "self"
-        elif cpu.cpu != host.wedged:
-            assert cpu.state in ANSWERED
-
-
-def test_the_detector_and_the_stop_ladder(host: CapturedHost) -> None:
-    analysis = read(host.console)
-    lockups = [episode for episode in analysis.episodes if isinstance(episode, HardLockup)]
-    (panic,) = (episode for episode in analysis.episodes if isinstance(episode, Panic))
-    (stop,) = (episode for episode in analysis.episodes if isinstance(episode, Stop))
-    assert panic.message == "sysrq triggered crash"
-    assert (stop.reason, stop.rungs) == ("panic", STOP_RUNGS[host.name])
-    if host.wedged is None:
-        assert (lockups, stop.retried, stop.failed) == ([], (), ())
-        return
-    reached = host.name in MASKED
-    assert {episode.cpu for episode in lockups} == {host.wedged}
-    assert {episode.has_stack for episode in lockups} == {reached}
-    assert stop.retried == ((host.wedged,) if reached else ())
-    assert stop.failed == (() if reached else (host.wedged,))
-
-
-def test_golden_and_schema(host: CapturedHost, golden: Golden) -> None:
-    document = analysis_json(read(host.console))
+def test_what_was_done_to_the_host_is_what_is_found(host: CapturedHost, golden: Golden) -> None:
+    document = analysis_json(check_wedge_story(host.name, host.console, host.wedged, host.function))
     schema = json.loads((PROJECT / "sdeictl/schemas/analysis-1.json").read_text())
     Draft202012Validator(schema).validate(document)
     golden.check(f"{host.name}.analysis.json", document)

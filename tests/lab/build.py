@@ -172,6 +172,8 @@ class Lab:
         shutil.rmtree(fresh, ignore_errors=True)
         fresh.mkdir()
         for name in part.outputs:
+            if not (work / name).exists():
+                raise LabError(f"lab: {part.name} left no {name} in {work}")
             shutil.copy(work / name, fresh)
         for old in self.cache.glob(f"{part.name}-*"):
             shutil.rmtree(old)
