@@ -143,6 +143,7 @@ class Lab:
         environment = os.environ | {
             "LAB_PARTS": str(PARTS),
             "LAB_JOBS": str(os.cpu_count() or 1),
+            "LAB_PYTHON": sys.executable,
             "LAB_SOURCES": str(apt / "sources.list"),
             "LAB_REQUIREMENTS": str(work / "requirements.txt"),
             "APT_CONFIG": str(apt / "apt.conf"),

@@ -1,7 +1,8 @@
 # shellcheck shell=bash
 # Sourced by every part. The part runs in its own work directory with:
-#   LAB_PARTS  this directory        LAB_JOBS  parallel jobs
-#   APT_CONFIG the private apt configuration made by apt.sh
+#   LAB_PARTS   this directory        LAB_JOBS  parallel jobs
+#   LAB_PYTHON  a Python with pip
+#   APT_CONFIG  the private apt configuration made by apt.sh
 
 # Download binary packages by name into the work directory.
 fetch() {

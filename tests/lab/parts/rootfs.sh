@@ -14,7 +14,7 @@ mmdebstrap --variant=extract --architectures=arm64 --mode=root \
 
 # wheels for the guest's Python, chosen from here
 mkdir site
-python3 -m pip install --quiet --target site --only-binary=:all: --python-version 3.13 \
+"$LAB_PYTHON" -m pip install --quiet --target site --only-binary=:all: --python-version 3.13 \
     --implementation cp --abi cp313 --abi abi3 --abi none \
     --platform manylinux_2_36_aarch64 --platform manylinux_2_28_aarch64 --platform manylinux_2_17_aarch64 \
     --platform manylinux2014_aarch64 --requirement "$LAB_REQUIREMENTS"
