@@ -2,7 +2,6 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-MACHINE ?= dt-sdei
 DEMO_HOST := tests/hosts/dt-sdei
 
 .PHONY: demo test test-lab lab lab-shell hosts clean
@@ -19,7 +18,7 @@ test-lab: lab
 lab: $(VENV)/ready
 	$(BIN)/python -m tests.lab.build
 
-lab-shell: lab
+lab-shell: $(VENV)/ready
 	$(BIN)/python -m tests.lab.shell $(MACHINE)
 
 # Boot every lab host anew and store its capture and its story in tests/hosts.

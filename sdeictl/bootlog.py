@@ -20,6 +20,8 @@ class BootLog(NamedTuple):
     complete: bool = False
     """It begins there and goes on, nothing lost, to the start of init: past all initcalls."""
     first_at: float | None = None
+    release: str | None = None
+    """The kernel that wrote it, from "Linux version"."""
     sdei_version: str | None = None
     """`1.0` from "SDEIv1.0 (0x0) detected in firmware."."""
     sdei_error: str | None = None
@@ -40,6 +42,7 @@ _INIT = re.compile(r"Run \S+ as init process")
 _LINES = tuple(
     (field, re.compile(pattern))
     for field, pattern in (
+        ("release", r"Linux version (\S+)"),
         ("sdei_version", r"sdei: SDEIv(\d+\.\d+) \(0x[0-9a-f]+\) detected in firmware\."),
         (
             "sdei_error",
@@ -80,6 +83,7 @@ def read_bootlog(records: Sequence[Record]) -> BootLog:
         started=started,
         complete=started and whole,
         first_at=records[0].at,
+        release=facts.get("release"),
         sdei_version=facts.get("sdei_version"),
         sdei_error=facts.get("sdei_error"),
         sdei_nmi="sdei_nmi" in facts,

@@ -13,11 +13,13 @@ import re
 import tarfile
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import NamedTuple
 
 from sdeictl import __version__
 from sdeictl.cmdline import PUBLIC_PARAMETERS, parse_parameters, public_part
 from sdeictl.collect import CMDLINE, CONFIG_GZ, CPUINFO, KALLSYMS, KMSG, VERSION, collect
+from sdeictl.facts import HostFacts
 from sdeictl.kconfig import gunzip
 from sdeictl.root import MANIFEST, RecordingRoot, Root
 
@@ -39,6 +41,8 @@ class Capture(NamedTuple):
     links: dict[str, str]
     manifest: dict[str, object]
     left_out: tuple[LeftOut, ...]
+    facts: HostFacts
+    """What was read, with the gaps: a capture without them may not be enough elsewhere."""
 
 
 # Lines of the kernel log that may leave the host: what the analysis and the probe
@@ -59,7 +63,7 @@ _CPU_COMMAND = re.compile(r"(?<=Comm: )(.{1,20})(?= (?:Not tainted|Tainted|Kdump
 def make_capture(root: Root) -> Capture:
     """Read a host and return what may leave it."""
     recorder = RecordingRoot(root)
-    collect(recorder)
+    facts = collect(recorder)
     files: dict[str, bytes] = {}
     left_out: list[LeftOut] = []
     for path, data in recorder.files.items():
@@ -70,11 +74,12 @@ def make_capture(root: Root) -> Capture:
     manifest: dict[str, object] = {
         "schema": CAPTURE_SCHEMA,
         "tool": {"name": "sdeictl", "version": __version__},
+        "captured_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "listings": recorder.listings,
         "failures": {_path_in_capture(path): _errno_name(error) for path, error in recorder.failures.items()},
         "left_out": [item._asdict() for item in left_out],
     }
-    return Capture(files, recorder.links, manifest, tuple(left_out))
+    return Capture(files, recorder.links, manifest, tuple(left_out), facts)
 
 
 def pack(capture: Capture) -> bytes:

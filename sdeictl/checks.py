@@ -7,6 +7,7 @@ the first definite source decides. `unknown` is what is left when none is.
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
+from sdeictl.bootlog import BootLog
 from sdeictl.cmdline import PSEUDO_NMI, wants_pseudo_nmi
 from sdeictl.collect import ACPI_TABLES, CMDLINE, DEVICE_TREE, HOTPLUG_STATES, KALLSYMS, KMSG, PLATFORM_BUS
 from sdeictl.facts import HostFacts
@@ -60,7 +61,10 @@ def judge(check: Check, facts: HostFacts) -> Finding:
     decisive = next((witness for witness in witnesses if witness.holds is not None), None)
     if decisive is None:
         outcome = UNKNOWN
-        seen = "; ".join(witness.seen for witness in witnesses) or "no source for this could be read"
+        seen = (
+            "; ".join(witness.seen for witness in witnesses)
+            or "no source for this could be read; see the gaps"
+        )
         sources = tuple(witness.source for witness in witnesses)
     else:
         outcome = (PASS if decisive.holds else FAIL) if decisive.applies else NOT_APPLICABLE
@@ -77,7 +81,7 @@ def judge(check: Check, facts: HostFacts) -> Finding:
 def _answered(facts: HostFacts) -> Iterator[Witness]:
     log = facts.bootlog
     if log and log.sdei_error:
-        yield Witness(False, f"the boot log says: {log.sdei_error}", KMSG)
+        yield Witness(False, f"the boot log says: {_explain(log)}", KMSG)
     if facts.hotplug_states and "SDEI" in facts.hotplug_states.names:
         yield Witness(True, "the SDEI hotplug state is installed: its probe came to the end", HOTPLUG_STATES)
     if log and log.sdei_version:
@@ -87,9 +91,29 @@ def _answered(facts: HostFacts) -> Iterator[Witness]:
             source = f"{PLATFORM_BUS}/devices/{device.name}"
             yield Witness(False, f"the driver did not accept the device {device.name}", source)
     if _is_advertised(facts) is False:
-        yield Witness(False, "nobody asked: SDEI is not advertised", KMSG, applies=False)
+        source = next(witness.source for witness in _advertised(facts))
+        yield Witness(False, "nobody asked: SDEI is not advertised", source, applies=False)
     elif log and log.complete and not (log.sdei_version or log.sdei_error):
         yield Witness(None, "the boot log has no line of the SDEI driver", KMSG)
+
+
+def _explain(log: BootLog) -> str:
+    """Return the driver's error line with what its number and the exception level mean."""
+    line = log.sdei_error or ""
+    meaning = _ERRNO.get(line.rpartition(" ")[2])
+    if log.exception_level == 2 and log.complete and not log.vhe:
+        meaning = "started at EL2 without VHE, the kernel is a caller that firmware refuses"
+    return f"{line} ({meaning})" if meaning else line
+
+
+# drivers/firmware/arm_sdei.c, sdei_to_linux_errno()
+_ERRNO = {
+    "-1": "EPERM: denied",
+    "-5": "EIO: no firmware interface",
+    "-12": "ENOMEM: firmware is out of resources",
+    "-22": "EINVAL: invalid parameters",
+    "-95": "EOPNOTSUPP: the firmware does not implement it",
+}
 
 
 def _advertised(facts: HostFacts) -> Iterator[Witness]:
@@ -130,7 +154,7 @@ def _configured(facts: HostFacts, symbol: str) -> Iterator[Witness]:
 
 def _interface_built(facts: HostFacts) -> Iterator[Witness]:
     if facts.bootlog and (facts.bootlog.sdei_version or facts.bootlog.sdei_error):
-        yield Witness(True, "the driver wrote to the boot log", KMSG)
+        yield Witness(True, "the boot log has lines of the SDEI driver (sdei:)", KMSG)
     if facts.symbols:
         if "sdei_probe" in facts.symbols.names:
             yield Witness(True, "the kernel has sdei_probe()", KALLSYMS)
@@ -141,7 +165,7 @@ def _interface_built(facts: HostFacts) -> Iterator[Witness]:
 
 def _nmi_built(facts: HostFacts) -> Iterator[Witness]:
     if facts.bootlog and (facts.bootlog.sdei_nmi or facts.bootlog.sdei_nmi_error):
-        yield Witness(True, "the service wrote to the boot log", KMSG)
+        yield Witness(True, "the boot log has lines of the service (sdei_nmi:)", KMSG)
     if facts.symbols:
         if "sdei_nmi_handler" in facts.symbols.names:
             yield Witness(True, "the kernel has sdei_nmi_handler()", KALLSYMS)
@@ -202,7 +226,7 @@ CHECKS = (
         "sdei-answered", "sdei", "The firmware answers SDEI calls",
         "SDEIv1.x detected in firmware, and the driver's probe completed",
         "Ask the firmware vendor for SDEI 1.x (Arm DEN0054) with event 0 signalable; with Trusted Firmware-A:"
-        " SDEI_SUPPORT=1 EL3_EXCEPTION_HANDLING=1. A kernel started at EL2 without VHE is refused too.",
+        " SDEI_SUPPORT=1 EL3_EXCEPTION_HANDLING=1.",
         "firmware", _answered,
     ),
     Check(
@@ -226,13 +250,15 @@ CHECKS = (
     Check(
         "pseudo-nmi-built", "pseudo-nmi", "The kernel can do pseudo-NMI",
         "CONFIG_ARM64_PSEUDO_NMI=y",
-        "Build the kernel with CONFIG_ARM64_PSEUDO_NMI=y; keep CONFIG_HARDLOCKUP_DETECTOR_PREFER_BUDDY=y.",
+        "Build the kernel with CONFIG_ARM64_PSEUDO_NMI=y, and CONFIG_HARDLOCKUP_DETECTOR_PREFER_BUDDY=y: else"
+        " hard lockups are left to the perf detector, which does not run without the boot parameter.",
         "kernel", _pseudo_nmi_built,
     ),
     Check(
         "pseudo-nmi-requested", "pseudo-nmi", "The command line asks for pseudo-NMI",
         f"{PSEUDO_NMI}=1",
-        f"Boot with {PSEUDO_NMI}=1. It makes every interrupt mask and unmask slower: measure first.",
+        f"Boot with {PSEUDO_NMI}=1 (needs a GICv3). It makes every interrupt mask and unmask slower:"
+        " measure first.",
         "admin", _pseudo_nmi_requested,
     ),
     Check(

@@ -13,6 +13,8 @@ from sdeictl.errors import SdeictlError, Status
 from sdeictl.render import Line, plain, print_styled, render_analysis, render_report
 from sdeictl.report import Json, analysis_json, build_report
 
+COMPRESSED = (b"\x1f\x8b", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd", b"BZh")
+"""How files of gzip, xz, zstd and bzip2 begin."""
 FORMAT = click.option(
     "--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True,
     help="How to print the result.",
@@ -27,12 +29,12 @@ def cli() -> None:
     By SDEI firmware events, by GICv3 pseudo-NMI, or not at all. Nothing here
     changes the host.
 
-    Exit status: 0 good, 1 a check failed, 2 usage, 3 could not tell,
-    4 refused, 70 internal error.
+    Exit status: 0 good, 1 a masked CPU cannot be reached, 2 usage, 3 could not
+    tell, 70 internal error.
     """
 
 
-@cli.command()
+@cli.command(short_help="By what does this host reach a masked CPU?")
 @click.option(
     "--root", metavar="DIR|FILE", help="Judge a captured host: a directory, or a file of `sdeictl capture`."
 )
@@ -55,32 +57,34 @@ def probe(root: str | None, kernel_log: str | None, form: str) -> None:
     sys.exit(statuses[report["verdict"]["ready"]])
 
 
-@cli.command()
-@click.argument("out", metavar="OUT.tar.gz")
+@cli.command(short_help="Write what the probe reads to a file.")
+@click.argument("out", metavar="OUT.tar.gz|-")
 def capture(out: str) -> None:
     """Write what the probe reads of this host to a file, to be judged elsewhere.
 
     Addresses, the command line but for known parameters, log lines that are not
     about reaching a CPU, and strings of the kernel configuration stay here; the
-    file lists them. An existing file is never overwritten.
+    file lists them. An existing file is never overwritten; - is standard output.
     """
     from sdeictl.capture import make_capture, pack  # noqa: PLC0415
     from sdeictl.root import open_root  # noqa: PLC0415
 
     made = make_capture(open_root(None))
-    try:
-        with open(out, "xb") as file:
-            file.write(pack(made))
-    except FileExistsError as error:
-        raise SdeictlError(f"{out} exists already; choose another name", Status.USAGE) from error
-    except OSError as error:
-        raise SdeictlError(f"{out} cannot be written: {error.strerror}", Status.USAGE) from error
-    click.echo(f"{out}: {len(made.files)} files", err=True)
+    if out == "-":
+        _write(pack(made))
+    else:
+        _write_new_file(out, pack(made))
     for item in made.left_out:
-        click.echo(f"  left out of {item.path}: {item.what}", err=True)
+        click.echo(f"left out of {item.path}: {item.what}", err=True)
+    for gap in made.facts.gaps:
+        click.echo(f"could not read {gap.source} ({gap.kind}): {gap.detail}", err=True)
+    if made.facts.architecture not in (None, "arm64"):
+        click.echo(f"this is no arm64 host ({made.facts.architecture}): there is nothing to judge", err=True)
+    if any(gap.kind == "denied" for gap in made.facts.gaps):
+        raise SdeictlError("the capture lacks what was denied: run as root", Status.UNKNOWN)
 
 
-@cli.command()
+@cli.command(short_help="Read the answers in a kernel log.")
 @click.argument("file", metavar="FILE|-")
 @FORMAT
 def analyze(file: str, form: str) -> None:
@@ -92,10 +96,13 @@ def analyze(file: str, form: str) -> None:
     from sdeictl.analysis import analyze as analyze_log  # noqa: PLC0415
     from sdeictl.klog import parse_log  # noqa: PLC0415
 
-    analysis = analyze_log(parse_log(_read_input(file)))
+    data = _read_input(file)
+    analysis = analyze_log(parse_log(data))
     _print(form, analysis_json(analysis), render_analysis(analysis))
     if not analysis.records:
-        raise SdeictlError(f"no kernel record in {'the input' if file == '-' else file}", Status.UNKNOWN)
+        name = "the input" if file == "-" else file
+        hint = "; it is compressed: unpack it first" if data.startswith(COMPRESSED) else ""
+        raise SdeictlError(f"no kernel record in {name}{hint}", Status.UNKNOWN)
 
 
 @cli.command()
@@ -116,13 +123,37 @@ def _read_input(path: str) -> bytes:
         raise SdeictlError(f"{path} cannot be read: {error.strerror}", Status.UNKNOWN) from error
 
 
+def _write_new_file(path: str, data: bytes) -> None:
+    try:
+        with open(path, "xb") as file:
+            file.write(data)
+    except FileExistsError as error:
+        raise SdeictlError(f"{path} exists already; choose another name", Status.USAGE) from error
+    except OSError as error:
+        raise SdeictlError(f"{path} cannot be written: {error.strerror}", Status.USAGE) from error
+
+
 def _print(form: str, document: Json, lines: Iterable[Line]) -> None:
     if form == "json":
-        click.echo(json.dumps(document, indent=2))
-    elif sys.stdout.isatty():
+        _write(json.dumps(document, indent=2).encode() + b"\n")
+    elif sys.stdout is not None and sys.stdout.isatty():
         print_styled(lines)
     else:
-        click.echo(plain(lines), nl=False)
+        _write(plain(lines).encode("utf-8", "replace"))
+
+
+def _write(data: bytes) -> None:
+    """Write to the standard output; a reader that goes away early does not change the exit status."""
+    if sys.stdout is None:
+        raise SdeictlError("the standard output is closed", Status.UNKNOWN)
+    try:
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+    except OSError as error:
+        # What is still buffered must not raise again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):
+            raise SdeictlError(f"the result cannot be written: {error.strerror}", Status.UNKNOWN) from error
 
 
 def main() -> NoReturn:
@@ -138,10 +169,6 @@ def main() -> NoReturn:
         status = Status.USAGE
     except click.Abort:
         status = 130
-    except BrokenPipeError:
-        # The reader went away; what is still buffered must not raise at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        status = Status.GOOD
     except Exception as error:
         click.echo(f"sdeictl: internal error: {type(error).__name__}: {error}", err=True)
         status = Status.INTERNAL

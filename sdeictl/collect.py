@@ -5,7 +5,7 @@ from typing import NamedTuple, TypeVar
 
 from sdeictl.acpi import AcpiError, parse_header
 from sdeictl.analysis import analyze
-from sdeictl.bootlog import read_bootlog
+from sdeictl.bootlog import BootLog, read_bootlog
 from sdeictl.cpus import parse_architecture, parse_cpuinfo
 from sdeictl.episodes import Backtrace
 from sdeictl.facts import (
@@ -37,6 +37,9 @@ SDEI_COMPATIBLE = "arm,sdei-1.0"
 CONFIG_SYMBOLS = ("ARM64", "X86", "ARM_SDE_INTERFACE", "ARM_SDEI_NMI", "ARM64_PSEUDO_NMI")
 SYMBOLS = ("sdei_probe", "sdei_nmi_handler")
 
+DENIED_HERE = "permission denied: run as root"
+DENIED_THERE = "was denied to the capture: capture again as root"
+
 T = TypeVar("T")
 
 
@@ -66,7 +69,7 @@ class _Reader:
         except (FileNotFoundError, NotADirectoryError):
             self.gap(source, "absent", "not there")
         except PermissionError:
-            self.gap(source, "denied", "permission denied: run as root" if self.root.live else "was denied")
+            self.gap(source, "denied", DENIED_HERE if self.root.live else DENIED_THERE)
         except OSError as error:
             self.gap(source, "broken", error.strerror or str(error))
         return None
@@ -189,7 +192,7 @@ def _read_sdei_devices(reader: _Reader) -> tuple[PlatformDevice, ...] | None:
 
 def _read_log(reader: _Reader, kernel_log: bytes | None) -> _Log | None:
     if kernel_log is not None:
-        return _Log("--kernel-log", kernel_log)
+        return _Log("the given log", kernel_log)
     if reader.root.live:
         data = reader.attempt(KMSG, reader.root.read)
         return None if data is None else _Log(KMSG, data)
@@ -211,6 +214,9 @@ def _with_log(reader: _Reader, facts: HostFacts, log: _Log | None) -> HostFacts:
         reader.gap(KMSG, "broken", f"no kernel record in {log.source}")
         return facts
     bootlog = read_bootlog(last)
+    if foreign := _foreign(bootlog, facts):
+        reader.gap(KMSG, "broken", f"{log.source} is not of this host's boot: {foreign}")
+        return facts
     if not bootlog.started:
         first = f" at {bootlog.first_at:.0f} s" if bootlog.first_at is not None else ""
         reader.gap(
@@ -234,6 +240,18 @@ def _with_log(reader: _Reader, facts: HostFacts, log: _Log | None) -> HostFacts:
         bootlog=bootlog,
         unanswered=tuple(sorted(unanswered)),
     )
+
+
+def _foreign(bootlog: BootLog, facts: HostFacts) -> str | None:
+    """Tell what in the host's live state shows that a log is of another boot."""
+    if bootlog.release and facts.release and bootlog.release != facts.release:
+        return f"it is of Linux {bootlog.release}, the host runs {facts.release}"
+    states = facts.hotplug_states
+    if states and "SDEI" in states.names and bootlog.complete and not bootlog.sdei_version:
+        return "it has no line of the SDEI driver, whose hotplug state is installed"
+    if states and states.complete and "SDEI" not in states.names and bootlog.sdei_nmi:
+        return "it has the SDEI NMI registered, but there is no SDEI hotplug state"
+    return None
 
 
 def _with_firmware(reader: _Reader, facts: HostFacts) -> HostFacts:

@@ -10,7 +10,6 @@ class Status(IntEnum):
     FAILED = 1
     USAGE = 2
     UNKNOWN = 3
-    REFUSED = 4
     INTERNAL = 70
 
 

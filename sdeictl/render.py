@@ -29,6 +29,7 @@ _READY_WORDS = {
     None: ("UNKNOWN", "bold yellow"),
 }
 _OUTCOME_STYLES = {"pass": "green", "fail": "red", "unknown": "yellow", "not-applicable": "dim"}
+_PATH_WORDS = {"none": "none (a plain IPI)"}
 _OUTCOME_WORDS = {"not-applicable": "n/a"}
 
 
@@ -44,7 +45,9 @@ def render_report(report: Json) -> Iterator[Line]:
         yield (("hazard: ", "bold yellow"), (hazard, ""))
     yield ((f"host: {_host_line(report['host'])}", ""),)
     if verdict["consumers"]["stop"]["ladder"]:
-        yield ((f"stop ladder: {' > '.join(verdict['consumers']['stop']['ladder'])}", ""),)
+        yield ((f"stop ladder (panic, reboot): {' > '.join(verdict['consumers']['stop']['ladder'])}", ""),)
+    if verdict["ready"] is None:
+        yield from _gap_lines(report)
     yield from _missing_lines(report)
     if report["findings"]:
         yield ()
@@ -55,6 +58,11 @@ def render_report(report: Json) -> Iterator[Line]:
         yield ((f"  {shown:8}", _OUTCOME_STYLES[outcome]), (f"{finding['id']:22}{finding['seen']}", ""))
         if finding["sources"]:
             yield ((f"{'':10}{'':22}{', '.join(finding['sources'])}", "dim"),)
+    if verdict["ready"] is not None:
+        yield from _gap_lines(report)
+
+
+def _gap_lines(report: Json) -> Iterator[Line]:
     if report["gaps"]:
         yield ()
         yield (("Could not read:", "bold"),)
@@ -65,11 +73,13 @@ def render_report(report: Json) -> Iterator[Line]:
 def _missing_lines(report: Json) -> Iterator[Line]:
     """What to mend for each path: the links that are broken, not the last one that only follows from them."""
     missing = set(report["verdict"]["missing"])
+    if missing:
+        yield ()
+        yield (("One of the two paths is enough.", ""),)
     for path, last in REGISTERED.items():
         links = [check.id for check in CHECKS if check.path == path and check.id in missing]
         causes = [link for link in links if link != last] or links
         if causes:
-            yield ()
             yield ((f"Missing for {path}:", "bold"),)
         for finding in report["findings"]:
             if finding["id"] in causes:
@@ -108,15 +118,15 @@ def _headline(episode: Episode) -> str:
         case Backtrace():
             return (
                 f"backtrace ({episode.trigger}): CPU {episode.initiator} asked CPUs {_list(episode.targets)},"
-                f" path {episode.path}"
+                f" path {_PATH_WORDS.get(episode.path, episode.path)}"
             )
         case HardLockup():
             stack = "with its stack" if episode.has_stack else "without its stack"
             cause = "" if episode.secondary_to is None else f"; it was waiting for CPU {episode.secondary_to}"
             return f"hard lockup of CPU {episode.cpu}, detected by CPU {episode.detected_by}, {stack}{cause}"
         case Stop():
-            retried = f"; retried CPUs {_list(episode.retried)}" if episode.retried else ""
-            failed = f"; not stopped: CPUs {_list(episode.failed)}" if episode.failed else ""
+            retried = f"; the IPI did not stop CPUs {_list(episode.retried)}" if episode.retried else ""
+            failed = f"; never stopped: CPUs {_list(episode.failed)}" if episode.failed else ""
             return f"stop ({episode.reason}): {' > '.join(episode.rungs)}{retried}{failed}"
         case Panic():
             return f"panic: {episode.message}"
@@ -138,7 +148,7 @@ def _cpu_lines(cpus: Iterable[CpuAnswer]) -> Iterator[Line]:
         registers = " ".join(
             f"{name} {value}" for name, value in (("pstate", cpu.pstate), ("pmr", cpu.pmr)) if value
         )
-        unknown = "masked: unknown" if cpu.pstate and cpu.masked is None else masked[cpu.masked]
+        unknown = "masked unknown" if cpu.pstate and cpu.masked is None else masked[cpu.masked]
         details = "  ".join(part for part in (unknown, cpu.pc, registers, latency) if part)
         yield ((f"  cpu {cpu.cpu:<4}", ""), (f"{cpu.state:10}", "red" if silent else ""), (details, ""))
 

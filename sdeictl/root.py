@@ -6,10 +6,12 @@ The only open() of host files. Every path is written as on the host.
 import errno
 import io
 import json
+import lzma
 import os
 import posixpath
 import stat
 import tarfile
+import zlib
 from collections.abc import Iterator
 from typing import Protocol
 
@@ -128,8 +130,12 @@ class CaptureRoot:
         try:
             with tarfile.open(file, "r:*") as archive:
                 self._load(archive)
-        except (tarfile.TarError, EOFError, OSError, ValueError) as error:
-            raise SdeictlError(f"{file} cannot be read as a capture: {error}", Status.UNKNOWN) from error
+        except tarfile.ReadError as error:
+            reason = "it is no tar archive, or a damaged one"
+            raise SdeictlError(f"{file} cannot be read as a capture: {reason}", Status.UNKNOWN) from error
+        except (tarfile.TarError, EOFError, OSError, ValueError, zlib.error, lzma.LZMAError) as error:
+            reason = getattr(error, "strerror", None) or str(error)
+            raise SdeictlError(f"{file} cannot be read as a capture: {reason}", Status.UNKNOWN) from error
         if f"/{MANIFEST}" not in self._files:
             raise SdeictlError(f"{file} cannot be read as a capture: it has no {MANIFEST}", Status.UNKNOWN)
         self._manifest = _parse_manifest(self._files[f"/{MANIFEST}"])

@@ -10,6 +10,9 @@ REGISTERED = {"sdei": "sdei-nmi-registered", "pseudo-nmi": "pseudo-nmi-enabled"}
 """The last link of each path: whether it holds decides, the links before it explain."""
 
 
+NOTHING_KNOWN = "Could not tell: none of a host's files was found there."
+
+
 class Verdict(NamedTuple):
     """Can a CPU that is stuck with its interrupts masked be reached, and by what?"""
 
@@ -32,11 +35,12 @@ def decide(facts: HostFacts) -> tuple[Verdict, tuple[Finding, ...]]:
     path = _path(sdei, pseudo_nmi)
     ready = {"sdei": True, "pseudo-nmi": True, "none": False}.get(path)
     findings = settle(findings, path)
+    known = facts._replace(gaps=()) != HostFacts()
     missing = () if ready else tuple(finding.id for finding in findings if finding.outcome == FAIL)
     verdict = Verdict(
         nmi_path=path,
         ready=ready,
-        summary=_summary(path, sdei, pseudo_nmi),
+        summary=_summary(path, sdei, pseudo_nmi) if known else NOTHING_KNOWN,
         missing=missing,
         hazards=_hazards(facts, path),
         stop_ladder=_stop_ladder(sdei, pseudo_nmi),
@@ -62,7 +66,9 @@ def settle(findings: Sequence[Finding], path: str) -> tuple[Finding, ...]:
         return tuple(findings)
     other = {check.id for check in CHECKS if check.path != path}
     return tuple(
-        finding._replace(outcome=NOT_APPLICABLE, severity="info")
+        finding._replace(
+            outcome=NOT_APPLICABLE, severity="info", seen=f"{finding.seen}; not needed, {path} serves"
+        )
         if finding.id in other and finding.outcome in (FAIL, UNKNOWN)
         else finding
         for finding in findings

@@ -1,5 +1,6 @@
 """The commands as a user meets them: output, exit status, and nonsense."""
 
+import gzip
 import json
 import os
 import platform
@@ -107,12 +108,47 @@ def test_version_and_help() -> None:
         assert (done.returncode, done.stdout[:6]) == (0, b"Usage:")
 
 
-def test_a_reader_that_goes_away_is_no_error() -> None:
-    command = (
-        f"{sys.executable} -m sdeictl analyze {TESTS}/hosts/dt-sdei/console.log --format json | head -c 1"
-    )
-    done = subprocess.run(["sh", "-c", command], capture_output=True, check=False, timeout=60)
-    assert (done.stdout, done.stderr) == (b"{", b"")
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_a_reader_that_goes_away_changes_no_status(form: str) -> None:
+    ours, theirs = os.pipe()
+    os.close(ours)
+    for name, status in (("dt-sdei", 0), ("dt-none", 1)):
+        command = [
+            sys.executable,
+            "-m",
+            "sdeictl",
+            "probe",
+            "--root",
+            f"{TESTS}/hosts/{name}/root",
+            "--format",
+            form,
+        ]
+        done = subprocess.run(command, stdout=theirs, stderr=subprocess.PIPE, check=False, timeout=60)
+        assert (done.returncode, done.stderr) == (status, b"")
+    os.close(theirs)
+
+
+def test_a_result_that_cannot_be_written_is_said() -> None:
+    command = f"{sys.executable} -m sdeictl probe --root {DT_SDEI}"
+    for redirection, sentence in ((">/dev/full", b"No space left"), (">&-", b"is closed")):
+        done = subprocess.run(
+            ["sh", "-c", command + redirection], stderr=subprocess.PIPE, check=False, timeout=60
+        )
+        assert done.returncode == 3
+        assert done.stderr.startswith(b"sdeictl: the ")
+        assert sentence in done.stderr
+
+
+def test_capture_to_standard_output(tmp_path: Path) -> None:
+    done = sdeictl("capture", "-")
+    (tmp_path / "c.tar.gz").write_bytes(done.stdout)
+    assert sdeictl("probe", "--root", str(tmp_path / "c.tar.gz")).returncode == sdeictl("probe").returncode
+
+
+def test_a_compressed_log_is_named_as_such() -> None:
+    done = sdeictl("analyze", "-", stdin=gzip.compress(b"[    1.000000] SMP: Total\n"))
+    assert done.returncode == 3
+    assert b"it is compressed" in done.stderr
 
 
 def terminal_output(environment: dict[str, str], *arguments: str) -> bytes:

@@ -264,3 +264,24 @@ def test_links_of_a_tree_stay_inside_it(tmp_path: Path) -> None:
     os.mkfifo(inside / "proc/fifo")
     with pytest.raises(OSError, match="regular"):
         DirectoryRoot(str(inside)).read("/proc/fifo")
+
+
+@pytest.mark.parametrize(("host_name", "log_name"), [("dt-sdei", "dt-none"), ("dt-none", "dt-sdei")])
+def test_a_log_of_another_boot_is_no_evidence(host_name: str, log_name: str) -> None:
+    alone = report_of(load_host(host_name).root, b"")
+    mixed = report_of(load_host(host_name).root, load_host(log_name).console)
+    assert mixed["verdict"]["nmi_path"] == alone["verdict"]["nmi_path"]
+    assert "is not of this host's boot" in mixed["gaps"][0]["detail"]
+
+
+def test_a_log_of_another_kernel_is_no_evidence() -> None:
+    report = report_of(load_host("dt-sdei").root, load_host("stock-debian").console)
+    assert report["verdict"]["nmi_path"] == "unknown"
+    assert "it is of Linux 7.3.4+deb13-arm64, the host runs 7.3.4-sdeictl-lab" in report["gaps"][0]["detail"]
+
+
+def test_a_kernel_at_el1_under_el2_is_told_from_firmware_without_sdei() -> None:
+    host = load_host("dt-advertised")
+    log = host.console.replace(b"started at EL1", b"started at EL2")
+    (finding,) = (f for f in report_of(host.root, log)["findings"] if f["id"] == "sdei-answered")
+    assert "started at EL2 without VHE" in finding["seen"]

@@ -13,13 +13,15 @@ def main() -> int:
     """Boot the machine named on the command line with a shell on this terminal."""
     name = sys.argv[1] if len(sys.argv) > 1 else ""
     if name not in MACHINES:
-        print("machines:", file=sys.stderr)
+        print(f"unknown machine {name!r}" if name else "which machine?", file=sys.stderr)
         for machine in MACHINES.values():
             print(f"  {machine.name:15} {machine.about}", file=sys.stderr)
         return 2
     with tempfile.TemporaryDirectory(prefix="sdeictl-lab-") as directory:
         try:
-            return shell_in_vm(MACHINES[name], lab=Lab(), directory=Path(directory) / name)
+            lab = Lab()
+            lab.build()
+            return shell_in_vm(MACHINES[name], lab=lab, directory=Path(directory) / name)
         except LabError as error:
             print(error, file=sys.stderr)
             return 1
