@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO_HOST := tests/hosts/dt-sdei
 
-.PHONY: demo test test-lab lab lab-shell hosts clean
+.PHONY: demo test test-lab soak lab lab-shell hosts clean
 
 demo: $(VENV)/ready
 	@PATH="$(BIN):$$PATH" sh tests/demo.sh $(DEMO_HOST)
@@ -14,6 +14,11 @@ test: $(VENV)/ready
 
 test-lab: lab
 	$(BIN)/pytest tests/lab
+
+# Long loops, before a release: many examples of each property, and every CPU wedged five times.
+soak: lab
+	SDEICTL_EXAMPLES=20000 $(BIN)/pytest tests/test_analysis_properties.py
+	for run in 1 2 3 4 5; do $(BIN)/pytest tests/lab/test_wedge.py || exit 1; done
 
 lab: $(VENV)/ready
 	$(BIN)/python -m tests.lab.build

@@ -1,5 +1,6 @@
 """Whatever happens to a log: no exception, no silent CPU called answered, no other CPU's registers."""
 
+import os
 import re
 from collections.abc import Sequence
 
@@ -12,6 +13,8 @@ from sdeictl.episodes import Analysis, Backtrace
 from sdeictl.klog import parse_log
 from tests.conftest import HOST_NAMES, CapturedHost, load_host
 
+EXAMPLES = int(os.environ.get("SDEICTL_EXAMPLES", "300"))
+"""For each property; `make soak` asks for more."""
 HOSTS = {name: load_host(name) for name in HOST_NAMES}
 SILENT_HOSTS = ("dt-none", "dt-advertised")
 RECORD = re.compile(rb"\[ *(\d+)\.(\d{6})\] (.*)")
@@ -67,7 +70,7 @@ def test_crlf_changes_nothing(host: CapturedHost) -> None:
     assert read(unix.replace(b"\n", b"\r\n")) == read(unix) == read(host.console)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=EXAMPLES, deadline=None)
 @given(name=st.sampled_from(HOST_NAMES), form=st.sampled_from(sorted(FORMS)), where=st.floats(0, 1))
 def test_cut_at_any_byte(name: str, form: str, where: float) -> None:
     log = FORMS[form](HOSTS[name].console)
@@ -88,7 +91,7 @@ def test_cut_at_every_byte_of_a_request(name: str) -> None:
 noise = st.binary(min_size=1, max_size=12).filter(lambda data: not re.search(rb"\d", data))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=EXAMPLES, deadline=None)
 @given(
     name=st.sampled_from(HOST_NAMES),
     form=st.sampled_from(sorted(FORMS)),
@@ -102,7 +105,7 @@ def test_serial_noise(name: str, form: str, spots: Sequence[tuple[float, bytes]]
     assert_true(HOSTS[name], read(log), damaged=True)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=EXAMPLES, deadline=None)
 @given(name=st.sampled_from(HOST_NAMES), where=st.floats(0, 1), damage=st.lists(st.floats(0, 1), max_size=3))
 def test_dmesg_quoted_into_the_console(name: str, where: float, damage: Sequence[float]) -> None:
     lines = HOSTS[name].console.splitlines(keepends=True)
@@ -119,7 +122,7 @@ def test_dmesg_quoted_into_the_console(name: str, where: float, damage: Sequence
         assert read(quoted).episodes == read(b"".join(lines)).episodes
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=EXAMPLES, deadline=None)
 @given(data=st.binary(max_size=2000))
 def test_garbage_never_raises(data: bytes) -> None:
     read(data)
@@ -172,7 +175,7 @@ def render(records: Sequence[tuple[int, str]], callers: bool) -> bytes:
     return "".join(lines).encode()
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=EXAMPLES, deadline=None)
 @given(records=interleaved(), callers=st.booleans())
 def test_interleaved_answers_are_never_mixed_up(records: list[tuple[int, str]], callers: bool) -> None:
     (episode,) = read(render(records, callers)).episodes
