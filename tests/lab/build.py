@@ -106,13 +106,13 @@ class Lab:
         """Return a directory with this checkout's wheel installed; it is built once and goes with the Lab."""
         if not self._site:
             self._site = tempfile.TemporaryDirectory(prefix="site-", dir=self.cache)
-            site = Path(self._site.name)
+            base = Path(self._site.name)
             pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
-            _run([*pip, "wheel", "--no-deps", "--wheel-dir", str(site), str(PROJECT)])
-            (wheel,) = site.glob("*.whl")
-            _run([*pip, "install", "--no-deps", "--no-compile", "--target", str(site), str(wheel)])
-            wheel.unlink()
-        return Path(self._site.name)
+            _run([*pip, "wheel", "--no-deps", "--wheel-dir", str(base), str(PROJECT)])
+            (wheel,) = base.glob("*.whl")
+            # A directory of its own: unlike a temporary one, every user in the guest can read it.
+            _run([*pip, "install", "--no-deps", "--no-compile", "--target", str(base / "site"), str(wheel)])
+        return Path(self._site.name) / "site"
 
     def _directory(self, part: Part) -> Path:
         digest = hashlib.sha256()
