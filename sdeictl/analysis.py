@@ -27,6 +27,8 @@ from sdeictl.klog import KernelLog, Record
 PSTATE_I = 0x80
 PMR_UNMASKED = 0xE0
 PMR_NOT_CAPTURED = 0
+NO_CPU = -1
+"""Whose lines follow is no CPU's answer."""
 TRIGGER_SECONDS = 30.0
 """A request later than this after a lockup or stall report is not counted as its own."""
 
@@ -91,10 +93,9 @@ class _Group:
         self.named = 0
         self.states = 0
         self.ends = 0
-        self.contradicted = False
 
     def is_open(self) -> bool:
-        return self.ends < len(self.blocks) and not self.contradicted
+        return self.ends < len(self.blocks)
 
     def add(self, block: _Block) -> None:
         for other in self.blocks:
@@ -102,7 +103,7 @@ class _Group:
         self.blocks.append(block)
 
     def only(self) -> _Block | None:
-        return self.blocks[0] if len(self.blocks) == 1 and not self.contradicted else None
+        return self.blocks[0] if len(self.blocks) == 1 else None
 
 
 class _Request:
@@ -236,21 +237,26 @@ class _Boot:
             self.request.accept(int(match[1]), "idle", record.at)
 
     def _on_header(self, record: Record, match: re.Match[str]) -> None:
+        self._open_block(int(match[1]), record)
+
+    def _open_block(self, cpu: int, record: Record) -> _Block:
+        block = _Block(cpu, record)
         group = self.groups.get(record.caller)
         if not group or not group.is_open():
             group = self.groups[record.caller] = _Group()
-        group.add(_Block(int(match[1]), record))
+        group.add(block)
+        return block
 
     def _read_block_line(self, record: Record) -> None:
         group = self.groups.get(record.caller)
-        if not group:
+        if not group or not (group.is_open() or record.text.startswith(" ")):
             return
         only = group.only()
         if cpu_line := _CPU_LINE.match(record.text):
             group.named += 1
-            # Of another CPU, or a second time: an oops or a warning, no line of this block.
+            # Of another CPU, or a second time: an oops or a warning has begun in between.
             if only and (int(cpu_line[1]) != only.cpu or group.named > 1):
-                group.contradicted = True
+                group.add(_Block(NO_CPU, record))
         elif register := _REGISTERS.match(record.text):
             self._read_register(group, register[1], register[2])
         elif record.text.startswith("x29: "):
@@ -261,8 +267,6 @@ class _Boot:
             only.frames.add(frame[1])
 
     def _read_register(self, group: _Group, name: str, value: str) -> None:
-        if not group.is_open():
-            return
         group.states += name == "pstate"
         only = group.only()
         if only and name == "pc":
@@ -293,18 +297,14 @@ class _Boot:
         secondary = None
         if asked and asked.initiator == victim and asked.timed_out is None and asked.waiting_for():
             secondary = asked.waiting_for()[0]
-        self.groups.clear()
         self.report = _Report(record, victim, detector, secondary)
         if detector == victim:
             # The perf detector dumps its own CPU in place, without a request.
-            self.report.own_block = _Block(victim, record)
-            self.groups[record.caller] = _Group()
-            self.groups[record.caller].add(self.report.own_block)
+            self.report.own_block = self._open_block(victim, record)
         self.trigger = ("hard-lockup", record.at, detector)
         self.found.append(self.report)
 
     def _on_soft_lockup(self, record: Record, match: re.Match[str]) -> None:
-        self.groups.clear()
         self.trigger = ("soft-lockup", record.at, int(match[1]))
         self.found.append(SoftLockup(record.boot, record.at, int(match[1]), int(match[2]), match[3].strip()))
 

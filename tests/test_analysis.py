@@ -123,6 +123,23 @@ def test_the_perf_detector_dumps_its_own_cpu_in_place() -> None:
     assert lockup.has_stack
 
 
+def test_reports_and_warnings_inside_a_block_cost_no_answer() -> None:
+    warning = ("CPU: 3 UID: 0 PID: 5 Comm: kworker/3:1", *block(3, pc="elsewhere+0x0/0x8")[2:])
+    for intruder in (("watchdog: CPU0: Watchdog detected hard LOCKUP on cpu 5",), warning):
+        answer = block(1)
+        for at in range(1, len(answer)):
+            asked = ("Sending NMI from CPU 0 to CPUs 1-2:", *answer[:at], *intruder, *answer[at:])
+            (episode,) = backtraces(read(lines(*asked)))
+            assert [cpu.state for cpu in episode.cpus] == ["self", "backtrace", "pending"]
+            assert cpu_of(episode, 1).pc in (None, "spin+0x8/0x24")
+
+
+def test_a_warning_after_a_damaged_header_is_no_answer() -> None:
+    for header in ("NMI backtrace for cpu 1", "NMI backtrace for cpu 1#2"):
+        (episode,) = backtraces(read(lines("Sending NMI from CPU 0 to CPUs 1,12:", header, *block(12)[1:])))
+        assert cpu_of(episode, 1).state == "pending"
+
+
 def test_stalls_hung_tasks_and_the_crash_kernel() -> None:
     document = analysis_json(
         read(
