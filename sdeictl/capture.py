@@ -57,7 +57,11 @@ _PUBLIC_LINE = re.compile(
 )
 _KMSG_LINE = re.compile(r"(\d+),(\d+,\d+,[^;]*);(.*)")
 _ADDRESS = re.compile(r"\b(?:0x)?[0-9a-f]{12,16}\b")
-_CPU_COMMAND = re.compile(r"(?<=Comm: )(.{1,20})(?= (?:Not tainted|Tainted|Kdump))")
+_TASK_NAME = re.compile(
+    r"(?<=Comm: ).{1,20}(?= (?:Not tainted|Tainted|Kdump))"
+    r"|(?<=INFO: task ).{1,64}(?=:\d{1,10} blocked)"
+    r"|(?<=s! \[).{1,64}(?=:\d{1,10}\]$)"
+)
 
 
 def make_capture(root: Root) -> Capture:
@@ -163,7 +167,7 @@ def _clean_kmsg(data: bytes) -> tuple[bytes, str | None]:
         match = _KMSG_LINE.match(line)
         if match:
             lines.append(f"{match[1]},{match[2]};{_public_text(int(match[1]), match[3])}\n")
-    what = "lines that are not about reaching a CPU, register values, and all that user space wrote"
+    what = "lines that are not about reaching a CPU, register values, task names, and what user space wrote"
     return "".join(lines).encode(), what
 
 
@@ -172,7 +176,7 @@ def _public_text(priority: int, text: str) -> str:
         return LEFT_OUT
     if text.startswith("Linux version "):
         return _version(text)
-    text = _CPU_COMMAND.sub(LEFT_OUT, text)
+    text = _TASK_NAME.sub(LEFT_OUT, text)
     return text if text.startswith(("Booting Linux", "CPU")) else _ADDRESS.sub("x" * 16, text)
 
 

@@ -117,6 +117,8 @@ _ERRNO = {
 
 
 def _advertised(facts: HostFacts) -> Iterator[Witness]:
+    if facts.bootlog and (facts.bootlog.sdei_version or facts.bootlog.sdei_error):
+        yield Witness(True, "the boot log shows that the driver found it", KMSG)
     if facts.acpi_tables is not None:
         source = f"{ACPI_TABLES}/SDEI"
         if facts.acpi_sdei_broken:
@@ -132,8 +134,6 @@ def _advertised(facts: HostFacts) -> Iterator[Witness]:
             )
         if not facts.sdei_nodes:
             yield Witness(False, "no node is compatible with arm,sdei-1.0", f"{DEVICE_TREE}/firmware")
-    if facts.tables is None and facts.bootlog and (facts.bootlog.sdei_version or facts.bootlog.sdei_nmi):
-        yield Witness(True, "the kernel found it", KMSG)
 
 
 def _is_advertised(facts: HostFacts) -> bool | None:

@@ -1,5 +1,6 @@
 """Root to HostFacts: the only host reads. OSError is caught here, once, and becomes a Gap."""
 
+import re
 from collections.abc import Callable
 from typing import NamedTuple, TypeVar
 
@@ -39,6 +40,9 @@ SYMBOLS = ("sdei_probe", "sdei_nmi_handler")
 
 DENIED_HERE = "permission denied: run as root"
 DENIED_THERE = "was denied to the capture: capture again as root"
+
+# Devicetree Specification 0.4, section 2.2.4: <stringlist>
+_STRING_LIST = re.compile(rb"(?:[\x20-\x7e]+\0)+")
 
 T = TypeVar("T")
 
@@ -105,7 +109,7 @@ def collect(root: Root, kernel_log: bytes | None = None) -> HostFacts:
         architecture=architecture,
         release=release,
         configs=configs,
-        command_line=reader.text(CMDLINE),
+        command_line=_read_command_line(reader),
         symbols=_read_symbols(reader),
         hotplug_states=_read_hotplug_states(reader),
         sdei_devices=_read_sdei_devices(reader),
@@ -152,6 +156,14 @@ def _read_configs(reader: _Reader, release: str | None) -> tuple[KernelConfig, .
             f", nor in /lib/modules/{release or 'RELEASE'}/config",
         )
     return tuple(found)
+
+
+def _read_command_line(reader: _Reader) -> str | None:
+    text = reader.text(CMDLINE)
+    if text is not None and not (text.endswith("\n") and text[:-1].isprintable()):
+        reader.gap(CMDLINE, "broken", "it is no whole line of text: it was cut, or is something else")
+        return None
+    return text
 
 
 def _read_symbols(reader: _Reader) -> Symbols | None:
@@ -300,6 +312,8 @@ def _read_sdei_nodes(reader: _Reader, base: tuple[str, ...]) -> tuple[SdeiNode, 
     for child in children:
         path = f"{DEVICE_TREE}/firmware/{child}"
         compatible = reader.optional(f"{path}/compatible", reader.root.read)
+        if compatible is not None and not _STRING_LIST.fullmatch(compatible):
+            reader.gap(f"{path}/compatible", "broken", "it is no device-tree string list")
         if reader.has_gap(f"{path}/compatible"):
             return None
         if compatible and SDEI_COMPATIBLE in _strings(compatible):

@@ -34,6 +34,8 @@ KMSG_TEXT = """\
 6,6,40,-;Sending NMI from CPU 0 to CPUs 1:
 4,7,50,-;NMI backtrace for cpu 1
 4,8,60,-;CPU: 1 UID: 0 PID: 81 Comm: secret task Not tainted 7.3.4 #1
+4,8,60,-;watchdog: BUG: soft lockup - CPU#3 stuck for 26s! [secret task:42]
+3,8,60,-;INFO: task secret task:77 blocked for more than 120 seconds.
 4,9,70,-;pstate: 600000c5 (nZCv daIF -PAN)
 4,10,80,-;pc : 0000ffff5ec4e700
 4,11,90,-;sp : ffff800081fa3cf0
