@@ -117,23 +117,20 @@ _ERRNO = {
 
 
 def _advertised(facts: HostFacts) -> Iterator[Witness]:
+    table = f"{ACPI_TABLES}/SDEI"
+    if facts.acpi_sdei_broken:
+        yield Witness(None, f"the ACPI table SDEI is damaged: {facts.acpi_sdei_broken}", table)
+    elif "SDEI" in (facts.acpi_tables or ()):
+        yield Witness(True, "there is an ACPI table SDEI", table)
+    for node in facts.sdei_nodes or ():
+        seen = f"there is a node compatible with arm,sdei-1.0 (method {node.method})"
+        yield Witness(True, seen, node.path)
     if facts.bootlog and (facts.bootlog.sdei_version or facts.bootlog.sdei_error):
         yield Witness(True, "the boot log shows that the driver found it", KMSG)
-    if facts.acpi_tables is not None:
-        source = f"{ACPI_TABLES}/SDEI"
-        if facts.acpi_sdei_broken:
-            yield Witness(None, f"the ACPI table SDEI is damaged: {facts.acpi_sdei_broken}", source)
-        elif "SDEI" in facts.acpi_tables:
-            yield Witness(True, "there is an ACPI table SDEI", source)
-        else:
-            yield Witness(False, "there is no ACPI table SDEI", source)
-    if facts.sdei_nodes is not None:
-        for node in facts.sdei_nodes:
-            yield Witness(
-                True, f"there is a node compatible with arm,sdei-1.0 (method {node.method})", node.path
-            )
-        if not facts.sdei_nodes:
-            yield Witness(False, "no node is compatible with arm,sdei-1.0", f"{DEVICE_TREE}/firmware")
+    if facts.acpi_tables is not None and "SDEI" not in facts.acpi_tables:
+        yield Witness(False, "there is no ACPI table SDEI", table)
+    if facts.sdei_nodes == ():
+        yield Witness(False, "no node is compatible with arm,sdei-1.0", f"{DEVICE_TREE}/firmware")
 
 
 def _is_advertised(facts: HostFacts) -> bool | None:
