@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 
 from sdeictl.bootlog import BootLog, read_bootlog
-from sdeictl.cpulist import parse_cpulist
+from sdeictl.cpulist import MAX_CPU, parse_cpulist
 from sdeictl.episodes import (
     Analysis,
     Backtrace,
@@ -72,6 +72,8 @@ class _Block:
     def __init__(self, cpu: int, record: Record) -> None:
         self.cpu = cpu
         self.at = record.at
+        self.late = False
+        """It began after the kernel had given up waiting."""
         self.pstate: str | None = None
         self.pmr: str | None = None
         self.pc: str | None = None
@@ -95,11 +97,11 @@ class _Group:
         self.ends = 0
 
     def is_open(self) -> bool:
-        return self.ends < len(self.blocks)
+        return self.ends < len(self.blocks) <= MAX_CPU
 
     def add(self, block: _Block) -> None:
-        for other in self.blocks:
-            other.pstate = other.pmr = other.pc = None
+        if only := self.only():
+            only.pstate = only.pmr = only.pc = None
         self.blocks.append(block)
 
     def only(self) -> _Block | None:
@@ -119,13 +121,12 @@ class _Request:
         self.timed_out: tuple[int, ...] | None = None
         self.own_frames: set[str] = set()
         self.superseded = False
-
-    def waiting_for(self) -> list[int]:
-        return [cpu for cpu in self.targets if cpu not in self.answers]
+        self.waiting = set(targets)
 
     def accept(self, cpu: int, state: str, at: float | None, block: _Block | None = None) -> None:
-        if cpu in self.targets and cpu not in self.answers:
-            self.answers[cpu] = ("late" if self.timed_out is not None else state, block, at)
+        if cpu in self.waiting:
+            self.waiting.remove(cpu)
+            self.answers[cpu] = (state, block, at)
 
 
 class _StopLadder:
@@ -166,7 +167,7 @@ class _Handover:
 _Open = _Request | _Report | _StopLadder | _Stall | _Handover | Episode
 
 _FRAME = re.compile(r" {1,4}([\w.]{1,120})\+0x[0-9a-f]{1,8}/0x[0-9a-f]{1,8}")
-_CPU_LINE = re.compile(r"CPU: (\d{1,5}) (?:UID: \d+ )?PID: ")
+_CPU_LINE = re.compile(r"CPU: (\d{1,5}) (?:UID: \d+ )?PID: ", re.ASCII)
 _REGISTERS = re.compile(r"(pstate|pc|pmr) ?: ?(.*)")
 _HEX8 = re.compile(r"[0-9a-f]{8,16}")
 
@@ -194,6 +195,10 @@ class _Boot:
         return [self._close(item) for item in self.found]
 
     def _read(self, record: Record) -> None:
+        if record.lost_before:
+            # Whose lines follow, and to which request, is no longer known.
+            self.groups.clear()
+            self._forget_overdue()
         for rule, method in _RULES:
             match = rule.match(record.text)
             if match:
@@ -204,17 +209,20 @@ class _Boot:
     # Requests and their answers
 
     def _on_sending(self, record: Record, match: re.Match[str]) -> None:
-        initiator = int(match[1])
-        request = _Request(record, self._trigger_of(record, initiator), initiator, parse_cpulist(match[2]))
+        initiator, targets = int(match[1]), parse_cpulist(match[2])
         if self.request:
             self.request.superseded = True
+        if not targets or initiator in targets:
+            self.request = None  # a damaged line: nobody knows what was asked
+            return
+        request = _Request(record, self._trigger_of(record, initiator), initiator, targets)
         group = self.groups.get(record.caller)
         own = group.only() if group and not group.states else None
         if own and own.cpu == initiator:
             request.own_frames = own.frames
         report = self.report
         asked_for_victim = report and report.detected_by == initiator and report.cpu in request.targets
-        if report and asked_for_victim and not report.request:
+        if report and asked_for_victim and not report.request and request.trigger == "hard-lockup":
             report.request = request
         self.groups.clear()
         self.request = request
@@ -228,19 +236,26 @@ class _Boot:
             return "other"
         if at is not None and record.at is not None and record.at - at > TRIGGER_SECONDS:
             return "other"
-        if kind == "sysrq-l":
-            self.trigger = None
+        # One sysrq-l makes one request; a report may make many, each of which can wait for 10 s and more.
+        self.trigger = None if kind == "sysrq-l" else (kind, record.at, cpu)
         return kind
+
+    def _forget_overdue(self) -> None:
+        """Let a request that the kernel has given up take no more answers: they may be another's."""
+        if self.request and self.request.timed_out is not None:
+            self.request = None
 
     def _on_idle(self, record: Record, match: re.Match[str]) -> None:
         if self.request:
-            self.request.accept(int(match[1]), "idle", record.at)
+            state = "idle" if self.request.timed_out is None else "late"
+            self.request.accept(int(match[1]), state, record.at)
 
     def _on_header(self, record: Record, match: re.Match[str]) -> None:
         self._open_block(int(match[1]), record)
 
     def _open_block(self, cpu: int, record: Record) -> _Block:
         block = _Block(cpu, record)
+        block.late = bool(self.request and self.request.timed_out is not None)
         group = self.groups.get(record.caller)
         if not group or not group.is_open():
             group = self.groups[record.caller] = _Group()
@@ -255,7 +270,7 @@ class _Boot:
         if cpu_line := _CPU_LINE.match(record.text):
             group.named += 1
             # Of another CPU, or a second time: an oops or a warning has begun in between.
-            if only and (int(cpu_line[1]) != only.cpu or group.named > 1):
+            if group.named > len(group.blocks) or (only and int(cpu_line[1]) != only.cpu):
                 group.add(_Block(NO_CPU, record))
         elif register := _REGISTERS.match(record.text):
             self._read_register(group, register[1], register[2])
@@ -274,13 +289,13 @@ class _Boot:
         elif only and (digits := _HEX8.match(value)):
             setattr(only, name, digits[0])
         # A block is an answer from its first register on: the asking CPU's own dump has none.
-        if only or group.states >= len(group.blocks):
+        if only or group.states == len(group.blocks):
             for block in group.blocks:
                 self._accept(block)
 
     def _accept(self, block: _Block) -> None:
         if self.request and not (self.report and self.report.own_block is block):
-            self.request.accept(block.cpu, "backtrace", block.at, block)
+            self.request.accept(block.cpu, "late" if block.late else "backtrace", block.at, block)
 
     def _on_timeout(self, _record: Record, match: re.Match[str]) -> None:
         if self.request and self.request.timed_out is None:
@@ -289,20 +304,27 @@ class _Boot:
     # Reports
 
     def _on_sysrq_backtrace(self, record: Record, _match: re.Match[str]) -> None:
+        self._forget_overdue()
         self.trigger = ("sysrq-l", record.at, None)
 
     def _on_hard_lockup(self, record: Record, match: re.Match[str]) -> None:
         detector, victim = int(match[1]), int(match[2])
-        asked = self.request
-        secondary = None
-        if asked and asked.initiator == victim and asked.timed_out is None and asked.waiting_for():
-            secondary = asked.waiting_for()[0]
-        self.report = _Report(record, victim, detector, secondary)
+        self.report = _Report(record, victim, detector, self._waits_for(victim, record.at))
+        self._forget_overdue()
         if detector == victim:
             # The perf detector dumps its own CPU in place, without a request.
             self.report.own_block = self._open_block(victim, record)
         self.trigger = ("hard-lockup", record.at, detector)
         self.found.append(self.report)
+
+    def _waits_for(self, cpu: int, at: float | None) -> int | None:
+        """Return the CPU whose answer a CPU is waiting for in its own request, if it is."""
+        asked = self.request
+        if not asked or asked.initiator != cpu or asked.timed_out is not None or not asked.waiting:
+            return None
+        if at is not None and asked.at is not None and at - asked.at > TRIGGER_SECONDS:
+            return None  # the kernel gives up after 10 s; its line was lost
+        return min(asked.waiting)
 
     def _on_soft_lockup(self, record: Record, match: re.Match[str]) -> None:
         self.trigger = ("soft-lockup", record.at, int(match[1]))
@@ -432,11 +454,11 @@ def _path(request: _Request, cpus: Sequence[CpuAnswer], bootlog: BootLog) -> str
 _Method = Callable[[_Boot, Record, re.Match[str]], None]
 
 _RULES: tuple[tuple[re.Pattern[str], _Method], ...] = tuple(
-    (re.compile(pattern), method)
+    (re.compile(pattern, re.ASCII), method)
     for pattern, method in (
         (r"NMI backtrace for cpu (\d{1,5})$", _Boot._on_header),
         (r"NMI backtrace for cpu (\d{1,5}) skipped: idling at \S", _Boot._on_idle),
-        (r"Sending NMI from CPU (\d{1,5}) to CPUs ([\d,-]+):$", _Boot._on_sending),
+        (r"Sending NMI from CPU (\d{1,5}) to CPUs ([\d,-]{1,20000}):$", _Boot._on_sending),
         (
             r"After 10 seconds, these CPUS still haven't responded to the NMI: ([\d,-]+)$",
             _Boot._on_timeout,
@@ -450,7 +472,10 @@ _RULES: tuple[tuple[re.Pattern[str], _Method], ...] = tuple(
             r"(?:NMI )?watchdog: BUG: soft lockup - CPU#(\d{1,5}) stuck for (\d{1,9})s! \[(.*)\]$",
             _Boot._on_soft_lockup,
         ),
-        (r"(?:rcu: )?INFO: (\w+) (detected stalls|self-detected stall) on ", _Boot._on_rcu_stall),
+        (
+            r"(?:rcu: )?INFO: (\w+) (detected (?:expedited )?stalls|self-detected stall) on ",
+            _Boot._on_rcu_stall,
+        ),
         (r"rcu: \t(\d{1,5})-[.O?!][.o?!]", _Boot._on_rcu_cpu),
         (
             r"INFO: task (.{1,64}):(\d{1,10}) blocked(?: in I/O wait)? for more than (\d{1,9}) seconds\.",

@@ -2,16 +2,20 @@
 
 import re
 
-MAX_CPU = 65535
-_RANGE = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?")
+MAX_CPU = 4095
+"""The largest number that CONFIG_NR_CPUS of arm64 allows."""
+_RANGE = re.compile(r"(\d{1,4})(?:-(\d{1,4}))?", re.ASCII)
 
 
 def parse_cpulist(text: str) -> tuple[int, ...]:
-    """Return the CPUs of a list, sorted; () where the text is no CPU list."""
-    cpus: set[int] = set()
+    """Return the CPUs of a list, ascending as the kernel prints them; () where the text is no such list."""
+    cpus: list[int] = []
     for part in text.strip().split(","):
         match = _RANGE.fullmatch(part)
-        if not match or max(int(match[1]), int(match[2] or 0)) > MAX_CPU:
+        if not match:
             return ()
-        cpus.update(range(int(match[1]), int(match[2] or match[1]) + 1))
-    return tuple(sorted(cpus))
+        first, last = int(match[1]), int(match[2] or match[1])
+        if last > MAX_CPU or last < first or (cpus and first <= cpus[-1]):
+            return ()
+        cpus += range(first, last + 1)
+    return tuple(cpus)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 BOOT_FALLBACK_SECONDS = 0.010
 """CPU clocks jitter below this; a larger step back of a new line starts a boot."""
-DAMAGED_LINES = 3
+DAMAGED_LINES = 8
 """How many damaged lines in a row still count as part of a quotation around them."""
 
 
@@ -54,14 +54,40 @@ class _Line(NamedTuple):
     lost_before: int = 0
 
 
-_KMSG = re.compile(r"(\d{1,10}),(\d{1,20}),(\d{1,20}),([^;]{0,200});(.*)", re.DOTALL)
-_STAMP = re.compile(r"(?:<(\d{1,10})>)?\[ *(\d{1,10}\.\d{6})\](?:\[ *([TC]\d{1,10})\])? ?")
-_LEVEL = re.compile(r"<(\d{1,10})>")
-_DECODED_FACILITY = re.compile(r"(\w{1,10}) *:\w{1,10} *: *$")
-_WALL_CLOCK = re.compile(r"\[\w{3} \w{3} [ \d]\d \d\d:\d\d:\d\d \d{4}\] ")
-_SYSLOG = re.compile(r".{0,120}? kernel: ")
-_DROPPED = re.compile(r"\*\* (\d{1,9}) printk messages dropped \*\*")
+_KMSG = re.compile(r"(\d{1,10}),(\d{1,20}),(\d{1,20}),([^;]{0,200});(.*)", re.DOTALL | re.ASCII)
+# dmesg of util-linux puts a space before the caller, the kernel's console does not.
+_STAMP = re.compile(r"(?:<(\d{1,10})>)?\[ *(\d{1,10}\.\d{6})\](?: ?\[ *([TC]\d{1,10})\])? ?", re.ASCII)
+_LEVEL = re.compile(r"<(\d{1,10})>", re.ASCII)
+_COLOUR = re.compile(r"\x1b\[[0-9;]{0,20}[mK]")
+_DECODED = re.compile(r"(\w{0,10}) *:\w{0,10} *: *", re.ASCII)
+_DECODED_AT_END = re.compile(r"(?:^|\s)(\w{0,10}) *:\w{0,10} *: *$", re.ASCII)
+_CUT_LEVEL = re.compile(r"^\d{0,10}>$", re.ASCII)
+_WALL_CLOCK = re.compile(r"\[\w{3} \w{3} [ \d]\d \d\d:\d\d:\d\d \d{4}\] ", re.ASCII)
+_SYSLOG = re.compile(r"(?:(?!: ).){0,120}? kernel: ")
+_SYSLOG_TAG = re.compile(r"\d\d:\d\d:\d\d\S* \S+ ([^\s:\[]+)(?:\[\d+\])?: $", re.ASCII)
+_DROPPED = re.compile(r"\*\* (\d{1,9}) printk messages dropped \*\*", re.ASCII)
 _ESCAPE = re.compile(r"\\x([0-9a-f]{2})")
+_BOOT_START = re.compile(r"Booting Linux on physical CPU ")
+# As dmesg -x prints them, sys-utils/dmesg.c of util-linux.
+_FACILITIES = frozenset(
+    (
+        *(
+            "kern",
+            "user",
+            "mail",
+            "daemon",
+            "auth",
+            "syslog",
+            "lpr",
+            "news",
+            "uucp",
+            "cron",
+            "authpriv",
+            "ftp",
+        ),
+        *(f"local{number}" for number in range(8)),
+    )
+)
 # A text without any time is a kernel log only if one of its lines says so.
 _KERNEL_TEXT = re.compile(
     r"Booting Linux on physical CPU|Linux version \d|NMI backtrace for cpu \d|Sending NMI from CPU \d"
@@ -76,10 +102,13 @@ def parse_log(data: bytes) -> KernelLog:
     unterminated last line (no evidence), and quotations (a console that shows
     dmesg or a pstore record repeats lines that were already read).
     """
-    lines = [line.rstrip("\r") for line in data.decode("utf-8", "replace").split("\n")[:-1]]
-    dropped = sum(int(match[1]) for line in lines if (match := _DROPPED.search(line)))
-    parsed = list(_parse_kmsg(lines) if _is_kmsg(lines) else _parse_text(lines))
-    lost = dropped + sum(line.lost_before for line in parsed)
+    lines = [_COLOUR.sub("", line).rstrip("\r") for line in data.decode("utf-8", "replace").split("\n")[:-1]]
+    if _is_kmsg(lines):
+        parsed = list(_parse_kmsg(lines))
+        lost = sum(line.lost_before for line in parsed)
+    else:
+        parsed = list(_parse_text(lines))
+        lost = sum(map(_dropped, lines))
     return KernelLog(tuple(_Boots(parsed).records()), lost)
 
 
@@ -119,33 +148,60 @@ def _unescape(text: str) -> str:
     return _ESCAPE.sub(lambda match: chr(int(match[1], 16)), text)
 
 
+def _dropped(line: str) -> int:
+    match = _DROPPED.search(line)
+    return int(match[1]) if match else 0
+
+
 def _parse_text(lines: Sequence[str]) -> Iterator[_Line]:
     if any(_STAMP.search(line) for line in lines):
-        yield from (parsed for line in lines if (parsed := _parse_timed(line)))
+        parse = _parse_timed
     elif any(_KERNEL_TEXT.search(line) for line in lines):
-        yield from _parse_untimed(lines)
+        parse = _parse_syslog if any(_SYSLOG.match(line) for line in lines) else _parse_untimed
+    else:
+        return
+    missing = 0
+    for line in lines:
+        missing += _dropped(line)
+        parsed = parse(line)
+        if parsed:
+            yield parsed._replace(lost_before=missing)
+            missing = 0
 
 
 def _parse_timed(line: str) -> _Line | None:
     # Not only at the start: firmware or a shell prompt may have left the cursor in the line.
     match = _STAMP.search(line)
-    if not match or (match[1] and int(match[1]) >> 3):
-        return None
-    facility = _DECODED_FACILITY.match(line[: match.start()])
-    if facility and facility[1] != "kern":
+    if not match or (match[1] and int(match[1]) >> 3) or _is_foreign(line[: match.start()]):
         return None
     return _Line(line[match.end() :], match[2], float(match[2]), match[3])
 
 
-def _parse_untimed(lines: Sequence[str]) -> Iterator[_Line]:
-    syslog = any(_SYSLOG.match(line) for line in lines)
-    for line in lines:
-        prefix = _SYSLOG.match(line) if syslog else (_LEVEL.match(line) or _WALL_CLOCK.match(line))
-        if syslog and not prefix:
-            continue
-        if prefix and prefix.re is _LEVEL and int(prefix[1]) >> 3:
-            continue
-        yield _Line(line[prefix.end() :] if prefix else line, None, None)
+def _is_foreign(prefix: str) -> bool:
+    """Tell whether what stands before the time says that the record is not the kernel's."""
+    if not prefix:
+        return False
+    facility, tag = _DECODED_AT_END.search(prefix), _SYSLOG_TAG.search(prefix)
+    return bool(
+        (facility and facility[1] != "kern") or (tag and tag[1] != "kernel") or _CUT_LEVEL.match(prefix)
+    )
+
+
+def _parse_syslog(line: str) -> _Line | None:
+    prefix = _SYSLOG.match(line)
+    return _Line(line[prefix.end() :], None, None) if prefix else None
+
+
+def _parse_untimed(line: str) -> _Line | None:
+    if level := _LEVEL.match(line):
+        return None if int(level[1]) >> 3 else _Line(line[level.end() :], None, None)
+    facility = _DECODED.match(line)
+    if facility and facility[1] in _FACILITIES:
+        line = line[facility.end() :]
+    if facility and facility[1] in _FACILITIES - {"kern"}:
+        return None
+    clock = _WALL_CLOCK.match(line)
+    return _Line(line[clock.end() :] if clock else line, None, None)
 
 
 class _Boots:
@@ -163,19 +219,31 @@ class _Boots:
         self.seen: set[_Key] = set()
         self.seen_before: set[_Key] = set()
         self.quoting = False
+        self.lost = 0
+        """Records lost before a line that was left out."""
 
     def records(self) -> Iterator[Record]:
         """Yield the records, each with its boot."""
         early: list[_Line] = []
         for index, line in enumerate(self.lines):
             if line.at is not None and line.at < BOOT_FALLBACK_SECONDS:
+                if _BOOT_START.match(line.text):
+                    early = self._unseen(
+                        early
+                    )  # what stands before the first line of a boot is no part of it
                 early.append(line)
-            elif line.at is None or self._is_new(index, line, line.at):
-                yield from map(self._keep, (*early, line))
-                early.clear()
+                continue
+            boot = self.boot
+            if line.at is None or self._is_new(index, line, line.at):
+                yield from map(self._keep, early if self.boot > boot else self._unseen(early))
+                yield self._keep(line)
             else:
-                early.clear()
-        yield from map(self._keep, (line for line in early if not self._is_quoted(line)))
+                self.lost += line.lost_before
+            early = []
+        yield from map(self._keep, self._unseen(early))
+
+    def _unseen(self, lines: Sequence[_Line]) -> list[_Line]:
+        return [line for line in lines if not self._is_quoted(line)]
 
     def _is_quoted(self, line: _Line) -> bool:
         return _key(line) in self.seen or _key(line) in self.seen_before
@@ -185,9 +253,11 @@ class _Boots:
         if self._is_quoted(line):
             self.quoting = True
             return False
-        if at < self.latest - BOOT_FALLBACK_SECONDS:
-            if self.quoting and any(map(self._is_quoted, self.lines[index + 1 : index + 1 + DAMAGED_LINES])):
+        if at < self.latest and self.quoting:
+            following = self.lines[index + 1 : index + 1 + DAMAGED_LINES]
+            if any(map(self._is_quoted, following)):
                 return False
+        if at < self.latest - BOOT_FALLBACK_SECONDS:
             self.boot += 1
             self.latest = 0.0
             self.seen_before, self.seen = self.seen, set()
@@ -197,7 +267,8 @@ class _Boots:
 
     def _keep(self, line: _Line) -> Record:
         self.seen.add(_key(line))
-        return Record(line.text, line.at, self.boot, line.caller, line.lost_before)
+        lost, self.lost = self.lost + line.lost_before, 0
+        return Record(line.text, line.at, self.boot, line.caller, lost)
 
 
 _Key = tuple[str | None, str, int | None]

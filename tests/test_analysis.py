@@ -177,3 +177,141 @@ def test_real_logs_of_two_boots_keep_their_numbers() -> None:
     assert [(e.boot, e.path) for e in backtraces(analysis)] == [
         (0, "none"), (0, "none"), (1, "sdei"), (1, "sdei"),
     ]  # fmt: skip
+
+
+# What a hostile reader found: each of these once gave a wrong answer.
+
+ASKED_12 = "Sending NMI from CPU 0 to CPUs 1-2:"
+BOOTING = "[    0.000000] Booting Linux on physical CPU 0x0000000000 [0x411fd070]\n"
+INIT = "[    0.700000] Run /init as init process\n"
+IDLE_1 = "NMI backtrace for cpu 1 skipped: idling at cpu_do_idle+0x20/0x74"
+
+
+def kmsg(*texts: str | int) -> bytes:
+    """Records with consecutive numbers; a number stands for that many lost records."""
+    out, sequence = "", 0
+    for text in texts:
+        if isinstance(text, int):
+            sequence += text
+        else:
+            out += f"6,{sequence},{100_000_000 + sequence * 1000},-;{text}\n"
+            sequence += 1
+    return out.encode()
+
+
+def states(episode: Backtrace) -> list[str]:
+    return [cpu.state for cpu in episode.cpus]
+
+
+def test_registers_after_lost_records_are_nobodys() -> None:
+    for log in (
+        kmsg(ASKED_12, "NMI backtrace for cpu 1", 40, *block(2)[2:]),
+        lines(ASKED_12, "NMI backtrace for cpu 1")
+        + b"** 40 printk messages dropped **\n"
+        + lines(*block(2)[2:], start=101),
+    ):
+        (episode,) = backtraces(read(log))
+        assert [cpu.pc for cpu in episode.cpus] == [None, None, None]
+        assert states(episode) == ["self", "pending", "pending"]
+
+
+def test_a_hole_in_the_asking_cpus_stack_hides_the_path() -> None:
+    (episode,) = backtraces(read(kmsg(SYSRQ, *SELF, 1, SELF_IPI[-1], "Sending NMI from CPU 0 to CPUs 1:")))
+    assert episode.path == "unknown"
+
+
+def test_lines_dropped_during_the_boot_make_it_incomplete() -> None:
+    boot = f"{BOOTING}[    0.100000] x\n** 57 printk messages dropped **\n{INIT}".encode()
+    (episode,) = backtraces(read(boot + lines("Sending NMI from CPU 0 to CPUs 1:")))
+    assert episode.path == "unknown"
+
+
+def test_answers_to_a_request_that_was_not_seen_are_not_late_answers() -> None:
+    asked = ("Sending NMI from CPU 0 to CPUs 1:", TIMEOUT)
+    report = "watchdog: CPU0: Watchdog detected hard LOCKUP on cpu 1"
+    for after in ((40, IDLE_1), (report, *block(1)), (SYSRQ, *block(1))):
+        (episode,) = backtraces(read(kmsg(*asked, *after)))
+        assert states(episode) == ["self", "silent"]
+
+
+def test_late_is_a_block_that_began_after_the_kernel_gave_up() -> None:
+    begun, rest = block(1)[:2], block(1)[2:]
+    (episode,) = backtraces(read(lines("Sending NMI from CPU 0 to CPUs 1:", *begun, TIMEOUT, *rest)))
+    assert states(episode) == ["self", "backtrace"]
+
+
+def test_a_report_claims_only_the_request_it_sent() -> None:
+    report = lines("watchdog: CPU0: Watchdog detected hard LOCKUP on cpu 1")
+    asked = lines(SYSRQ, *SELF_IPI, "Sending NMI from CPU 0 to CPUs 1:", *block(1), start=500)
+    lockup = read(report + asked).episodes[0]
+    assert isinstance(lockup, HardLockup)
+    assert not lockup.has_stack
+
+
+def test_a_request_of_long_ago_stalls_nobody() -> None:
+    log = lines("Sending NMI from CPU 0 to CPUs 1:")
+    log += lines("watchdog: CPU3: Watchdog detected hard LOCKUP on cpu 0", start=900)
+    lockup = read(log).episodes[1]
+    assert isinstance(lockup, HardLockup)
+    assert lockup.secondary_to is None
+
+
+def test_every_request_of_a_long_rcu_stall_is_its_own() -> None:
+    log = lines("rcu: INFO: rcu_sched detected expedited stalls on CPUs/tasks: {")
+    for cpu in (1, 2, 3, 4):
+        log += lines(f"Sending NMI from CPU 0 to CPUs {cpu}:", start=100 + 12 * cpu)
+    assert {episode.trigger for episode in backtraces(read(log))} == {"rcu-stall"}
+
+
+def test_a_line_quoted_from_the_last_boot_is_no_fact_of_this_one() -> None:
+    pseudo_nmi = "[    0.000000] GICv3: Pseudo-NMIs enabled using relaxed ICC_PMR_EL1 synchronisation\n"
+    first = f"{BOOTING}{pseudo_nmi}[    0.500000] a\n{INIT}"
+    second = f"{BOOTING}[    0.400000] b\n{INIT.replace('7', '6')}"
+    asked = "[   10.000000] Sending NMI from CPU 0 to CPUs 1:\n"
+    (quoted,) = backtraces(read(f"{first}{second}{pseudo_nmi}{asked}".encode()))
+    assert (quoted.boot, quoted.path) == (1, "none")
+    (before_reset,) = backtraces(read(f"{first}{pseudo_nmi}{second}{asked}".encode()))
+    assert (before_reset.boot, before_reset.path) == (1, "none")
+
+
+def test_a_damaged_line_in_a_fresh_quotation_is_no_answer() -> None:
+    first, second = block(1), block(2)[:2]
+    stamped = [line + b"\n" for line in lines(ASKED_12, *first, *second).splitlines()]
+    quote = [line.replace(b"daIF", b"d?IF").replace(b"pc : s", b"pc : ?s") for line in stamped[1:10]]
+    (episode,) = backtraces(read(b"".join(stamped + quote)))
+    assert cpu_of(episode, 2).pc is None
+    assert cpu_of(episode, 2).state == "pending"
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [
+        "lab login: user  :notice: [  100.100000] ",
+        "Nov 23 13:00:06 host app[7]: [  100.100000] ",
+        "2026-11-23T13:00:06.123456+00:00 host app: [  100.100000] ",
+        "4>[  100.100000] ",
+    ],
+)
+def test_lines_of_others_are_no_evidence(forged: str) -> None:
+    (episode,) = backtraces(read(lines("Sending NMI from CPU 0 to CPUs 1:") + f"{forged}{IDLE_1}\n".encode()))
+    assert states(episode) == ["self", "pending"]
+
+
+def test_syslog_lines_of_others_are_no_evidence() -> None:
+    log = "Nov 23 13:00:05 host kernel: Sending NMI from CPU 0 to CPUs 1:\n"
+    log += f"Nov 23 13:00:06 host app[7]: fake kernel: {IDLE_1}\n"
+    (episode,) = backtraces(read(log.encode()))
+    assert states(episode) == ["self", "pending"]
+
+
+@pytest.mark.parametrize("text", ["0-65535", "1,1-", "0-1", "2,1"])
+def test_a_damaged_target_list_asks_nobody_and_ends_the_open_request(text: str) -> None:
+    asked = "Sending NMI from CPU 0 to CPUs 1:"
+    (episode,) = backtraces(read(lines(asked, f"Sending NMI from CPU 0 to CPUs {text}:", IDLE_1)))
+    assert states(episode) == ["self", "silent"]
+
+
+def test_digits_of_other_scripts_are_no_cpu() -> None:
+    asked = "Sending NMI from CPU 0 to CPUs 1:"
+    (episode,) = backtraces(read(lines(asked, IDLE_1.replace("cpu 1", "cpu \N{ARABIC-INDIC DIGIT ONE}"))))
+    assert states(episode) == ["self", "pending"]

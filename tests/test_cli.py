@@ -178,12 +178,12 @@ def test_colour_on_a_terminal_only_where_it_is_wanted() -> None:
 
 def test_kernel_text_is_never_markup_and_cannot_drive_the_terminal(tmp_path: Path) -> None:
     log = tmp_path / "log"
-    log.write_bytes(b"[    1.000000] Kernel panic - not syncing: [/foo] [none] \x1b[31mred\x07\n")
+    log.write_bytes(b"[    1.000000] Kernel panic - not syncing: [/foo] [none] \x1b]0;title\x07\n")
     for output in (
         sdeictl("analyze", str(log)).stdout,
         terminal_output({"TERM": "xterm"}, "analyze", str(log)),
     ):
-        assert b"[/foo] [none] \\x1b[31mred\\x07" in output
+        assert b"[/foo] [none] \\x1b]0;title\\x07" in output
 
 
 def test_rich_is_not_imported_off_a_terminal() -> None:
