@@ -9,9 +9,14 @@ from typing import NoReturn
 import click
 
 from sdeictl import __version__
+from sdeictl.analysis import analyze as analyze_log
+from sdeictl.capture import make_capture, pack
+from sdeictl.collect import collect
 from sdeictl.errors import SdeictlError, Status
+from sdeictl.klog import parse_log
 from sdeictl.render import Line, plain, print_styled, render_analysis, render_report
 from sdeictl.report import Json, analysis_json, build_report
+from sdeictl.root import open_root, read_stream
 
 COMPRESSED = (b"\x1f\x8b", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd", b"BZh")
 """How files of gzip, xz, zstd and bzip2 begin."""
@@ -47,9 +52,6 @@ def probe(root: str | None, kernel_log: str | None, form: str) -> None:
 
     Exit status: 0 it can, 1 it cannot, 3 could not tell.
     """
-    from sdeictl.collect import collect  # noqa: PLC0415 - `--help` and other commands start without it
-    from sdeictl.root import open_root  # noqa: PLC0415
-
     log = None if kernel_log is None else _read_input(kernel_log)
     report = build_report(collect(open_root(root), log))
     _print(form, report, render_report(report))
@@ -66,9 +68,6 @@ def capture(out: str) -> None:
     about reaching a CPU, and strings of the kernel configuration stay here; the
     file lists them. An existing file is never overwritten; - is standard output.
     """
-    from sdeictl.capture import make_capture, pack  # noqa: PLC0415
-    from sdeictl.root import open_root  # noqa: PLC0415
-
     made = make_capture(open_root(None))
     if out == "-":
         _write(pack(made))
@@ -93,9 +92,6 @@ def analyze(file: str, form: str) -> None:
     FILE is /dev/kmsg text, dmesg (also -r, -x, -T) or a serial console's log.
     Exit status: 0 if any kernel record was read, else 3.
     """
-    from sdeictl.analysis import analyze as analyze_log  # noqa: PLC0415
-    from sdeictl.klog import parse_log  # noqa: PLC0415
-
     data = _read_input(file)
     analysis = analyze_log(parse_log(data))
     _print(form, analysis_json(analysis), render_analysis(analysis))
@@ -113,8 +109,6 @@ def version(form: str) -> None:
 
 
 def _read_input(path: str) -> bytes:
-    from sdeictl.root import read_stream  # noqa: PLC0415
-
     try:
         return read_stream(path)
     except FileNotFoundError as error:
