@@ -51,16 +51,18 @@ _PUBLIC_LINE = re.compile(
     r"Booting Linux on physical CPU |Run \S+ as init process|Linux version |SMP: "
     r"|CPU\d+: Booted secondary processor |CPU features: |CPU: All CPU|GICv3: |sdei(?:_nmi)?[: ]|psci: "
     r"|sysrq: |NMI backtrace for cpu |Sending NMI from CPU |After 10 seconds, these CPUS |CPU: \d+ "
-    r"|pstate: |pc : |pmr: |Call trace:| \w[\w.]*\+0x|(?:NMI )?watchdog: |(?:rcu: )?INFO: |rcu: \t"
+    r"|pstate: |pc : |pmr: |x29: |Call trace:| \w[\w.]*\+0x|(?:NMI )?watchdog: |INFO: task "
+    r"|(?:rcu: )?INFO: \w+ (?:self-)?detected |rcu: \t"
     r"|Kernel panic - not syncing: |---\[ |Starting crashdump kernel|Bye!|reboot: |hw perfevents: "
     r"|lkdtm: |test_lockup: |crashkernel |\*\* \d+ printk messages dropped"
 )
 _KMSG_LINE = re.compile(r"(\d+),(\d+,\d+,[^;]*);(.*)")
 _ADDRESS = re.compile(r"\b(?:0x)?[0-9a-f]{12,16}\b")
-_TASK_NAME = re.compile(
+_NAMES = re.compile(
     r"(?<=Comm: ).{1,20}(?= (?:Not tainted|Tainted|Kdump))"
     r"|(?<=INFO: task ).{1,64}(?=:\d{1,10} blocked)"
     r"|(?<=s! \[).{1,64}(?=:\d{1,10}\]$)"
+    r"|(?<=with command ').*(?=')"
 )
 
 
@@ -176,7 +178,7 @@ def _public_text(priority: int, text: str) -> str:
         return LEFT_OUT
     if text.startswith("Linux version "):
         return _version(text)
-    text = _TASK_NAME.sub(LEFT_OUT, text)
+    text = _NAMES.sub(LEFT_OUT, text)
     return text if text.startswith(("Booting Linux", "CPU")) else _ADDRESS.sub("x" * 16, text)
 
 

@@ -9,12 +9,15 @@ from pathlib import Path
 
 import pytest
 
+from sdeictl.analysis import analyze
 from sdeictl.capture import make_capture, pack
 from sdeictl.collect import KMSG, collect
 from sdeictl.errors import SdeictlError, Status
+from sdeictl.klog import parse_log
 from sdeictl.report import build_report
 from sdeictl.root import DirectoryRoot, Root, open_root
 from tests.conftest import CapturedHost, load_host
+from tests.test_analysis_properties import as_kmsg
 
 SECRETS = {
     "proc/version": "Linux version 7.3.4 (alice@secret-builder) (gcc 12) #1 SMP\n",
@@ -36,6 +39,8 @@ KMSG_TEXT = """\
 4,8,60,-;CPU: 1 UID: 0 PID: 81 Comm: secret task Not tainted 7.3.4 #1
 4,8,60,-;watchdog: BUG: soft lockup - CPU#3 stuck for 26s! [secret task:42]
 3,8,60,-;INFO: task secret task:77 blocked for more than 120 seconds.
+5,8,60,-;reboot: Restarting system with command 'secret task'
+5,8,60,-;INFO: secret task of another kind
 4,9,70,-;pstate: 600000c5 (nZCv daIF -PAN)
 4,10,80,-;pc : 0000ffff5ec4e700
 4,11,90,-;sp : ffff800081fa3cf0
@@ -102,6 +107,12 @@ def test_the_masked_cpu_is_still_found(secretive: Root) -> None:
     log = unpack(pack(make_capture(secretive)))["kmsg.txt"]
     assert b"pstate: 600000c5" in log
     assert log.count(b"\n") == KMSG_TEXT.count("\n")
+
+
+def test_the_log_of_a_capture_tells_the_same_episodes(host: CapturedHost, tmp_path: Path) -> None:
+    (tmp_path / "kmsg.txt").write_bytes(as_kmsg(host.console))
+    log = unpack(pack(make_capture(WithKmsg(str(tmp_path)))))["kmsg.txt"]
+    assert analyze(parse_log(log)).episodes == analyze(parse_log(host.console)).episodes
 
 
 def test_denied_and_absent_stay_what_they_were(tmp_path: Path) -> None:
