@@ -86,6 +86,7 @@ def test_the_wheel_installs_in_an_empty_environment(tmp_path: Path) -> None:
     run(sys.executable, "-m", "venv", tmp_path / "venv")
     (wheel,) = tmp_path.glob("*.whl")
     run(python, "-m", "pip", "install", "--quiet", wheel)
+    assert (tmp_path / "venv/share/man/man1/sdeictl.1").exists()
     (tmp_path / "elsewhere").mkdir()
     done = subprocess.run(
         [tmp_path / "venv/bin/sdeictl", "probe", "--root", PROJECT / "tests/hosts/dt-sdei/root"],
