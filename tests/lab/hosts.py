@@ -4,6 +4,7 @@ For each machine: root/ is its unpacked capture, console.log and record.json
 are what the wedge story left, ORIGIN says where it all comes from.
 """
 
+import re
 import shutil
 import subprocess
 import sys
@@ -15,8 +16,13 @@ from tests.lab.machines import MACHINES, Machine
 from tests.lab.stories import capture_host, wedge_cpu
 
 HOSTS = PROJECT / "tests" / "hosts"
-# 60,000 to 250,000 lines a host are too many for a repository.
-KEPT_SYMBOLS = (b"sdei", b"nmi", b"_stext", b"_etext", b"_end")
+# 60,000 to 250,000 symbols and 13,000 options a host are too many for a repository.
+KEPT = {
+    "proc/kallsyms": re.compile(rb"sdei|nmi|_stext|_etext|_end"),
+    "lib/modules/*/config": re.compile(
+        rb"CONFIG_(?:ARM64|X86)\b|CONFIG_\w*(?:SDE|NMI|LOCKUP|LKDTM|KALLSYMS|IKCONFIG)"
+    ),
+}
 
 
 def renew(machine: Machine, lab: Lab, work: Path) -> None:
@@ -27,9 +33,7 @@ def renew(machine: Machine, lab: Lab, work: Path) -> None:
     shutil.rmtree(host, ignore_errors=True)
     (host / "root").mkdir(parents=True)
     subprocess.run(["tar", "-C", host / "root", "-xf", captured.share / "capture.tar.gz"], check=True)
-    symbols = host / "root" / "proc" / "kallsyms"
-    lines = symbols.read_bytes().splitlines(keepends=True)
-    symbols.write_bytes(b"".join(line for line in lines if any(part in line for part in KEPT_SYMBOLS)))
+    reduce_files(host / "root")
     shutil.copy(wedged.console, host / "console.log")
     shutil.copy(wedged.share / "record.json", host)
     qemu = subprocess.run(["qemu-system-aarch64", "--version"], capture_output=True, text=True, check=True)
@@ -37,9 +41,17 @@ def renew(machine: Machine, lab: Lab, work: Path) -> None:
     (host / "ORIGIN").write_text(
         f"The lab's emulated host {machine.name}: {machine.about}.\n"
         f"Linux {version}, Trusted Firmware-A of Debian trixie, {qemu.stdout.splitlines()[0]}.\n"
-        "root/ is its capture (kallsyms reduced to names with sdei or nmi and the section ends);\n"
+        "root/ is its capture (kallsyms and config reduced to the lines that matter here);\n"
         "console.log is its serial console while record.json was done to it. Times are emulated.\n"
     )
+
+
+def reduce_files(root: Path) -> None:
+    """Reduce the large files of a captured tree to the lines that the checks can ask for."""
+    for pattern, kept in KEPT.items():
+        for path in root.glob(pattern):
+            lines = path.read_bytes().splitlines(keepends=True)
+            path.write_bytes(b"".join(filter(kept.search, lines)))
 
 
 def main() -> int:
