@@ -14,7 +14,6 @@ from sdeictl.klog import Record
 class BootLog(NamedTuple):
     """Facts of one boot's log. A missing line counts only if `complete`."""
 
-    records: int = 0
     started: bool = False
     """The log begins at "Booting Linux"."""
     complete: bool = False
@@ -79,7 +78,6 @@ def read_bootlog(records: Sequence[Record]) -> BootLog:
     whole = init_at is not None and not any(record.lost_before for record in records[1 : init_at + 1])
     level = facts.get("exception_level")
     return BootLog(
-        records=len(records),
         started=started,
         complete=started and whole,
         first_at=records[0].at,

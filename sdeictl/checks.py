@@ -9,7 +9,16 @@ from typing import NamedTuple
 
 from sdeictl.bootlog import BootLog
 from sdeictl.cmdline import PSEUDO_NMI, wants_pseudo_nmi
-from sdeictl.collect import ACPI_TABLES, CMDLINE, DEVICE_TREE, HOTPLUG_STATES, KALLSYMS, KMSG, PLATFORM_BUS
+from sdeictl.collect import (
+    ACPI_TABLES,
+    CMDLINE,
+    CONFIG_GZ,
+    DEVICE_TREE,
+    HOTPLUG_STATES,
+    KALLSYMS,
+    KMSG,
+    PLATFORM_BUS,
+)
 from sdeictl.facts import HostFacts
 
 PASS, FAIL, UNKNOWN, NOT_APPLICABLE = "pass", "fail", "unknown", "not-applicable"
@@ -214,7 +223,7 @@ def _nmi_registered(facts: HostFacts) -> Iterator[Witness]:
         yield Witness(False, "there is no SDEI hotplug state", HOTPLUG_STATES)
     # A name in kallsyms proves only that the code is there; its absence proves that it cannot serve.
     for witness in _nmi_built(facts):
-        if witness.holds is False and witness.source in (KALLSYMS, "/proc/config.gz"):
+        if witness.holds is False and witness.source in (KALLSYMS, CONFIG_GZ):
             yield witness
 
 

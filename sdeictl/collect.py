@@ -248,7 +248,6 @@ def _with_log(reader: _Reader, facts: HostFacts, log: _Log | None) -> HostFacts:
     architecture = facts.architecture or ("arm64" if bootlog.started else None)
     return facts._replace(
         architecture=architecture,
-        log_source=log.source,
         bootlog=bootlog,
         unanswered=tuple(sorted(unanswered)),
     )

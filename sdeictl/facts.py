@@ -93,7 +93,6 @@ class HostFacts(NamedTuple):
     command_line: str | None = None
     symbols: Symbols | None = None
     hotplug_states: HotplugStates | None = None
-    log_source: str | None = None
     bootlog: BootLog | None = None
     unanswered: tuple[int, ...] = ()
     """CPUs that, by this boot's log, did not answer a backtrace request."""

@@ -228,9 +228,8 @@ class _Boots:
         for index, line in enumerate(self.lines):
             if line.at is not None and line.at < BOOT_FALLBACK_SECONDS:
                 if _BOOT_START.match(line.text):
-                    early = self._unseen(
-                        early
-                    )  # what stands before the first line of a boot is no part of it
+                    # What stands before the first line of a boot is no part of it.
+                    early = self._unseen(early)
                 early.append(line)
                 continue
             boot = self.boot

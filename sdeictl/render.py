@@ -104,9 +104,10 @@ def render_analysis(analysis: Analysis) -> Iterator[Line]:
     """Return an analysis as text, one paragraph an episode."""
     lost = f", {analysis.records_lost} lost" if analysis.records_lost else ""
     yield ((f"{analysis.records} kernel records{lost}, {len(analysis.episodes)} episodes", "bold"),)
+    several_boots = any(episode.boot for episode in analysis.episodes)
     for episode in analysis.episodes:
         at = "" if episode.at is None else f"{episode.at:.6f} s"
-        boot = f"boot {episode.boot} " if any(other.boot for other in analysis.episodes) else ""
+        boot = f"boot {episode.boot} " if several_boots else ""
         yield ()
         yield ((f"{boot}{at} ".lstrip(), "dim"), (_headline(episode), "bold"))
         if isinstance(episode, Backtrace):
