@@ -22,6 +22,7 @@ MAX_FILE_BYTES = 128 << 20
 MAX_CAPTURE_BYTES = 512 << 20
 MAX_MEMBERS = 100_000
 _LINK_LIMIT = 40
+_PIECE_BYTES = 1 << 20
 _KMSG_RECORD_BYTES = 16384
 
 
@@ -293,10 +294,15 @@ def _read_file(path: str) -> bytes:
     with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise OSError(errno.EINVAL, "not a regular file", path)
-        data = file.read(MAX_FILE_BYTES + 1)
-    if len(data) > MAX_FILE_BYTES:
-        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), path)
-    return data
+        pieces = []
+        left = MAX_FILE_BYTES
+        # In pieces: /proc/sys refuses a read(2) larger than kmalloc can serve (proc_sys_call_handler()).
+        while piece := file.read(_PIECE_BYTES):
+            pieces.append(piece)
+            left -= len(piece)
+            if left < 0:
+                raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), path)
+    return b"".join(pieces)
 
 
 def _read_kmsg() -> Iterator[bytes]:

@@ -15,7 +15,7 @@ from sdeictl.collect import KMSG, collect
 from sdeictl.errors import SdeictlError, Status
 from sdeictl.klog import parse_log
 from sdeictl.report import build_report
-from sdeictl.root import DirectoryRoot, Root, open_root
+from sdeictl.root import DirectoryRoot, LiveRoot, Root, open_root
 from tests.conftest import CapturedHost, load_host
 from tests.test_analysis_properties import as_kmsg
 
@@ -166,3 +166,8 @@ def test_names_in_a_capture_cannot_escape(tmp_path: Path) -> None:
             member.size = 2
             archive.addfile(member, io.BytesIO(b"{}"))
     assert open_root(str(tmp_path / "c.tar.gz")).names("/proc") == ("cpuinfo", "version")
+
+
+def test_a_sysctl_of_the_running_host_can_be_read() -> None:
+    # One read(2) for more than kmalloc can serve is refused there, however short the file.
+    assert LiveRoot().read("/proc/sys/kernel/ostype") == b"Linux\n"
