@@ -33,11 +33,14 @@ TRIGGER_SECONDS = 30.0
 """A request later than this after a lockup or stall report is not counted as its own."""
 
 
-def analyze(log: KernelLog) -> Analysis:
-    """Return every episode of a log, in its order; never raises."""
+def analyze(log: KernelLog, bootlog: BootLog | None = None) -> Analysis:
+    """Return every episode of a log, in its order; never raises.
+
+    `bootlog` is what is known of the boot where the log is only a slice of it.
+    """
     episodes: list[Episode] = []
     for records in _by_boot(log.records):
-        episodes += _Boot(records).episodes()
+        episodes += _Boot(records, bootlog).episodes()
     return Analysis(len(log.records), log.lost, tuple(episodes))
 
 
@@ -175,9 +178,9 @@ _HEX8 = re.compile(r"[0-9a-f]{8,16}")
 class _Boot:
     """Reads the records of one boot in order. Each rule is a message and a method."""
 
-    def __init__(self, records: Sequence[Record]) -> None:
+    def __init__(self, records: Sequence[Record], bootlog: BootLog | None) -> None:
         self.records = records
-        self.bootlog: BootLog = read_bootlog(records)
+        self.bootlog: BootLog = bootlog or read_bootlog(records)
         self.prints_pmr = bool(self.bootlog.pseudo_nmi) or any(r.text.startswith("pmr: ") for r in records)
         self.found: list[_Open] = []
         self.request: _Request | None = None
@@ -401,7 +404,7 @@ class _Boot:
         over = request.timed_out is not None or request.superseded
         cpus = [self._answer(request, cpu, "silent" if over else "pending") for cpu in request.targets]
         if request.initiator not in request.targets:
-            cpus.append(CpuAnswer(request.initiator, "self"))
+            cpus.append(CpuAnswer(request.initiator, "self", frames=frozenset(request.own_frames)))
         return Backtrace(
             boot=request.boot,
             at=request.at,
@@ -425,7 +428,8 @@ class _Boot:
         masked = is_masked(block.pstate, block.pmr)
         if masked is False and not block.pmr and (self.prints_pmr or not block.complete):
             masked = None  # the priority mask is not there to be judged
-        return CpuAnswer(cpu, state, masked, block.pstate, block.pmr, block.pc, latency)
+        frames = frozenset(block.frames)
+        return CpuAnswer(cpu, state, masked, block.pstate, block.pmr, block.pc, latency, frames)
 
 
 def _has_stack(report: _Report) -> bool:

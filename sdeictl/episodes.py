@@ -14,6 +14,8 @@ class CpuAnswer(NamedTuple):
     pmr: str | None = None
     pc: str | None = None
     latency_seconds: float | None = None
+    frames: frozenset[str] = frozenset()
+    """Functions on its stack; not part of `sdeictl.analysis/1`."""
 
 
 class Backtrace(NamedTuple):

@@ -6,7 +6,6 @@ from sdeictl.checks import CHECKS
 from sdeictl.episodes import (
     Analysis,
     Backtrace,
-    CpuAnswer,
     CrashKernel,
     Episode,
     HardLockup,
@@ -16,7 +15,7 @@ from sdeictl.episodes import (
     SoftLockup,
     Stop,
 )
-from sdeictl.report import Json
+from sdeictl.report import Json, cpu_json
 from sdeictl.verdict import REGISTERED
 
 Piece = tuple[str, str]
@@ -111,7 +110,7 @@ def render_analysis(analysis: Analysis) -> Iterator[Line]:
         yield ()
         yield ((f"{boot}{at} ".lstrip(), "dim"), (_headline(episode), "bold"))
         if isinstance(episode, Backtrace):
-            yield from _cpu_lines(episode.cpus)
+            yield from cpu_lines(map(cpu_json, episode.cpus))
 
 
 def _headline(episode: Episode) -> str:
@@ -141,17 +140,16 @@ def _headline(episode: Episode) -> str:
             return f"hung task {episode.task}:{episode.pid} for {episode.seconds} s"
 
 
-def _cpu_lines(cpus: Iterable[CpuAnswer]) -> Iterator[Line]:
+def cpu_lines(cpus: Iterable[Json]) -> Iterator[Line]:
+    """Return what each CPU did about a request, one line a CPU."""
     masked = {True: "masked", False: "not masked", None: ""}
     for cpu in cpus:
-        silent = cpu.state in ("silent", "late")
-        latency = "" if cpu.latency_seconds is None else f"after {cpu.latency_seconds:.6f} s"
-        registers = " ".join(
-            f"{name} {value}" for name, value in (("pstate", cpu.pstate), ("pmr", cpu.pmr)) if value
-        )
-        unknown = "masked unknown" if cpu.pstate and cpu.masked is None else masked[cpu.masked]
-        details = "  ".join(part for part in (unknown, cpu.pc, registers, latency) if part)
-        yield ((f"  cpu {cpu.cpu:<4}", ""), (f"{cpu.state:10}", "red" if silent else ""), (details, ""))
+        silent = cpu["state"] in ("silent", "late")
+        latency = "" if cpu["latency_seconds"] is None else f"after {cpu['latency_seconds']:.6f} s"
+        registers = " ".join(f"{name} {cpu[name]}" for name in ("pstate", "pmr") if cpu[name])
+        unknown = "masked unknown" if cpu["pstate"] and cpu["masked"] is None else masked[cpu["masked"]]
+        details = "  ".join(part for part in (unknown, cpu["pc"], registers, latency) if part)
+        yield ((f"  cpu {cpu['cpu']:<4}", ""), (f"{cpu['state']:10}", "red" if silent else ""), (details, ""))
 
 
 def _list(cpus: Iterable[int]) -> str:

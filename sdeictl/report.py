@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sdeictl import __version__
-from sdeictl.episodes import KINDS, Analysis, Backtrace, Episode
+from sdeictl.episodes import KINDS, Analysis, Backtrace, CpuAnswer, Episode
 from sdeictl.facts import HostFacts
 from sdeictl.verdict import decide
 
@@ -24,7 +24,7 @@ def build_report(facts: HostFacts) -> Json:
         "schema": REPORT_SCHEMA,
         "tool": {"name": "sdeictl", "version": __version__},
         "generated_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "host": _host(facts),
+        "host": host_json(facts),
         "verdict": {
             "nmi_path": verdict.nmi_path,
             "ready": verdict.ready,
@@ -41,7 +41,8 @@ def build_report(facts: HostFacts) -> Json:
     }
 
 
-def _host(facts: HostFacts) -> Json:
+def host_json(facts: HostFacts) -> Json:
+    """Return what identifies the host, without its name."""
     cpus, log = facts.cpus, facts.bootlog
     return {
         "architecture": facts.architecture,
@@ -71,5 +72,12 @@ def _episode(episode: Episode) -> Json:
     for name, value in episode._asdict().items():
         fields[name] = list(value) if isinstance(value, tuple) else value
     if isinstance(episode, Backtrace):
-        fields["cpus"] = [cpu._asdict() for cpu in episode.cpus]
+        fields["cpus"] = [cpu_json(cpu) for cpu in episode.cpus]
+    return fields
+
+
+def cpu_json(cpu: CpuAnswer) -> Json:
+    """Return one CPU's answer as JSON has it."""
+    fields = cpu._asdict()
+    del fields["frames"]
     return fields
