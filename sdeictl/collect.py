@@ -1,5 +1,6 @@
 """Root to HostFacts: the only host reads. OSError is caught here, once, and becomes a Gap."""
 
+import posixpath
 import re
 from collections.abc import Callable
 from typing import NamedTuple, TypeVar
@@ -14,6 +15,7 @@ from sdeictl.facts import (
     Gap,
     HostFacts,
     HotplugStates,
+    IdleStates,
     KernelConfig,
     PlatformDevice,
     SdeiNode,
@@ -26,7 +28,8 @@ from sdeictl.root import Root
 ACPI_TABLES = "/sys/firmware/acpi/tables"
 DEVICE_TREE = "/sys/firmware/devicetree/base"
 PLATFORM_BUS = "/sys/bus/platform"
-HOTPLUG_STATES = "/sys/devices/system/cpu/hotplug/states"
+CPU_DEVICES = "/sys/devices/system/cpu"
+HOTPLUG_STATES = f"{CPU_DEVICES}/hotplug/states"
 KALLSYMS = "/proc/kallsyms"
 CONFIG_GZ = "/proc/config.gz"
 CMDLINE = "/proc/cmdline"
@@ -41,6 +44,7 @@ SYMBOLS = ("sdei_probe", "sdei_nmi_handler")
 DENIED_HERE = "permission denied: run as root"
 DENIED_THERE = "was denied to the capture: capture again as root"
 
+CPU_NAME = re.compile(r"cpu\d{1,4}", re.ASCII)
 # Devicetree Specification 0.4, section 2.2.4: <stringlist>
 _STRING_LIST = re.compile(rb"(?:[\x20-\x7e]+\0)+")
 
@@ -114,6 +118,7 @@ def collect(root: Root, kernel_log: bytes | None = None) -> HostFacts:
         hotplug_states=_read_hotplug_states(reader),
         sdei_devices=_read_sdei_devices(reader),
         cpus=parse_cpuinfo(cpuinfo) if cpuinfo is not None else None,
+        idle_states=_read_idle_states(reader),
     )
     facts = _with_log(reader, facts, log)
     facts = _with_firmware(reader, facts)
@@ -200,6 +205,29 @@ def _read_sdei_devices(reader: _Reader) -> tuple[PlatformDevice, ...] | None:
             link = reader.optional(f"{PLATFORM_BUS}/devices/{name}/driver", reader.root.link)
             devices.append(PlatformDevice(name, True if link else (False if links_kept else None)))
     return tuple(devices)
+
+
+def _read_idle_states(reader: _Reader) -> IdleStates | None:
+    driver = reader.optional(f"{CPU_DEVICES}/cpuidle/current_driver", reader.root.read)
+    if driver is None:
+        return None
+    used: set[str] = set()
+    for cpu in reader.optional(CPU_DEVICES, reader.root.names) or ():
+        directory = f"{CPU_DEVICES}/{cpu}/cpuidle"
+        states = reader.optional(directory, reader.root.names) if CPU_NAME.fullmatch(cpu) else None
+        for state in states or ():
+            name = _read_used_state(reader, f"{directory}/{state}") if state != "state0" else None
+            used.update({name} if name else ())
+    return IdleStates(driver.decode("utf-8", "replace").strip(), tuple(sorted(used)))
+
+
+def _read_used_state(reader: _Reader, directory: str) -> str | None:
+    """Return the name of an idle state if its CPU has been in it."""
+    usage = reader.optional(f"{directory}/usage", reader.root.read)
+    if not (usage and usage.strip().isdigit() and int(usage)):
+        return None
+    name = reader.optional(f"{directory}/name", reader.root.read)
+    return (name or b"").decode("utf-8", "replace").strip() or posixpath.basename(directory)
 
 
 def _read_log(reader: _Reader, kernel_log: bytes | None) -> _Log | None:

@@ -76,6 +76,14 @@ class Cpus(NamedTuple):
     """The core's name, if this tool knows it."""
 
 
+class IdleStates(NamedTuple):
+    """The CPUs' idle states, /sys/devices/system/cpu/cpu*/cpuidle."""
+
+    driver: str
+    used: tuple[str, ...]
+    """Names of the states other than the first that a CPU has been in."""
+
+
 class HostFacts(NamedTuple):
     """Everything the checks may look at."""
 
@@ -97,4 +105,5 @@ class HostFacts(NamedTuple):
     unanswered: tuple[int, ...] = ()
     """CPUs that, by this boot's log, did not answer a backtrace request."""
     cpus: Cpus | None = None
+    idle_states: IdleStates | None = None
     gaps: tuple[Gap, ...] = ()

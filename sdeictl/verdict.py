@@ -10,6 +10,10 @@ REGISTERED = {"sdei": "sdei-nmi-registered", "pseudo-nmi": "pseudo-nmi-enabled"}
 """The last link of each path: whether it holds decides, the links before it explain."""
 
 
+CPU_PM_DRIVERS = ("psci_idle",)
+"""cpuidle drivers all of whose states but the first run CPU_PM, and so sdei_pm_notifier(), which masks SDEI
+(drivers/cpuidle/cpuidle-psci.c). Of acpi_idle's states sysfs does not tell."""
+
 NOTHING_KNOWN = "Could not tell: none of a host's files was found there."
 
 
@@ -93,10 +97,20 @@ def _summary(path: str, sdei: str, pseudo_nmi: str) -> str:
 
 
 def _hazards(facts: HostFacts, path: str) -> tuple[str, ...]:
-    if path == "none" or not facts.unanswered:
-        return ()
-    cpus = ", ".join(map(str, facts.unanswered))
-    return (f"in this boot's log a backtrace request went unanswered by CPU {cpus}",)
+    hazards = []
+    idle = facts.idle_states
+    if path == "sdei" and idle and idle.driver in CPU_PM_DRIVERS and idle.used:
+        hazards.append(
+            f"CPUs use the idle state {', '.join(idle.used)} ({idle.driver}), in which the kernel masks SDEI:"
+            " with firmware that does not end the event there, as Trusted Firmware-A, a backtrace request"
+            " loses such a CPU for good, until the reset. Boot with cpuidle.off=1, or hold"
+            " /dev/cpu_dma_latency at 0, until the firmware vendor has confirmed that event 0 to a masked"
+            " CPU is harmless; `sdeictl drill backtrace` holds it while it runs"
+        )
+    if path != "none" and facts.unanswered:
+        cpus = ", ".join(map(str, facts.unanswered))
+        hazards.append(f"in this boot's log a backtrace request went unanswered by CPU {cpus}")
+    return tuple(hazards)
 
 
 def _stop_ladder(sdei: str, pseudo_nmi: str) -> tuple[str, ...]:

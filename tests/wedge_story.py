@@ -8,13 +8,14 @@ from tests.lab.machines import MACHINES
 STOP_RUNGS = {
     "dt-sdei": ("ipi", "sdei"),
     "dt-vhe": ("ipi", "sdei"),
+    "dt-idle": ("ipi", "sdei"),
     "dt-pnmi": ("ipi", "pseudo-nmi"),
     "dt-both": ("ipi", "pseudo-nmi"),
     "dt-none": ("ipi",),
     "dt-advertised": ("ipi",),
     "stock-debian": ("ipi",),
 }
-MASKED = {"dt-sdei": True, "dt-vhe": True, "dt-pnmi": True, "dt-both": None}
+MASKED = {"dt-sdei": True, "dt-vhe": True, "dt-idle": True, "dt-pnmi": True, "dt-both": None}
 """The machines that reach a masked CPU, and what the registers then say."""
 
 

@@ -20,6 +20,8 @@ class Machine(NamedTuple):
     machine: str = "virt,secure=on,gic-version=3"
     cpu: str = "cortex-a57"
     cpus: int = 4
+    idle_state: bool = False
+    """Whether the CPUs have a PSCI standby state, for which the kernel runs its CPU_PM notifiers."""
     memory_mib: int = 1024
 
 
@@ -51,5 +53,10 @@ MACHINES = {
             "none",
             kernel="stock",
         ),
+        Machine("dt-idle", "SDEI, and an idle state in which the kernel masks SDEI", "sdei", idle_state=True),
+        Machine("up", "SDEI, and one CPU", "sdei", cpus=1),
     )
 }
+
+MACHINES_WITH_PEERS = {name: machine for name, machine in MACHINES.items() if machine.cpus > 1}
+"""Those on which one CPU can ask another: with the stories of tests/hosts."""

@@ -11,7 +11,7 @@ from sdeictl.report import Json, build_report
 from sdeictl.root import open_root
 from tests.conftest import PROJECT, TESTS
 from tests.lab.build import Lab
-from tests.lab.machines import MACHINES, Machine
+from tests.lab.machines import MACHINES_WITH_PEERS, Machine
 from tests.lab.stories import capture_host
 
 STATUS = {"sdei": "0", "pseudo-nmi": "0", "none": "1", "unknown": "3"}
@@ -20,9 +20,9 @@ STATUS = {"sdei": "0", "pseudo-nmi": "0", "none": "1", "unknown": "3"}
 NMI_PATH_FOR_NOBODY = {"sdei": "unknown", "pseudo-nmi": "unknown", "none": "none"}
 
 
-@pytest.fixture(scope="module", params=MACHINES)
+@pytest.fixture(scope="module", params=MACHINES_WITH_PEERS)
 def machine(request: pytest.FixtureRequest) -> Machine:
-    return MACHINES[request.param]
+    return MACHINES_WITH_PEERS[request.param]
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +41,7 @@ def test_in_the_guest(machine: Machine, share: Path) -> None:
     Draft202012Validator(schema).validate(report)
     assert report["verdict"]["nmi_path"] == machine.nmi_path
     assert report["gaps"] == []
+    assert bool(report["verdict"]["hazards"]) is machine.idle_state
     assert (share / "probe.status").read_text().strip() == STATUS[machine.nmi_path]
     assert (share / "probe.err").read_text() == ""
     assert (share / "probe.txt").read_text().splitlines()[0].endswith(f"nmi path: {machine.nmi_path}")

@@ -7,7 +7,7 @@ serial console is evidence for the stories and never a channel.
 import shutil
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,6 +17,7 @@ from tests.lab.machines import Machine
 GUEST_SCRIPTS = Path(__file__).resolve().parent / "guest"
 KERNEL_ADDRESS = 0x60000000  # PRELOADED_BL33_BASE of parts/firmware.sh
 INITRD_ADDRESS = 0x70000000
+IDLE_STATE_PHANDLE = "7000"
 POWER_OFF_GRACE = 30.0
 """Seconds a guest may take to power off once its status is there."""
 
@@ -57,10 +58,26 @@ def device_tree(machine: Machine, lab: Lab, directory: Path, initrd_size: int) -
     if machine.sdei_node:
         put("s", "/firmware/sdei", "compatible", "arm,sdei-1.0")
         put("s", "/firmware/sdei", "method", "smc")
+    if machine.idle_state:
+        _put_idle_state(put, machine.cpus)
     if initrd_size:
         put("x", "/chosen", "linux,initrd-start", f"{INITRD_ADDRESS:x}")
         put("x", "/chosen", "linux,initrd-end", f"{INITRD_ADDRESS + initrd_size:x}")
     return tree
+
+
+def _put_idle_state(put: Callable[[str, str, str, str], None], cpus: int) -> None:
+    """A standby state that the governor takes at once, of each CPU (bindings/cpu/idle-states.yaml)."""
+    put("s", "/cpus/idle-states", "entry-method", "psci")
+    state = "/cpus/idle-states/standby"
+    put("s", state, "compatible", "arm,idle-state")
+    for name, value in (
+        ("arm,psci-suspend-param", "1"), ("entry-latency-us", "1"), ("exit-latency-us", "1"),
+        ("min-residency-us", "a"), ("phandle", IDLE_STATE_PHANDLE),
+    ):  # fmt: skip
+        put("x", state, name, value)
+    for cpu in range(cpus):
+        put("x", f"/cpus/cpu@{cpu}", "cpu-idle-states", IDLE_STATE_PHANDLE)
 
 
 def _hardware(machine: Machine, lab: Lab, machine_options: str = "") -> list[str]:
