@@ -15,10 +15,12 @@ test: $(VENV)/ready
 test-lab: lab
 	$(BIN)/pytest tests/lab
 
-# Long loops, before a release: many examples of each property, and every CPU wedged five times.
+# Long loops, before a release: many examples of each property, every CPU wedged five times, every drill twice.
 soak: lab
 	SDEICTL_EXAMPLES=20000 $(BIN)/pytest tests/test_analysis_properties.py
+	SDEICTL_EXAMPLES=5000 $(BIN)/pytest tests/test_drill_logs.py
 	for run in 1 2 3 4 5; do $(BIN)/pytest tests/lab/test_wedge.py || exit 1; done
+	for run in 1 2; do $(BIN)/pytest tests/lab/test_drill.py || exit 1; done
 
 lab: $(VENV)/ready
 	$(BIN)/python -m tests.lab.build

@@ -1,9 +1,12 @@
 """The commands. The only place that prints, exits or builds a console."""
 
+import contextlib
 import json
+import math
 import os
 import sys
 from collections.abc import Iterable
+from functools import partial
 from typing import NoReturn
 
 import click
@@ -12,6 +15,9 @@ from sdeictl import __version__
 from sdeictl.analysis import analyze as analyze_log
 from sdeictl.capture import make_capture, pack
 from sdeictl.collect import collect
+from sdeictl.drill import run as drill_run
+from sdeictl.drill.plan import DRILLS, PROVIDERS, Request
+from sdeictl.drill.render import render_drills, render_status
 from sdeictl.errors import SdeictlError, Status
 from sdeictl.klog import parse_log
 from sdeictl.render import Line, plain, print_styled, render_analysis, render_report
@@ -31,11 +37,11 @@ FORMAT = click.option(
 def cli() -> None:
     """Can this arm64 host still reach a CPU that is stuck with its interrupts masked?
 
-    By SDEI firmware events, by GICv3 pseudo-NMI, or not at all. Nothing here
-    changes the host.
+    By SDEI firmware events, by GICv3 pseudo-NMI, or not at all. Nothing but
+    `drill` changes the host.
 
-    Exit status: 0 good, 1 a masked CPU cannot be reached, 2 usage, 3 could not
-    tell, 70 internal error.
+    Exit status: 0 good, 1 a masked CPU cannot be reached or a drill failed, 2
+    usage, 3 could not tell, 4 refused by policy, 70 internal error.
     """
 
 
@@ -101,11 +107,84 @@ def analyze(file: str, form: str) -> None:
         raise SdeictlError(f"no kernel record in {name}{hint}", Status.UNKNOWN)
 
 
+@cli.group(short_help="Provoke what a stuck CPU would suffer, and prove what arrives.")
+def drill() -> None:
+    """Provoke what a stuck CPU would suffer, under interlocks, and prove what arrives.
+
+    Exit status: 0 pass, 1 fail or a CPU lost, 3 could not tell, or refused
+    because privilege, platform or a way to mask a CPU is missing, 4 refused by
+    policy.
+    """
+
+
+@drill.command("list", short_help="What drills there are, what each proves and risks.")
+@FORMAT
+def drill_list(form: str) -> None:
+    """Print what drills there are, what each proves, risks and needs."""
+    _print(form, {"drills": [drill._asdict() for drill in DRILLS]}, render_drills())
+
+
+@drill.command("backtrace", short_help="Ask every CPU for its backtrace, one of them masked.")
+@click.option(
+    "--masked", is_flag=True, help="Mask one CPU's interrupts for a bounded time and ask it meanwhile."
+)
+@click.option(
+    "--cpu", type=click.IntRange(min=0), metavar="N", help="The CPU to mask; by default the last one."
+)
+@click.option(
+    "--seconds", type=float, default=1.5, show_default=True, metavar="S",
+    help="How long to mask it; at most half of watchdog_thresh.",
+)  # fmt: skip
+@click.option(
+    "--provider", type=click.Choice([provider.name for provider in PROVIDERS]),
+    help="What masks it; by default the first of these that the kernel has.",
+)  # fmt: skip
+@click.option("--dry-run", is_flag=True, help="Print the plan and every reason to refuse it; change nothing.")
+@FORMAT
+def drill_backtrace(
+    *, masked: bool, cpu: int | None, seconds: float, provider: str | None, dry_run: bool, form: str
+) -> None:
+    """Ask every CPU for its backtrace (sysrq-l) and tell who answered, by which path.
+
+    With --masked, one CPU has its interrupts masked meanwhile: only its stack
+    from inside that time proves that a stuck CPU can be reached. The idle states
+    in which a request can lose a CPU are held off, the console is kept quiet,
+    and every CPU must be alive before and after.
+    """
+    if not masked and (cpu is not None or provider is not None):
+        raise click.UsageError("--cpu and --provider go with --masked")
+    if not math.isfinite(seconds):
+        raise click.UsageError("--seconds must be a number of seconds")
+    request = Request(masked, cpu, seconds, provider)
+    status = drill_run.run(request, dry_run=dry_run, tell=_tell, show=partial(_print, form))
+    sys.exit(status)
+
+
+@drill.command("status", short_help="The last results, and whether something is left to put back.")
+@FORMAT
+def drill_status(form: str) -> None:
+    """Print the last result of each drill, and the drill that was killed, if one was."""
+    status = drill_run.read_status()
+    _print(form, status, render_status(status))
+
+
+@drill.command("resume", short_help="Put back what a killed drill left.")
+def drill_resume() -> None:
+    """Put back what a drill that was killed has left: the console level."""
+    click.echo(drill_run.resume())
+
+
 @cli.command()
 @FORMAT
 def version(form: str) -> None:
     """Print the version."""
     _print(form, {"name": "sdeictl", "version": __version__}, (((f"sdeictl {__version__}", ""),),))
+
+
+def _tell(step: str) -> None:
+    # Whoever reads along may go away: that is no reason to leave a drill half done.
+    with contextlib.suppress(OSError):
+        click.echo(f"drill: {step}", err=True)
 
 
 def _read_input(path: str) -> bytes:

@@ -10,6 +10,7 @@ class Status(IntEnum):
     FAILED = 1
     USAGE = 2
     UNKNOWN = 3
+    REFUSED = 4
     INTERNAL = 70
 
 

@@ -10,8 +10,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from jsonschema import Draft202012Validator
 
-from tests.conftest import NMI_PATHS, TESTS, CapturedHost
+from tests.conftest import NMI_PATHS, PROJECT, TESTS, CapturedHost
 
 STATUS = {"sdei": 0, "pseudo-nmi": 0, "none": 1}
 DT_SDEI = str(TESTS / "hosts/dt-sdei/root")
@@ -44,6 +45,29 @@ def test_a_live_probe_off_arm64_is_not_applicable() -> None:
     done = sdeictl("probe")
     assert done.returncode == 3
     assert done.stdout.startswith(b"NOT APPLICABLE  nmi path: not-applicable\n")
+
+
+@pytest.mark.skipif(platform.machine() == "aarch64", reason="needs another architecture than arm64")
+@pytest.mark.parametrize("arguments", [(), ("--masked",), ("--masked", "--cpu", "99", "--seconds", "500")])
+def test_a_drill_off_arm64_is_refused_and_writes_nothing(arguments: tuple[str, ...]) -> None:
+    done = sdeictl("drill", "backtrace", "--format", "json", *arguments)
+    result = json.loads(done.stdout)
+    schema = json.loads((PROJECT / "sdeictl/schemas/drill-1.json").read_text())
+    Draft202012Validator(schema).validate(result)
+    assert (done.returncode, done.stderr, result["outcome"]) == (3, b"", "refused")
+    assert "This is no arm64 host" in result["reasons"][0]
+    dry = sdeictl("drill", "backtrace", "--dry-run", *arguments)
+    assert (dry.returncode, dry.stdout[:8]) == (3, b"refused:")
+
+
+def test_the_drills_are_listed_and_have_a_status() -> None:
+    names = [
+        drill["name"] for drill in json.loads(sdeictl("drill", "list", "--format", "json").stdout)["drills"]
+    ]
+    assert names == ["backtrace", "backtrace --masked"]
+    assert sdeictl("drill", "list").stdout.startswith(b"sdeictl drill backtrace\n  proves")
+    status = json.loads(sdeictl("drill", "status", "--format", "json").stdout)
+    assert set(status) == {"pending", "results", "unreadable"}
 
 
 def test_analyze_a_file_and_standard_input(host: CapturedHost) -> None:
@@ -88,6 +112,16 @@ def test_capture_of_this_machine_can_be_judged(tmp_path: Path) -> None:
         (("analyze", "/etc/passwd"), 3, "no kernel record"),
         (("analyze", "-"), 3, "no kernel record in the input"),
         (("capture",), 2, "Missing argument"),
+        (("drill",), 2, "Usage:"),
+        (("drill", "nonsense"), 2, "No such command"),
+        (("drill", "backtrace", "--cpu", "3"), 2, "--cpu and --provider go with --masked"),
+        (("drill", "backtrace", "--provider", "bpf"), 2, "--cpu and --provider go with --masked"),
+        (("drill", "backtrace", "--masked", "--cpu", "-1"), 2, "--cpu"),
+        (("drill", "backtrace", "--masked", "--cpu", "x"), 2, "is not a valid integer"),
+        (("drill", "backtrace", "--masked", "--provider", "lkdtm"), 2, "is not one of"),
+        (("drill", "backtrace", "--masked", "--seconds", "nan"), 2, "must be a number of seconds"),
+        (("drill", "backtrace", "--masked", "--seconds", "inf"), 2, "must be a number of seconds"),
+        (("drill", "backtrace", "extra"), 2, "unexpected extra argument"),
         (("capture", "/no/such/dir/out.tar.gz"), 2, "cannot be written"),
     ],
 )
@@ -103,7 +137,10 @@ def test_nonsense_gets_a_sentence_and_a_status(
 def test_version_and_help() -> None:
     assert sdeictl("--version").stdout == sdeictl("version").stdout
     assert json.loads(sdeictl("version", "--format", "json").stdout)["name"] == "sdeictl"
-    for command in ((), ("probe",), ("capture",), ("analyze",)):
+    for command in (
+        (), ("probe",), ("capture",), ("analyze",), ("drill",),
+        ("drill", "backtrace"), ("drill", "status"), ("drill", "resume"), ("drill", "list"),
+    ):  # fmt: skip
         done = sdeictl(*command, "--help")
         assert (done.returncode, done.stdout[:6]) == (0, b"Usage:")
 

@@ -12,6 +12,8 @@ from sdeictl.acpi import AcpiError, parse_header
 from sdeictl.cmdline import parse_bool, parse_parameters, public_part, wants_pseudo_nmi
 from sdeictl.cpulist import parse_cpulist
 from sdeictl.cpus import parse_architecture, parse_cpuinfo
+from sdeictl.drill.bpf import assemble
+from sdeictl.interrupts import parse_interrupts
 from sdeictl.kconfig import gunzip, parse_kconfig
 
 
@@ -148,3 +150,41 @@ def test_another_architecture_only_on_positive_evidence(cpuinfo: str, architectu
 def test_any_cpuinfo(text: str) -> None:
     parse_cpuinfo(text)
     parse_architecture(text)
+
+
+INTERRUPTS = """            CPU0       CPU2       CPU3
+  11:        701        136        110  GICv3                       27 Level     arch_timer
+  12:          1          2          3  GICv3                       26 Level     arch_timer
+IPI1:        136        302         49  Function call interrupts
+IPI6:          0          5          0  CPU backtrace interrupts
+ Err:          0
+"""
+
+
+def test_rows_of_interrupts_are_found_by_their_text() -> None:
+    assert parse_interrupts(INTERRUPTS, "CPU backtrace interrupts") == {0: 0, 2: 5, 3: 0}
+    assert parse_interrupts(INTERRUPTS, "arch_timer") == {0: 702, 2: 138, 3: 113}
+    assert parse_interrupts(INTERRUPTS, "no such row") is None
+    assert parse_interrupts("", "arch_timer") is None
+
+
+@given(cut=st.integers(0, len(INTERRUPTS)), noise=st.text(max_size=30))
+def test_a_damaged_table_of_interrupts_gives_no_wrong_count(cut: int, noise: str) -> None:
+    counts = parse_interrupts(INTERRUPTS[:cut] + "\n" + noise, "CPU backtrace interrupts")
+    assert counts in (None, {0: 0, 2: 5, 3: 0})
+
+
+@given(seconds=st.floats(0.2, 30))
+def test_the_bpf_program_spins_for_the_time_in_short_calls(seconds: float) -> None:
+    program = assemble(7, seconds)
+    assert len(program) % 8 == 0
+    instructions = [struct.unpack("<BBhi", program[at : at + 8]) for at in range(0, len(program), 8)]
+    calls = [
+        at for at, (code, registers, _o, _i) in enumerate(instructions) if (code, registers) == (0x85, 0x10)
+    ]
+    targets = {at + 1 + instructions[at][3] for at in calls}
+    assert len(targets) == 1
+    each = next(immediate for code, _r, _o, immediate in instructions if code == 0x07)
+    assert each <= 0.25e9
+    assert abs(each * len(calls) - seconds * 1e9) < len(calls)
+    assert instructions[targets.pop() - 1][0] == 0x95  # what stands before the function ends

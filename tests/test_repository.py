@@ -65,7 +65,12 @@ def options(command: click.Command) -> set[str]:
 
 def test_every_command_and_option_is_in_the_man_page() -> None:
     page = (PROJECT / "man/sdeictl.1").read_text().replace("\\-", "-")
-    for name, command in cli.commands.items():
+    groups = {
+        name: command.commands for name, command in cli.commands.items() if isinstance(command, click.Group)
+    }
+    flat = {name: command for name, command in cli.commands.items() if name not in groups}
+    flat |= {f"{group} {name}": command for group, inner in groups.items() for name, command in inner.items()}
+    for name, command in flat.items():
         assert re.search(rf"^\.BI? {name}\b", page, re.MULTILINE), name
         for option in options(command):
             assert not option.startswith("-") or option in page, option

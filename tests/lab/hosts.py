@@ -1,9 +1,11 @@
 """Renew tests/hosts from booted guests: `make hosts`.
 
 For each machine: root/ is its unpacked capture, console.log and record.json
-are what the wedge story left, ORIGIN says where it all comes from.
+are what the wedge story left, drills/ what the drills stored, ORIGIN says where
+it all comes from.
 """
 
+import json
 import re
 import shutil
 import subprocess
@@ -12,8 +14,8 @@ import tempfile
 from pathlib import Path
 
 from tests.lab.build import PROJECT, Lab
-from tests.lab.machines import MACHINES, Machine
-from tests.lab.stories import capture_host, wedge_cpu
+from tests.lab.machines import MACHINES_WITH_PEERS, Machine
+from tests.lab.stories import capture_host, run_drills, wedge_cpu
 
 HOSTS = PROJECT / "tests" / "hosts"
 # 60,000 to 250,000 symbols and 13,000 options a host are too many for a repository.
@@ -29,6 +31,7 @@ def renew(machine: Machine, lab: Lab, work: Path) -> None:
     """Boot one machine twice and store what it showed."""
     captured = capture_host(machine, lab=lab, directory=work / "capture")
     wedged = wedge_cpu(machine, lab=lab, directory=work / "wedge")
+    drilled = run_drills(machine, lab=lab, directory=work / "drill")
     host = HOSTS / machine.name
     shutil.rmtree(host, ignore_errors=True)
     (host / "root").mkdir(parents=True)
@@ -36,14 +39,27 @@ def renew(machine: Machine, lab: Lab, work: Path) -> None:
     reduce_files(host / "root")
     shutil.copy(wedged.console, host / "console.log")
     shutil.copy(wedged.share / "record.json", host)
+    (host / "drills").mkdir()
+    store_drills(drilled.share, host / "drills")
     qemu = subprocess.run(["qemu-system-aarch64", "--version"], capture_output=True, text=True, check=True)
     version = (lab.part(machine.kernel) / "version").read_text().strip()
     (host / "ORIGIN").write_text(
         f"The lab's emulated host {machine.name}: {machine.about}.\n"
         f"Linux {version}, Trusted Firmware-A of Debian trixie, {qemu.stdout.splitlines()[0]}.\n"
         "root/ is its capture (kallsyms and config reduced to the lines that matter here);\n"
-        "console.log is its serial console while record.json was done to it. Times are emulated.\n"
+        "console.log is its serial console while record.json was done to it;\n"
+        "drills/ is what `sdeictl drill backtrace` stored there. Times are emulated.\n"
     )
+
+
+def store_drills(share: Path, directory: Path) -> None:
+    """Keep each drill's result and log slice, named after the way the CPU was masked."""
+    for drill in json.loads((share / "drills.json").read_text()):
+        result = drill["result"]
+        if result["outcome"] != "refused":
+            name = result["window"]["provider"] if result["window"] else "plain"
+            (directory / f"{name}.json").write_text(json.dumps(result, indent=1) + "\n")
+            shutil.copy(share / "drills" / f"{result['id']}.log", directory / f"{name}.log")
 
 
 def reduce_files(root: Path) -> None:
@@ -57,10 +73,10 @@ def reduce_files(root: Path) -> None:
 def main() -> int:
     """Renew the hosts named on the command line, or all of them."""
     lab = Lab()
-    for name in sys.argv[1:] or MACHINES:
+    for name in sys.argv[1:] or MACHINES_WITH_PEERS:
         with tempfile.TemporaryDirectory(prefix="sdeictl-hosts-") as work:
             print(f"hosts: {name}", file=sys.stderr, flush=True)
-            renew(MACHINES[name], lab, Path(work))
+            renew(MACHINES_WITH_PEERS[name], lab, Path(work))
     return 0
 
 

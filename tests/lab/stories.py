@@ -23,6 +23,8 @@ setpriv --reuid 65534 --regid 65534 --clear-groups \\
 echo $? > /lab/nobody.status
 exit 0
 """
+DRILL_TIMEOUT = 900.0
+CONTROL_TIMEOUT = 300.0
 
 
 def capture_host(machine: Machine, *, lab: Lab, directory: Path) -> VmRun:
@@ -36,3 +38,26 @@ def wedge_cpu(machine: Machine, *, lab: Lab, directory: Path) -> VmRun:
         machine, "exec python3 /lab/guest/wedge.py", lab=lab, directory=directory,
         timeout=WEDGE_TIMEOUT, survives=False,
     )  # fmt: skip
+
+
+def run_drills(machine: Machine, *, lab: Lab, directory: Path, rounds: int = 0, look: float = 8) -> VmRun:
+    """Run the drill by every provider, or many rounds of it; leave {drills,cpus,status}.json and drills/."""
+    return run_in_vm(
+        machine, f"exec python3 /lab/guest/drill.py {rounds} {look}", lab=lab, directory=directory,
+        timeout=DRILL_TIMEOUT,
+    )  # fmt: skip
+
+
+def stop_drills(machine: Machine, number: str, provider: str, *, lab: Lab, directory: Path) -> VmRun:
+    """Stop a drill by a signal at each of its steps; leave kills.json."""
+    return run_in_vm(
+        machine, f"exec python3 /lab/guest/kill.py {number} {provider}", lab=lab, directory=directory,
+        timeout=DRILL_TIMEOUT,
+    )  # fmt: skip
+
+
+def ask_unguarded(machine: Machine, *, lab: Lab, directory: Path) -> VmRun:
+    """Write l to sysrq-trigger with nothing held; leave control.json. The guest does not power off."""
+    return run_in_vm(
+        machine, "exec python3 /lab/guest/control.py", lab=lab, directory=directory, timeout=CONTROL_TIMEOUT
+    )

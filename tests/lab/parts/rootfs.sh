@@ -18,7 +18,7 @@ mkdir site
     --implementation cp --abi cp313 --abi abi3 --abi none \
     --platform manylinux_2_36_aarch64 --platform manylinux_2_28_aarch64 --platform manylinux_2_17_aarch64 \
     --platform manylinux2014_aarch64 --requirement "$LAB_REQUIREMENTS"
-rm -rf root/opt/sdeictl-deps && mkdir -p root/opt root/lab root/usr/lib/modules
+rm -rf root/opt/sdeictl-deps && mkdir -p root/opt root/lab root/usr/lib/modules root/var/lib/sdeictl
 mv site root/opt/sdeictl-deps
 
 # what the packages' configuration would have made

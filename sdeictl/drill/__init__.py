@@ -1,0 +1,1 @@
+"""Drills: provoke what a stuck CPU would suffer, under interlocks, and prove what arrived."""

@@ -1,0 +1,65 @@
+"""Everything that changes the host. No other module writes to it."""
+
+import contextlib
+import ctypes
+import os
+import platform
+
+from sdeictl.drill.bpf import BpfWindow
+from sdeictl.drill.host import CONSOLE_LEVEL, CPU_LATENCY, SYSRQ_TRIGGER, ModuleFile, latency_request
+
+_SYSCALL_FINIT_MODULE = {"aarch64": 273}
+_MODULE_INIT_COMPRESSED_FILE = 4
+
+
+def fire_sysrq(command: str) -> None:
+    """Write one command to /proc/sysrq-trigger; returns when the kernel has done it."""
+    _write(SYSRQ_TRIGGER, command.encode())
+
+
+def fire_console_level(level: int) -> None:
+    """Set below which level the kernel prints to its consoles; the other three values stay."""
+    _write(CONSOLE_LEVEL, str(level).encode())
+
+
+def fire_latency_request() -> int:
+    """Ask for no idle state but the first; it holds until the returned descriptor is closed everywhere."""
+    descriptor = os.open(CPU_LATENCY, os.O_RDWR | os.O_CLOEXEC)
+    os.write(descriptor, latency_request(0))
+    return descriptor
+
+
+def fire_bpf_window(window: BpfWindow, cpu: int) -> None:
+    """Mask another CPU's interrupts until the program is over."""
+    window.run(cpu)
+
+
+def fire_test_lockup(module: ModuleFile, seconds: float) -> None:
+    """Mask this CPU's interrupts: load test_lockup, whose start ends with EAGAIN, so that it never stays.
+
+    Once only: init_module(2) as a second try, which some loaders make, would
+    be a second window. Raises OSError for any other error.
+    """
+    whole, rest = divmod(round(seconds * 1e9), 10**9)
+    parameters = f"time_secs={whole} time_nsecs={rest} disable_irq=1".encode()
+    libc = ctypes.CDLL(None, use_errno=True)
+    number = _SYSCALL_FINIT_MODULE[platform.machine()]
+    descriptor = os.open(module.path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        flags = _MODULE_INIT_COMPRESSED_FILE if module.compressed else 0
+        result = libc.syscall(ctypes.c_long(number), descriptor, ctypes.c_char_p(parameters), flags)
+        if result < 0:
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    except BlockingIOError:  # EAGAIN
+        return
+    finally:
+        with contextlib.suppress(OSError):
+            os.close(descriptor)
+
+
+def _write(path: str, data: bytes) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(descriptor, data)
+    finally:
+        os.close(descriptor)

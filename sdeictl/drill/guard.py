@@ -1,0 +1,68 @@
+"""All reasons to refuse a drill. Pure."""
+
+from typing import NamedTuple
+
+from sdeictl.drill.host import DrillHost
+from sdeictl.drill.plan import MIN_SECONDS, PROVIDERS, Request, longest_window, usable
+from sdeictl.facts import HostFacts
+
+PRIVILEGE, PLATFORM, PROVIDER, POLICY = "privilege", "platform", "provider", "policy"
+CANNOT = (PRIVILEGE, PLATFORM, PROVIDER)
+"""What is missing to do it at all; a policy is what forbids it though it could be done."""
+
+
+class Reason(NamedTuple):
+    """Why a drill is refused."""
+
+    kind: str
+    text: str
+    """A sentence."""
+
+
+def guard(facts: HostFacts, host: DrillHost, request: Request) -> tuple[Reason, ...]:
+    """Return every reason against a drill; none means it may run."""
+    if facts.architecture != "arm64":
+        known = facts.architecture or "unknown"
+        return (Reason(PLATFORM, f"This is no arm64 host ({known}): there is nothing to prove."),)
+    reasons = []
+    if not host.privileged:
+        reasons.append(Reason(PRIVILEGE, "A drill writes to the kernel's triggers: run it as root."))
+    if not host.has_sysrq:
+        text = "This kernel has no /proc/sysrq-trigger (CONFIG_MAGIC_SYSRQ)."
+        reasons.append(Reason(PROVIDER, text))
+    if not host.online:
+        reasons.append(Reason(PLATFORM, "The list of online CPUs cannot be read."))
+    if len(host.online) == 1:
+        text = f"CPU {host.online[0]} is the only one online: there is no other to ask."
+        reasons.append(Reason(PLATFORM, text))
+    if host.deep_idle and not host.has_cpu_latency:
+        text = "There is no /dev/cpu_dma_latency to keep the CPUs out of their deeper idle states."
+        reasons.append(Reason(POLICY, text))
+    if host.moving:
+        cpus = ", ".join(map(str, host.moving))
+        reasons.append(Reason(POLICY, f"CPU {cpus} is being taken on or off line: wait until it is done."))
+    if request.masked:
+        reasons += _about_window(host, request)
+    return tuple(reasons)
+
+
+def _about_window(host: DrillHost, request: Request) -> list[Reason]:
+    reasons = []
+    if request.cpu is not None and host.online and request.cpu not in host.online:
+        reasons.append(Reason(POLICY, f"CPU {request.cpu} is not online."))
+    longest = longest_window(host)
+    if request.seconds > longest:
+        half_of = (
+            f"half of watchdog_thresh ({host.watchdog_thresh} s)" if host.watchdog_thresh else "the limit"
+        )
+        text = f"A window of {request.seconds:g} s is longer than {longest:g} s, {half_of}."
+        reasons.append(Reason(POLICY, text))
+    if request.seconds < MIN_SECONDS:
+        text = f"A window of {request.seconds:g} s is too short to ask into: take {MIN_SECONDS:g} s or more."
+        reasons.append(Reason(POLICY, text))
+    wanted = [provider for provider in PROVIDERS if request.provider in (None, provider.name)]
+    problems = [usable(provider, host) for provider in wanted]
+    if all(problems):
+        text = "Nothing here can mask a CPU for a bounded time: " + "; ".join(problems) + "."
+        reasons.append(Reason(PROVIDER, text))
+    return reasons

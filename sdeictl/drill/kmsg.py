@@ -1,0 +1,40 @@
+"""Follows the kernel log. Documentation/ABI/testing/dev-kmsg."""
+
+import os
+from collections.abc import Callable
+
+KMSG = "/dev/kmsg"
+_RECORD_BYTES = 16384
+
+
+def open_kmsg() -> int:
+    """Return a descriptor of the kernel log that stands behind its present end."""
+    descriptor = os.open(KMSG, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    os.lseek(descriptor, 0, os.SEEK_END)
+    return descriptor
+
+
+class KmsgFollower:
+    """Collects what is logged from now on; one read(2) gives one record."""
+
+    def __init__(self, descriptor: int, read: Callable[[int, int], bytes] = os.read) -> None:
+        self.descriptor = descriptor
+        self.overruns = 0
+        """How often records were overwritten before they were read."""
+        self._read = read
+        self._records: list[bytes] = []
+
+    def drain(self) -> tuple[bytes, ...]:
+        """Read to the present end; return the new records."""
+        known = len(self._records)
+        while True:
+            try:
+                self._records.append(self._read(self.descriptor, _RECORD_BYTES))
+            except BlockingIOError:
+                return tuple(self._records[known:])
+            except BrokenPipeError:
+                self.overruns += 1
+
+    def data(self) -> bytes:
+        """Return everything read so far."""
+        return b"".join(self._records)

@@ -1,0 +1,94 @@
+"""Drills as text, in lines of styled pieces."""
+
+from collections.abc import Iterable, Iterator
+
+from sdeictl.drill.guard import Reason
+from sdeictl.drill.plan import DRILLS
+from sdeictl.interrupts import BACKTRACE_ROW
+from sdeictl.render import Line, cpu_lines
+from sdeictl.report import Json
+
+_OUTCOMES = {
+    "pass": ("PASS", "bold green"),
+    "fail": ("FAIL", "bold red"),
+    "unknown": ("UNKNOWN", "bold yellow"),
+    "lost": ("CPU LOST", "bold white on red"),
+    "refused": ("REFUSED", "bold yellow"),
+}
+
+
+def render_result(result: Json) -> Iterator[Line]:
+    """Return a result as text: the outcome, why, then what each CPU did."""
+    word, style = _OUTCOMES[result["outcome"]]
+    if result["lost_cpus"]:
+        cpus = ", ".join(map(str, result["lost_cpus"]))
+        yield ((f"*** CPU {cpus} LOST: NOTHING RUNS THERE ANY MORE. THIS HOST NEEDS A RESET. ***", style),)
+    what = "backtrace of a masked CPU" if result["variant"] == "masked" else "backtrace of every CPU"
+    yield ((word, style), (f"  {what}, path {result['path']}", "bold"))
+    for reason in result["reasons"]:
+        yield ((reason, ""),)
+    target, window = result["target"], result["window"]
+    if target and window and target["in_window"]:
+        mask = "masked" if target["masked"] else "its priority mask not captured, its stack inside the window"
+        yield ((f"CPU {target['cpu']} answered from inside the window ({window['provider']}): {mask}.", ""),)
+    if seen := _path_words(result["path_evidence"]):
+        yield ((f"path {result['path']}: {seen}", ""),)
+    yield from cpu_lines(result["cpus"])
+    if result["records_lost"]:
+        yield ((f"{result['records_lost']} records of the kernel log were lost", "yellow"),)
+    if result["evidence"]:
+        yield ((f"evidence: {result['evidence']}", "dim"),)
+
+
+def _path_words(evidence: Json) -> str:
+    row = {True: "went up", False: "stayed flat", None: "is not there"}[evidence["ipi_row_moved"]]
+    if not evidence["answered"]:
+        return ""
+    words = [f'the row "{BACKTRACE_ROW}" {row}']
+    if evidence["asking_stack"]:
+        words.append(f"the asking CPU was in {evidence['asking_stack']}")
+    if evidence["priority_mask"]:
+        words.append("a priority mask was captured")
+    return ", ".join(words)
+
+
+def render_plan(lines: Iterable[tuple[str, str]]) -> Iterator[Line]:
+    """Return a plan as text."""
+    for what, sentence in lines:
+        yield ((f"{what + ':':10}", "bold"), (sentence, ""))
+
+
+def render_reasons(reasons: Iterable[Reason]) -> Iterator[Line]:
+    """Return all reasons to refuse."""
+    yield (("refused:", "bold yellow"),)
+    for reason in reasons:
+        yield (("  " + reason.text, ""), (f" ({reason.kind})", "dim"))
+
+
+def render_drills() -> Iterator[Line]:
+    """Return the table of drills."""
+    for drill in DRILLS:
+        yield ((f"sdeictl drill {drill.name}", "bold"),)
+        for word, text in (("proves", drill.proves), ("risks", drill.risks), ("needs", drill.needs)):
+            yield ((f"  {word:7}", "dim"), (text, ""))
+
+
+def render_status(status: Json) -> Iterator[Line]:
+    """Return what has been drilled here, and whether something is left to put back."""
+    pending = status["pending"]
+    if pending:
+        hint = f"unless process {pending['pid']} still runs it, `sdeictl drill resume` puts back what it left"
+        hint = hint if pending["this_boot"] else "it was ended by a reboot"
+        yield (("not ended: ", "bold yellow"), (f"{pending['id']}; {hint}", ""))
+    for path in status["unreadable"]:
+        yield ((f"not a result: {path}", "yellow"),)
+    for result in status["results"]:
+        word, style = _OUTCOMES.get(result["outcome"], (str(result["outcome"]), ""))
+        variant = f" --{result['variant']}" if result["variant"] else ""
+        kernel = (result.get("host") or {}).get("kernel")
+        yield (
+            (f"{word:8}", style),
+            (f" {result['drill']}{variant}, path {result['path']}, Linux {kernel}, {result['id']}", ""),
+        )
+    if not pending and not status["results"]:
+        yield (("no drill has been run here", ""),)

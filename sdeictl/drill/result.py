@@ -1,0 +1,270 @@
+"""From what was observed to the result of a drill: `sdeictl.drill/1`. Pure."""
+
+import re
+from typing import NamedTuple
+
+from sdeictl.analysis import analyze
+from sdeictl.bootlog import BootLog
+from sdeictl.checks import FAIL, PASS, UNKNOWN
+from sdeictl.drill.guard import CANNOT, Reason
+from sdeictl.drill.plan import Plan
+from sdeictl.drill.window import WindowEvidence
+from sdeictl.episodes import Backtrace, CpuAnswer
+from sdeictl.errors import Status
+from sdeictl.klog import parse_log
+from sdeictl.report import Json, cpu_json
+
+DRILL_SCHEMA = "sdeictl.drill/1"
+LOST, REFUSED = "lost", "refused"
+SDEI_FRAME = "sdei_nmi_trigger_cpumask_backtrace"
+IPI_FRAME = "arch_trigger_cpumask_backtrace"
+STATUSES = {PASS: Status.GOOD, FAIL: Status.FAILED, LOST: Status.FAILED, UNKNOWN: Status.UNKNOWN}
+
+
+class Predicted(NamedTuple):
+    """What the probe said before the drill."""
+
+    nmi_path: str
+    pseudo_nmi: str
+    """Outcome of the check pseudo-nmi-enabled, whichever path serves."""
+    bootlog: BootLog | None
+
+
+class Observed(NamedTuple):
+    """Everything that one backtrace drill saw."""
+
+    log: bytes = b""
+    """Records of /dev/kmsg, from before the trigger."""
+    overruns: int = 0
+    triggered: bool = False
+    returned: bool = False
+    """The trigger's write has returned."""
+    window: WindowEvidence | None = None
+    row_moved: bool | None = None
+    """The row "CPU backtrace interrupts" went up on a CPU that was asked; None without such a row."""
+    stuck: tuple[int, ...] = ()
+    """CPUs that were alive before and are not any more."""
+    changed: bool = False
+    """A CPU came or went meanwhile."""
+    trouble: tuple[str, ...] = ()
+    """What kept the drill from its end, sentences."""
+
+
+class PathEvidence(NamedTuple):
+    """The independent facts that name the path of the answers."""
+
+    ipi_row_moved: bool | None = None
+    """The row "CPU backtrace interrupts" of /proc/interrupts went up; None without such a row."""
+    asking_stack: str | None = None
+    """The function in the asking CPU's stack that sends the request; None if that was not logged."""
+    priority_mask: bool = False
+    """A priority mask was captured: by an interrupt or a pseudo-NMI, never by SDEI."""
+    pseudo_nmi: str = UNKNOWN
+    """Outcome of the check pseudo-nmi-enabled."""
+    answered: bool = False
+
+
+class DrillResult(NamedTuple):
+    """One drill, judged."""
+
+    outcome: str
+    reasons: tuple[str, ...]
+    path: str
+    path_evidence: PathEvidence = PathEvidence()
+    window: WindowEvidence | None = None
+    target: CpuAnswer | None = None
+    in_window: bool | None = None
+    cpus: tuple[CpuAnswer, ...] = ()
+    lost_cpus: tuple[int, ...] = ()
+    records_lost: int = 0
+
+
+def refuse(reasons: tuple[Reason, ...]) -> DrillResult:
+    """Return the result of a drill that was not begun."""
+    return DrillResult(REFUSED, tuple(reason.text for reason in reasons), UNKNOWN)
+
+
+def refused_status(reasons: tuple[Reason, ...]) -> Status:
+    """Return how a refusal ends: UNKNOWN if something is missing here, REFUSED if a policy forbids it."""
+    return Status.UNKNOWN if any(reason.kind in CANNOT for reason in reasons) else Status.REFUSED
+
+
+def judge(plan: Plan, predicted: Predicted, observed: Observed) -> DrillResult:
+    """Judge a backtrace drill. Nothing passes that was not seen."""
+    parsed = parse_log(observed.log)
+    request = next(
+        (
+            episode for episode in analyze(parsed, predicted.bootlog).episodes
+            if isinstance(episode, Backtrace)
+            and (episode.trigger, episode.initiator) == ("sysrq-l", plan.trigger)
+        ),
+        None,
+    )  # fmt: skip
+    lost = max(parsed.lost, observed.overruns)
+    answers = {cpu.cpu: cpu for cpu in request.cpus} if request else {}
+    target = answers.get(plan.target) if plan.target is not None else None
+    evidence = _path_evidence(request, observed, predicted) if request else PathEvidence()
+    result = DrillResult(
+        outcome=UNKNOWN,
+        reasons=(),
+        path=_path(evidence),
+        path_evidence=evidence,
+        window=observed.window,
+        target=target,
+        in_window=_in_window(plan, target, observed.window) if observed.window else None,
+        cpus=request.cpus if request else (),
+        lost_cpus=observed.stuck,
+        records_lost=lost,
+    )
+    outcome, reasons = _decide(plan, predicted, observed, result)
+    return result._replace(outcome=outcome, reasons=(*reasons, *observed.trouble))
+
+
+def _decide(
+    plan: Plan, predicted: Predicted, observed: Observed, result: DrillResult
+) -> tuple[str, list[str]]:
+    if result.lost_cpus:
+        return LOST, [f"{_cpus(result.lost_cpus)} did not come back: nothing runs there since the request."]
+    doubts = _doubts(plan, observed, result)
+    if doubts or observed.trouble:
+        return UNKNOWN, doubts
+    failures = _failures(plan, result)
+    if failures:
+        return FAIL, failures
+    if plan.target is not None and not result.in_window:
+        return UNKNOWN, [f"Whether CPU {plan.target} answered from inside the window was not seen."]
+    if result.path not in (predicted.nmi_path, UNKNOWN) and predicted.nmi_path != UNKNOWN:
+        text = f"The probe found the path {predicted.nmi_path}, but the answers came by {result.path}."
+        return UNKNOWN, [text]
+    if result.path == UNKNOWN:
+        return UNKNOWN, ["Every CPU answered, but by which path was not seen."]
+    return PASS, []
+
+
+def _doubts(plan: Plan, observed: Observed, result: DrillResult) -> list[str]:
+    """Return why nothing can be concluded."""
+    doubts: list[str] = []
+    if not observed.triggered:
+        return ["The request was not sent."]
+    if result.records_lost:
+        doubts.append(
+            f"The kernel log was overwritten before it was read: {result.records_lost} records are lost."
+        )
+    if observed.changed:
+        doubts.append("A CPU went on or off line meanwhile.")
+    if not result.cpus:
+        doubts.append("The kernel log has no request of this drill.")
+    else:
+        unasked = set(plan.online) - {cpu.cpu for cpu in result.cpus}
+        pending = [cpu.cpu for cpu in result.cpus if cpu.state == "pending"]
+        if unasked:
+            doubts.append(f"{_cpus(unasked)} was not asked.")
+        if pending:
+            doubts.append(f"Whether {_cpus(pending)} would have answered was not waited for.")
+    if not observed.returned:
+        doubts.append("The request has not come to its end.")
+    if observed.window and not observed.window.opened:
+        doubts.append(f"That CPU {plan.target} was masked before it was asked was not seen.")
+    elif observed.window and not observed.window.held and not result.in_window:
+        doubts.append(f"That CPU {plan.target} was still masked when it was asked was not seen.")
+    return doubts
+
+
+def _failures(plan: Plan, result: DrillResult) -> list[str]:
+    failures = []
+    silent = [cpu.cpu for cpu in result.cpus if cpu.state in ("silent", "late")]
+    if silent:
+        failures.append(f"{_cpus(silent)} did not answer within the kernel's 10 seconds.")
+    target = result.target
+    if target and result.in_window is False and target.cpu not in silent:
+        how = "it was idle" if target.state == "idle" else f"it was in {target.pc}"
+        failures.append(f"CPU {target.cpu} did not answer from inside the window: {how} when it did.")
+    if plan.target is None and result.path == "none":
+        failures.append("Every CPU answered a plain interrupt; a masked CPU would not answer.")
+    return failures
+
+
+def _in_window(plan: Plan, target: CpuAnswer | None, window: WindowEvidence) -> bool | None:
+    """Tell whether an answer came from inside the window: by the stack and the mask, never by a time.
+
+    None if it shows neither: a masked CPU whose stack has not the window's
+    function, or one whose mask is not there to be judged, was reached by more
+    than a plain interrupt, but not provably inside the window.
+    """
+    if not target or not plan.provider or not window.opened:
+        return False
+    if target.state != "backtrace" or target.masked is False:
+        return False
+    inside = any(re.fullmatch(plan.provider.inner_frame, frame) for frame in target.frames)
+    # A PMR of 0 was not captured: SDEI on a kernel that masks by priority. Without the line it was lost.
+    return True if inside and (target.masked or target.pmr) else None
+
+
+def _path_evidence(request: Backtrace, observed: Observed, predicted: Predicted) -> PathEvidence:
+    own = next((cpu.frames for cpu in request.cpus if cpu.state == "self"), frozenset())
+    stack = None
+    if IPI_FRAME in own:
+        stack = SDEI_FRAME if SDEI_FRAME in own else IPI_FRAME
+    return PathEvidence(
+        ipi_row_moved=observed.row_moved,
+        asking_stack=stack,
+        priority_mask=any(cpu.pmr and int(cpu.pmr, 16) for cpu in request.cpus),
+        pseudo_nmi=predicted.pseudo_nmi,
+        answered=any(cpu.state in ("idle", "backtrace", "late") for cpu in request.cpus),
+    )
+
+
+def _path(evidence: PathEvidence) -> str:
+    """Name the path from independent facts: the row and the asking CPU's stack, then PMR and the probe."""
+    votes = {
+        vote for vote in (
+            None if evidence.ipi_row_moved is None else not evidence.ipi_row_moved,
+            None if evidence.asking_stack is None else evidence.asking_stack == SDEI_FRAME,
+        ) if vote is not None
+    }  # fmt: skip
+    if not evidence.answered or len(votes) != 1:
+        return UNKNOWN
+    if votes == {True}:
+        return "sdei"
+    if evidence.priority_mask:
+        return "pseudo-nmi"
+    return {PASS: "pseudo-nmi", FAIL: "none"}.get(evidence.pseudo_nmi, UNKNOWN)
+
+
+def result_json(result: DrillResult, plan: Plan | None, *, masked: bool, identity: Json) -> Json:
+    """Return a result as its JSON document; `identity` has id, host and evidence."""
+    window = None
+    if masked:
+        seen = result.window or WindowEvidence()
+        window = {
+            "opened": seen.opened,
+            "held": seen.held,
+            "closed": seen.closed,
+            "provider": plan.provider.name if plan and plan.provider else None,
+            "seconds": plan.request.seconds if plan else None,
+        }
+    target = None
+    if result.target:
+        target = cpu_json(result.target) | {"in_window": result.in_window}
+    return {
+        "schema": DRILL_SCHEMA,
+        "id": identity["id"],
+        "drill": "backtrace",
+        "variant": "masked" if masked else None,
+        "host": identity["host"],
+        "outcome": result.outcome,
+        "reasons": list(result.reasons),
+        "path": result.path,
+        "path_evidence": result.path_evidence._asdict(),
+        "window": window,
+        "target": target,
+        "cpus": [cpu_json(cpu) for cpu in result.cpus],
+        "lost_cpus": list(result.lost_cpus),
+        "records_lost": result.records_lost,
+        "evidence": identity["evidence"],
+    }
+
+
+def _cpus(numbers: "set[int] | list[int] | tuple[int, ...]") -> str:
+    ordered = sorted(numbers)
+    return f"CPU{'s' if len(ordered) > 1 else ''} {', '.join(map(str, ordered))}"

@@ -1,0 +1,74 @@
+"""Shared by the guest scripts: run sdeictl without starting Python anew, and look at the CPUs without it."""
+
+import json
+import os
+import select
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+ALIVE_SECONDS = 10.0
+
+
+def start(*arguments: str, name: str) -> int:
+    """Fork a child that runs the command line; its output goes to /tmp/<name>.{out,err}. Return its pid."""
+    from sdeictl import cli  # noqa: PLC0415 - imported once, before the first fork
+
+    pid = os.fork()
+    if not pid:
+        for descriptor, kind in ((1, "out"), (2, "err")):
+            os.dup2(os.open(f"/tmp/{name}.{kind}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644), descriptor)
+        sys.argv = ["sdeictl", *arguments]
+        cli.main()
+    return pid
+
+
+def finish(pid: int, name: str) -> dict[str, Any]:
+    """Wait for a command; return its status, its output as JSON or text, and what it said meanwhile."""
+    _pid, status = os.waitpid(pid, 0)
+    output = Path(f"/tmp/{name}.out").read_text()
+    try:
+        result = json.loads(output)
+    except ValueError:
+        result = output
+    said = Path(f"/tmp/{name}.err").read_text()
+    return {"status": os.waitstatus_to_exitcode(status), "result": result, "said": said}
+
+
+def sdeictl(*arguments: str) -> dict[str, Any]:
+    done = finish(start(*arguments, name="command"), "command")
+    return {"arguments": arguments, **done}
+
+
+def timer_row() -> list[int]:
+    """Return the arch_timer counts of the CPUs, in the order of the columns."""
+    text = Path("/proc/interrupts").read_text()
+    (line,) = (line for line in text.splitlines() if line.endswith("arch_timer"))
+    return [int(word) for word in line.split()[1:] if word.isdigit()][: len(text.splitlines()[0].split())]
+
+
+def runs_on(cpu: int) -> bool:
+    """Tell whether a child pinned to a CPU runs there in time."""
+    ours, theirs = os.pipe()
+    if os.fork() == 0:
+        os.sched_setaffinity(0, {cpu})
+        os.write(theirs, b".")
+        os._exit(0)
+    os.close(theirs)
+    alive = bool(select.select([ours], [], [], ALIVE_SECONDS)[0]) and os.read(ours, 1) == b"."
+    os.close(ours)
+    return alive
+
+
+def look_at_cpus(seconds: float) -> dict[str, Any]:
+    """Return for each CPU how often its timer ticked in a time, and whether it runs what is pinned there."""
+    before = timer_row()
+    time.sleep(seconds)
+    ticks = [now - then for then, now in zip(before, timer_row(), strict=True)]
+    return {"ticks": ticks, "runs": [runs_on(cpu) for cpu in range(len(ticks))]}
+
+
+def leave(name: str, document: object) -> None:
+    """Leave a document for the host."""
+    Path(f"/lab/{name}.json").write_text(json.dumps(document, indent=1))

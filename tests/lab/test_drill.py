@@ -1,0 +1,112 @@
+"""`drill backtrace` on every machine: the path it sees is the path the probe names, and no CPU is lost."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from tests.conftest import PROJECT
+from tests.drill_story import check_drill
+from tests.lab.build import Lab
+from tests.lab.machines import MACHINES, MACHINES_WITH_PEERS, Machine
+from tests.lab.stories import ask_unguarded, run_drills, stop_drills
+
+SCHEMA = Draft202012Validator(json.loads((PROJECT / "sdeictl/schemas/drill-1.json").read_text()))
+IDLE_ROUNDS = 20
+IDLE_LOOK_SECONDS = 15
+
+
+def read(share: Path, name: str) -> Any:
+    return json.loads((share / f"{name}.json").read_text())
+
+
+def assert_alive(cpus: Mapping[str, Any], machine: Machine) -> None:
+    assert len(cpus["ticks"]) == machine.cpus
+    assert all(cpus["ticks"]), cpus
+    assert all(cpus["runs"]), cpus
+
+
+@pytest.mark.parametrize("machine", MACHINES_WITH_PEERS.values(), ids=lambda machine: machine.name)
+def test_observed_is_predicted(machine: Machine, lab: Lab, tmp_path: Path) -> None:
+    share = run_drills(machine, lab=lab, directory=tmp_path / "vm").share
+    for drill in read(share, "drills"):
+        SCHEMA.validate(drill["result"])
+        check_drill(machine.name, drill["status"], drill["result"])
+    assert_alive(read(share, "cpus"), machine)
+    for result in (drill["result"] for drill in read(share, "drills")):
+        if result["outcome"] != "refused":
+            assert json.loads((share / "drills" / f"{result['id']}.json").read_text()) == result
+            assert (share / "drills" / f"{result['id']}.log").stat().st_size
+    status = read(share, "status")
+    assert (status["status"], status["result"]["pending"], status["result"]["unreadable"]) == (0, None, [])
+
+
+def test_one_cpu_is_refused(lab: Lab, tmp_path: Path) -> None:
+    share = run_drills(MACHINES["up"], lab=lab, directory=tmp_path / "vm").share
+    for drill in read(share, "drills"):
+        assert (drill["status"], drill["result"]["outcome"]) == (3, "refused")
+        assert "CPU 0 is the only one online: there is no other to ask." in drill["result"]["reasons"]
+        assert "drill: " not in drill["said"]
+
+
+def test_control_an_unguarded_request_loses_cpus(lab: Lab, tmp_path: Path) -> None:
+    share = ask_unguarded(MACHINES["dt-idle"], lab=lab, directory=tmp_path / "vm").share
+    control = read(share, "control")
+    assert control["used"]
+    assert 0 in control["ticks"], control
+
+
+def test_the_remedy_of_the_hazard_keeps_them(lab: Lab, tmp_path: Path) -> None:
+    machine = MACHINES["dt-idle"]._replace(cmdline="cpuidle.off=1")
+    control = read(ask_unguarded(machine, lab=lab, directory=tmp_path / "vm").share, "control")
+    assert not control["used"]
+    assert all(control["ticks"]), control
+
+
+def test_no_drill_loses_a_cpu(lab: Lab, tmp_path: Path) -> None:
+    machine = MACHINES["dt-idle"]
+    share = run_drills(
+        machine, lab=lab, directory=tmp_path / "vm", rounds=IDLE_ROUNDS, look=IDLE_LOOK_SECONDS
+    ).share
+    drills = read(share, "drills")
+    assert [drill["result"]["variant"] for drill in drills] == [None, "masked"] * IDLE_ROUNDS
+    for drill in drills:
+        check_drill(machine.name, drill["status"], drill["result"])
+    assert_alive(read(share, "cpus"), machine)
+
+
+@pytest.mark.parametrize(
+    ("number", "provider"),
+    [("SIGINT", "bpf"), ("SIGTERM", "test_lockup"), ("SIGKILL", "bpf"), ("SIGKILL", "test_lockup")],
+)
+def test_a_signal_at_any_step_leaves_nothing(number: str, provider: str, lab: Lab, tmp_path: Path) -> None:
+    machine = MACHINES["dt-sdei"]
+    share = stop_drills(machine, number, provider, lab=lab, directory=tmp_path / "vm").share
+    story = read(share, "kills")
+    found, kills = story["found"], story["kills"]
+    assert [kill["step"].split()[1] for kill in kills] == [
+        "writing", "holding", "looking", "placing", "lowering", "masking", "waiting", "looking", "putting",
+    ]  # fmt: skip
+    assert not found["journal"]
+    for kill in kills:
+        assert kill["after"] == found, kill
+        assert kill["resume"]["status"] == 0, kill
+        if number == "SIGKILL":
+            assert (kill["drill"]["status"], kill["drill"]["result"], kill["stored"]) == (-9, "", []), kill
+        else:
+            assert kill["left"] == found, kill
+            check_stopped(kill, number)
+    assert_alive(story["cpus"], machine)
+
+
+def check_stopped(kill: Mapping[str, Any], number: str) -> None:
+    """A signal after the answers changes nothing; before them nothing is claimed."""
+    result = kill["drill"]["result"]
+    if kill["step"].endswith(("still alive", "everything back")):
+        assert (kill["drill"]["status"], result["outcome"]) == (0, "pass"), kill
+        return
+    assert (kill["drill"]["status"], result["outcome"]) == (3, "unknown"), kill
+    assert any(reason.startswith(f"Interrupted by {number} while ") for reason in result["reasons"]), kill

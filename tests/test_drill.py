@@ -1,0 +1,236 @@
+"""Drills without a host: who is chosen, what is refused, and what a log may prove."""
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from sdeictl.drill.guard import guard
+from sdeictl.drill.host import DrillHost, ModuleFile, read_drill_host
+from sdeictl.drill.journal import (
+    BusyError,
+    Entry,
+    JournalError,
+    Lock,
+    end_journal,
+    read_journal,
+    read_results,
+    store_result,
+    write_journal,
+)
+from sdeictl.drill.plan import PROVIDERS, Request, make_plan, plan_lines, usable
+from sdeictl.drill.result import refused_status
+from sdeictl.errors import Status
+from sdeictl.facts import HostFacts
+from sdeictl.root import DirectoryRoot
+
+ARM64 = HostFacts(architecture="arm64")
+HOST = DrillHost(
+    privileged=True, online=(0, 1, 2, 3), moving=(), isolated=(), watchdog_thresh=10, console_level=7,
+    deep_idle=True, has_cpu_latency=True, has_sysrq=True, test_lockup=ModuleFile("/t.ko", compressed=False),
+)  # fmt: skip
+MASKED = Request(masked=True)
+PLAIN = Request(masked=False)
+
+
+def test_nothing_against_a_good_host() -> None:
+    assert guard(ARM64, HOST, PLAIN) == guard(ARM64, HOST, MASKED) == ()
+
+
+@pytest.mark.parametrize(
+    ("facts", "host", "request_", "sentence", "status"),
+    [
+        (HostFacts(architecture="x86"), HOST, PLAIN, "This is no arm64 host (x86)", Status.UNKNOWN),
+        (HostFacts(), HOST, PLAIN, "This is no arm64 host (unknown)", Status.UNKNOWN),
+        (ARM64, HOST._replace(privileged=False), PLAIN, "run it as root", Status.UNKNOWN),
+        (ARM64, HOST._replace(has_sysrq=False), PLAIN, "CONFIG_MAGIC_SYSRQ", Status.UNKNOWN),
+        (ARM64, HOST._replace(online=()), PLAIN, "cannot be read", Status.UNKNOWN),
+        (ARM64, HOST._replace(online=(5,)), PLAIN, "CPU 5 is the only one online", Status.UNKNOWN),
+        (ARM64, HOST._replace(has_cpu_latency=False), PLAIN, "/dev/cpu_dma_latency", Status.REFUSED),
+        (ARM64, HOST._replace(moving=(2,)), PLAIN, "CPU 2 is being taken", Status.REFUSED),
+        (ARM64, HOST, MASKED._replace(cpu=9), "CPU 9 is not online", Status.REFUSED),
+        (ARM64, HOST, MASKED._replace(seconds=5.5), "than 5 s, half of watchdog_thresh", Status.REFUSED),
+        (ARM64, HOST._replace(watchdog_thresh=2), MASKED, "longer than 1 s", Status.REFUSED),
+        (ARM64, HOST._replace(watchdog_thresh=0), MASKED._replace(seconds=6), "than 5 s", Status.REFUSED),
+        (ARM64, HOST, MASKED._replace(seconds=0.1), "too short", Status.REFUSED),
+        (ARM64, HOST, MASKED._replace(seconds=-1), "too short", Status.REFUSED),
+        (
+            ARM64, HOST._replace(no_bpf="no BPF", no_test_lockup="no module"), MASKED,
+            "for a bounded time: no BPF; no module.", Status.UNKNOWN,
+        ),
+        (
+            ARM64, HOST._replace(online=(0, 1)), MASKED._replace(provider="bpf"),
+            "bpf needs 3 CPUs online, and there are 2", Status.UNKNOWN,
+        ),
+    ],
+)  # fmt: skip
+def test_a_refusal_is_a_sentence_and_a_status(
+    facts: HostFacts, host: DrillHost, request_: Request, sentence: str, status: Status
+) -> None:
+    reasons = guard(facts, host, request_)
+    assert any(sentence in reason.text for reason in reasons), reasons
+    assert all(reason.text[0].isupper() and reason.text.endswith(".") for reason in reasons)
+    assert refused_status(reasons) is status
+
+
+def test_every_reason_is_listed() -> None:
+    bad = HOST._replace(
+        privileged=False, has_sysrq=False, has_cpu_latency=False, moving=(1,), no_bpf="x", no_test_lockup="y"
+    )
+    reasons = guard(ARM64, bad, MASKED._replace(cpu=7, seconds=60))
+    assert [reason.kind for reason in reasons] == [
+        "privilege", "provider", "policy", "policy", "policy", "policy", "provider",
+    ]  # fmt: skip
+
+
+cpu_sets = st.sets(st.integers(0, 300), min_size=2, max_size=12).map(lambda cpus: tuple(sorted(cpus)))
+
+
+@given(online=cpu_sets, isolated=st.sets(st.integers(0, 300), max_size=6), data=st.data())
+def test_nobody_works_on_the_masked_cpu(
+    online: tuple[int, ...], isolated: set[int], data: st.DataObject
+) -> None:
+    host = HOST._replace(online=online, isolated=tuple(isolated))
+    request = Request(
+        masked=data.draw(st.booleans()),
+        cpu=data.draw(st.none() | st.sampled_from(online)),
+        provider=data.draw(st.sampled_from([None, "bpf", "test_lockup"])),
+    )
+    assume(not guard(ARM64, host, request))
+    plan = make_plan(request, host)
+    chosen = {plan.trigger, plan.watcher, plan.target, plan.caller} - {None}
+    assert chosen <= set(online)
+    assert plan.target not in (plan.trigger, plan.watcher, plan.caller) or not request.masked
+    assert plan.caller not in (plan.trigger, plan.watcher) or plan.caller is None
+    assert (plan.target is not None) is request.masked
+    if request.masked:
+        assert plan.target == (request.cpu if request.cpu is not None else plan.target)
+        assert (plan.caller is None) is (plan.provider is not PROVIDERS[0])
+    if len(online) > len(chosen):
+        assert plan.trigger != plan.watcher
+    assert plan_lines(plan, 7)
+
+
+def test_cpus_set_apart_are_the_last_choice() -> None:
+    plan = make_plan(MASKED, HOST._replace(online=tuple(range(8)), isolated=(0, 1, 6, 7)))
+    assert (plan.target, plan.watcher, plan.trigger, plan.caller) == (5, 2, 3, 4)
+
+
+def test_bpf_is_taken_before_the_module_where_a_cpu_is_left_to_watch() -> None:
+    assert make_plan(MASKED, HOST).provider is PROVIDERS[0]
+    assert make_plan(MASKED, HOST._replace(online=(0, 1, 2))).provider is PROVIDERS[1]
+    assert make_plan(MASKED, HOST._replace(no_bpf="x")).module == "/t.ko"
+    assert usable(PROVIDERS[1], HOST._replace(no_test_lockup="why")) == "why"
+
+
+def tree(directory: Path, files: dict[str, str]) -> DirectoryRoot:
+    for path, text in files.items():
+        (directory / path).parent.mkdir(parents=True, exist_ok=True)
+        (directory / path).write_text(text)
+    return DirectoryRoot(str(directory))
+
+
+def test_the_state_of_a_host_is_read_from_its_files(tmp_path: Path) -> None:
+    cpus = "sys/devices/system/cpu"
+    root = tree(tmp_path, {
+        f"{cpus}/online": "0-2\n", f"{cpus}/nohz_full": "2\n", f"{cpus}/isolated": "\n",
+        f"{cpus}/cpu1/hotplug/state": "100\n", f"{cpus}/cpu1/hotplug/target": "235\n",
+        f"{cpus}/cpu0/cpuidle/state1/usage": "4\n",
+        "proc/sys/kernel/watchdog_thresh": "10\n", "proc/sys/kernel/printk": "7\t4\t1\t7\n",
+        "lib/modules/7.3.4/kernel/lib/test_lockup.ko": "...",
+        "sys/kernel/security/lockdown": "none [integrity] confidentiality\n",
+    })  # fmt: skip
+    host = read_drill_host(root, "7.3.4", masked=True)
+    assert (host.online, host.isolated, host.moving) == ((0, 1, 2), (2,), (1,))
+    assert (host.watchdog_thresh, host.console_level, host.deep_idle) == (10, 7, True)
+    assert "not signed" in host.no_test_lockup
+    assert "bpf_jit_enable" in host.no_bpf
+
+
+MODULE = "lib/modules/r/kernel/lib/test_lockup.ko"
+
+
+@pytest.mark.parametrize(
+    ("files", "problem"),
+    [
+        ({}, "there is no module test_lockup"),
+        ({MODULE: "x"}, ""),
+        ({f"{MODULE}.xz": "x"}, "does not unpack"),
+        ({f"{MODULE}.xz": "x", "sys/module/compression": "xz\n"}, ""),
+        (
+            {MODULE: "x", "proc/sys/kernel/modules_disabled": "1\n"},
+            "is disabled",
+        ),
+        (
+            {MODULE: "x", "sys/module/module/parameters/sig_enforce": "Y\n"},
+            "not signed",
+        ),
+        (
+            {
+                MODULE: "x~Module signature appended~\n",
+                "sys/module/module/parameters/sig_enforce": "Y\n",
+            },
+            "",
+        ),
+    ],
+)  # fmt: skip
+def test_why_the_module_cannot_be_used(tmp_path: Path, files: dict[str, str], problem: str) -> None:
+    found = read_drill_host(tree(tmp_path, files), "r", masked=True).no_test_lockup
+    assert (problem in found) if problem else (found == "")
+
+
+ENTRY = Entry("20261123T000000.000000Z-backtrace", "backtrace", "boot", 1, 7, 1)
+
+
+def test_the_journal_comes_back_as_it_was_written(tmp_path: Path) -> None:
+    directory = str(tmp_path / "state")
+    assert read_journal(directory) is None
+    write_journal(ENTRY, directory)
+    write_journal(ENTRY, directory)
+    assert read_journal(directory) == ENTRY
+    end_journal(directory)
+    end_journal(directory)
+    assert read_journal(directory) is None
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"id": 1}', '{"a": 1}', "[" * 100000])
+def test_a_damaged_journal_is_never_taken_for_an_empty_one(tmp_path: Path, text: str) -> None:
+    (tmp_path / "journal.json").write_text(text)
+    with pytest.raises(JournalError, match="is damaged"):
+        read_journal(str(tmp_path))
+
+
+def test_a_journal_with_levels_that_are_no_numbers_is_damaged(tmp_path: Path) -> None:
+    (tmp_path / "journal.json").write_text(json.dumps(ENTRY._asdict() | {"console_level": "7; reboot"}))
+    with pytest.raises(JournalError, match="is damaged"):
+        read_journal(str(tmp_path))
+
+
+def test_a_journal_that_cannot_be_written_is_said(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(JournalError, match="cannot be written"):
+        write_journal(ENTRY, str(tmp_path / "file"))
+
+
+def test_one_drill_at_a_time(tmp_path: Path) -> None:
+    lock = Lock(str(tmp_path))
+    with pytest.raises(BusyError):
+        Lock(str(tmp_path))
+    lock.release()
+    Lock(str(tmp_path), wait_seconds=1).release()
+
+
+def test_the_last_result_of_each_drill_counts(tmp_path: Path) -> None:
+    for number, variant in ((1, None), (2, "masked"), (3, None)):
+        result = {"drill": "backtrace", "variant": variant, "id": number}
+        store_result(str(number), json.dumps(result).encode(), b"log", str(tmp_path))
+    (tmp_path / "4.json").write_text("{")
+    (tmp_path / "5.json").write_text("[1]")
+    stored = read_results(str(tmp_path))
+    assert [result["id"] for result in stored.latest] == [3, 2]
+    assert stored.unreadable == (str(tmp_path / "4.json"), str(tmp_path / "5.json"))
+    assert (tmp_path / "1.json").stat().st_mode & 0o777 == 0o644
+    assert (tmp_path / "1.log").stat().st_mode & 0o777 == 0o600
+    assert read_results(str(tmp_path / "none")).latest == ()
