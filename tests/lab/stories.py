@@ -56,6 +56,13 @@ def stop_drills(machine: Machine, number: str, provider: str, *, lab: Lab, direc
     )  # fmt: skip
 
 
+def refuse_drills(machine: Machine, *, lab: Lab, directory: Path) -> VmRun:
+    """Put one obstacle after the other in a drill's way; leave refusals.json."""
+    return run_in_vm(
+        machine, "exec python3 /lab/guest/refuse.py", lab=lab, directory=directory, timeout=DRILL_TIMEOUT
+    )
+
+
 def ask_unguarded(machine: Machine, *, lab: Lab, directory: Path) -> VmRun:
     """Write l to sysrq-trigger with nothing held; leave control.json. The guest does not power off."""
     return run_in_vm(

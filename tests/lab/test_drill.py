@@ -12,7 +12,7 @@ from tests.conftest import PROJECT
 from tests.drill_story import check_drill
 from tests.lab.build import Lab
 from tests.lab.machines import MACHINES, MACHINES_WITH_PEERS, Machine
-from tests.lab.stories import ask_unguarded, run_drills, stop_drills
+from tests.lab.stories import ask_unguarded, refuse_drills, run_drills, stop_drills
 
 SCHEMA = Draft202012Validator(json.loads((PROJECT / "sdeictl/schemas/drill-1.json").read_text()))
 IDLE_ROUNDS = 20
@@ -50,6 +50,25 @@ def test_one_cpu_is_refused(lab: Lab, tmp_path: Path) -> None:
         assert (drill["status"], drill["result"]["outcome"]) == (3, "refused")
         assert "CPU 0 is the only one online: there is no other to ask." in drill["result"]["reasons"]
         assert "drill: " not in drill["said"]
+
+
+def test_every_obstacle_is_named(lab: Lab, tmp_path: Path) -> None:
+    refusals = read(refuse_drills(MACHINES["dt-sdei"], lab=lab, directory=tmp_path / "vm").share, "refusals")
+    assert refusals.pop("not root")["status"] == 0
+    others = refusals.pop("the others")
+    assert (others["status"], others["result"]["outcome"]) == (0, "pass")
+    assert [cpu["cpu"] for cpu in others["result"]["cpus"]] == [0, 1, 2]
+    sentences = {
+        "too long": "A window of 60 s is longer than 5 s, half of watchdog_thresh (10 s).",
+        "another drill": "Another drill is running, or has not ended yet.",
+        "a killed drill": "was killed: `sdeictl drill resume` puts back what it left.",
+        "cpu off line": "CPU 3 is not online.",
+        "a stuck cpu": "Nothing can be run on CPU 2: it is stuck already, or not open to this process.",
+    }
+    assert set(refusals) == set(sentences)
+    for name, refusal in refusals.items():
+        assert (refusal["status"], refusal["result"]["outcome"]) == (4, "refused"), refusal
+        assert refusal["result"]["reasons"][0].endswith(sentences[name]), refusal
 
 
 def test_control_an_unguarded_request_loses_cpus(lab: Lab, tmp_path: Path) -> None:

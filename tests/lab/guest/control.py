@@ -5,13 +5,11 @@ status of the run. After the trigger nothing is forked: on a host that has lost
 a CPU a fork may not come back, nor does the power-off.
 """
 
-import json
 import os
 import time
-from contextlib import suppress
 from pathlib import Path
 
-from observe import timer_row
+from observe import keep_interrupts_here, leave, leave_status, timer_row
 
 USED_SECONDS = 60.0
 TICK_SECONDS = 15.0
@@ -25,11 +23,7 @@ def used() -> bool:
 
 
 def main() -> None:
-    for affinity in Path("/proc/irq").glob("*/smp_affinity"):
-        with suppress(OSError):
-            affinity.write_text("1")  # this CPU's: what it needs to write a file must not go with another
-    out = os.open("/lab/control.json", os.O_WRONLY | os.O_CREAT, 0o644)
-    status = os.open("/lab/status.new", os.O_WRONLY | os.O_CREAT, 0o644)
+    keep_interrupts_here()
     trigger = os.open("/proc/sysrq-trigger", os.O_WRONLY)
     deadline = time.monotonic() + USED_SECONDS
     while (
@@ -42,13 +36,8 @@ def main() -> None:
     before = timer_row()
     time.sleep(TICK_SECONDS)
     record["ticks"] = [now - then for then, now in zip(before, timer_row(), strict=True)]
-    os.write(out, json.dumps(record).encode())
-    os.fsync(out)
-    os.write(status, b"0\n")
-    os.fsync(status)
-    os.rename("/lab/status.new", "/lab/status")
-    while True:
-        time.sleep(1000)
+    leave("control", record)
+    leave_status(0)
 
 
 main()

@@ -1,0 +1,83 @@
+"""Runs in a guest: everything that speaks against a drill, one after the other, at last a CPU that is stuck.
+
+Leaves /lab/refusals.json: for each obstacle what the drill said.
+"""
+
+import fcntl
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+from observe import finish, keep_interrupts_here, leave, leave_status, sdeictl, start
+
+VICTIM = 2
+HARDLOCKUP = Path("/sys/kernel/debug/provoke-crash/DIRECT")
+
+
+def drill(*arguments: str) -> dict[str, Any]:
+    done: dict[str, Any] = sdeictl("drill", "backtrace", "--format", "json", *arguments)
+    return done
+
+
+def as_nobody() -> dict[str, Any]:
+    pid = os.fork()
+    if pid == 0:
+        os.setgroups([])
+        os.setresgid(65534, 65534, 65534)
+        os.setresuid(65534, 65534, 65534)
+        done = drill("--masked")
+        os._exit(0 if (done["status"], done["result"]["outcome"]) == (3, "refused") else 1)
+    _pid, status = os.waitpid(pid, 0)
+    return {"status": os.waitstatus_to_exitcode(status)}
+
+
+def while_another_runs() -> dict[str, Any]:
+    os.makedirs("/run/sdeictl", exist_ok=True)
+    with open("/run/sdeictl/drill.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return drill()
+
+
+def after_a_kill() -> dict[str, Any]:
+    pid = start("drill", "backtrace", name="killed")
+    while not Path("/var/lib/sdeictl/drills/journal.json").exists():
+        time.sleep(0.01)
+    os.kill(pid, signal.SIGKILL)
+    finish(pid, "killed")
+    refused = drill()
+    sdeictl("drill", "resume")
+    return refused
+
+
+def with_a_cpu_off_line() -> tuple[dict[str, Any], dict[str, Any]]:
+    Path("/sys/devices/system/cpu/cpu3/online").write_text("0")
+    both = drill("--masked", "--cpu", "3"), drill()
+    Path("/sys/devices/system/cpu/cpu3/online").write_text("1")
+    return both
+
+
+def with_a_stuck_cpu() -> dict[str, Any]:
+    if os.fork() == 0:
+        os.sched_setaffinity(0, {VICTIM})
+        HARDLOCKUP.write_text("HARDLOCKUP")
+    time.sleep(1)
+    return drill()
+
+
+def main() -> None:
+    keep_interrupts_here()
+    refusals = {
+        "not root": as_nobody(),
+        "too long": drill("--masked", "--seconds", "60"),
+        "another drill": while_another_runs(),
+        "a killed drill": after_a_kill(),
+    }
+    refusals["cpu off line"], refusals["the others"] = with_a_cpu_off_line()
+    refusals["a stuck cpu"] = with_a_stuck_cpu()
+    leave("refusals", refusals)
+    leave_status(0)
+
+
+main()
