@@ -1,13 +1,18 @@
 """Drills without a host: who is chosen, what is refused, and what a log may prove."""
 
+import errno
 import json
+import os
 from pathlib import Path
 
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from sdeictl.drill import backtrace
+from sdeictl.drill.backtrace import BacktraceDrill, DrillRefusedError, put_back
 from sdeictl.drill.guard import guard
+from sdeictl.drill.helper import ENDED_EARLY, Helper, HelperError, find_stuck
 from sdeictl.drill.host import DrillHost, ModuleFile, read_drill_host
 from sdeictl.drill.journal import (
     BusyError,
@@ -234,3 +239,76 @@ def test_the_last_result_of_each_drill_counts(tmp_path: Path) -> None:
     assert (tmp_path / "1.json").stat().st_mode & 0o777 == 0o644
     assert (tmp_path / "1.log").stat().st_mode & 0o777 == 0o600
     assert read_results(str(tmp_path / "none")).latest == ()
+
+
+@pytest.mark.parametrize(
+    ("found", "level", "set_"),
+    [
+        ("1\t4\t1\t7\n", 7, [7]),
+        ("8\t4\t1\t7\n", 7, []),  # somebody else has set it meanwhile: it is theirs
+        ("1\t4\t1\t7\n", None, []),
+    ],
+)
+def test_what_a_drill_changed_is_put_back_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, found: str, level: int | None, set_: list[int]
+) -> None:
+    done: list[object] = []
+    monkeypatch.setattr(backtrace, "fire_console_level", done.append)
+    monkeypatch.setattr(backtrace, "end_journal", lambda: done.append("ended"))
+    root = tree(tmp_path, {"proc/sys/kernel/printk": found})
+    put_back(root, ENTRY._replace(console_level=level, quiet_level=1 if level else None))
+    assert done == [*set_, "ended"]
+
+
+class RestlessRoot(DirectoryRoot):
+    """A host on which CPU 1 goes on to use a deeper idle state."""
+
+    used = 0
+
+    def read(self, path: str) -> bytes:
+        if path.endswith("cpu1/cpuidle/state1/usage"):
+            self.used += 1
+            return b"%d\n" % self.used
+        return super().read(path)
+
+
+def test_a_cpu_that_cannot_be_held_out_of_deep_idle_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backtrace, "QUIET_SECONDS", 0)
+    cpus = "sys/devices/system/cpu"
+    states = {f"{cpus}/cpu{cpu}/cpuidle/state1/usage": "5\n" for cpu in range(3)}
+    tree(tmp_path, states)
+    for root, refused in ((RestlessRoot(str(tmp_path)), True), (DirectoryRoot(str(tmp_path)), False)):
+        drill = BacktraceDrill(root, HOST, make_plan(PLAIN, HOST), "id", print)
+        if refused:
+            with pytest.raises(DrillRefusedError, match="CPU 1 still enters a deeper idle state"):
+                drill._check_idle()
+        else:
+            drill._check_idle()
+
+
+def test_what_runs_nowhere_is_stuck_and_what_runs_is_not() -> None:
+    here = tuple(sorted(os.sched_getaffinity(0)))
+    assert find_stuck(here, 20) == ()
+    assert find_stuck((*here, 4000), 20) == (4000,)
+
+
+def test_a_helper_does_one_thing_and_says_what_came_of_it() -> None:
+    cpu = min(os.sched_getaffinity(0))
+
+    def fails() -> None:
+        raise OSError(errno.EPERM, "not permitted")
+
+    for action, result in ((lambda: None, ""), (fails, "not permitted"), (lambda: os._exit(3), ENDED_EARLY)):
+        helper = Helper(cpu, action)
+        helper.wait_ready(20)
+        assert helper.poll() is None
+        helper.go()
+        assert helper.poll(20) == result
+        assert helper.finish(20)
+    idle = Helper(cpu, fails)
+    idle.wait_ready(20)
+    assert idle.finish(20)  # it was never told: it ends with its parent's pipe
+    with pytest.raises(HelperError, match="A helper on CPU 4000 is not ready: Invalid argument"):
+        Helper(4000, fails).wait_ready(20)

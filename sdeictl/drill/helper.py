@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from typing import NoReturn
 
+ENDED_EARLY = "the helper has ended early"
 _BATCH = 64
 """CPUs visited at a time: each takes a process and a descriptor."""
 IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -71,7 +72,7 @@ class Helper:
         if not select.select([self._answer], [], [], seconds)[0]:
             return None
         line = os.read(self._answer, 4096).decode("utf-8", "replace")
-        return line.strip() if line else "the helper has ended early"
+        return line.strip() if line else ENDED_EARLY
 
 
 def _child(cpu: int, action: Callable[[], None], command: int, answer: int) -> NoReturn:
