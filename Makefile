@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO_HOST := tests/hosts/dt-sdei
 
-.PHONY: demo test test-lab soak lab lab-shell hosts clean
+.PHONY: demo test test-lab soak bench lab lab-shell hosts truth-table clean
 
 demo: $(VENV)/ready
 	@PATH="$(BIN):$$PATH" sh tests/demo.sh $(DEMO_HOST)
@@ -15,12 +15,18 @@ test: $(VENV)/ready
 test-lab: lab
 	$(BIN)/pytest tests/lab
 
-# Long loops, before a release: many examples of each property, every CPU wedged five times, every drill twice.
+# Long loops, before a release: many examples of each property, every story on every machine, the
+# extra ones too, and again where what is met is chance: wedged CPUs, and drills stopped by a signal.
+soak: export SDEICTL_LAB_EXTRA = 1
 soak: lab
-	SDEICTL_EXAMPLES=20000 $(BIN)/pytest tests/test_analysis_properties.py
+	SDEICTL_EXAMPLES=20000 $(BIN)/pytest tests/test_analysis_properties.py tests/test_monotone.py tests/test_hostile.py
 	SDEICTL_EXAMPLES=5000 $(BIN)/pytest tests/test_drill_logs.py
-	for run in 1 2 3 4 5; do $(BIN)/pytest tests/lab/test_wedge.py || exit 1; done
-	for run in 1 2; do $(BIN)/pytest tests/lab/test_drill.py || exit 1; done
+	SDEICTL_ROUNDS=20 $(BIN)/pytest tests/lab
+	for run in 1 2 3; do $(BIN)/pytest tests/lab/test_wedge.py || exit 1; done
+	for run in 1 2 3; do $(BIN)/pytest tests/lab/test_drill.py -k signal_at_any_step || exit 1; done
+
+bench: $(VENV)/ready
+	$(BIN)/python -m tests.bench_probe
 
 lab: $(VENV)/ready
 	$(BIN)/python -m tests.lab.build
@@ -31,6 +37,11 @@ lab-shell: $(VENV)/ready
 # Boot every lab host anew and store its capture and its story in tests/hosts.
 hosts: lab
 	$(BIN)/python -m tests.lab.hosts
+
+# The same with the extra machines, and then docs/truth-table.md.
+truth-table: export SDEICTL_LAB_EXTRA = 1
+truth-table: hosts
+	$(BIN)/python -m tests.truth_table
 
 $(VENV)/ready: pyproject.toml
 	@echo "setting up $(VENV): one minute" >&2

@@ -18,9 +18,11 @@ from typing import NamedTuple
 
 from sdeictl import __version__
 from sdeictl.cmdline import PUBLIC_PARAMETERS, parse_parameters, public_part
-from sdeictl.collect import CMDLINE, CONFIG_GZ, CPUINFO, KALLSYMS, KMSG, VERSION, collect
-from sdeictl.facts import HostFacts
+from sdeictl.collect import CPUINFO, VERSION, collect
+from sdeictl.facts import KMSG, HostFacts
 from sdeictl.kconfig import gunzip
+from sdeictl.kernel import CMDLINE, CONFIG_GZ, KALLSYMS
+from sdeictl.livestate import INTERRUPTS
 from sdeictl.root import MANIFEST, RecordingRoot, Root
 
 CAPTURE_SCHEMA = "sdeictl.capture/1"
@@ -49,7 +51,8 @@ class Capture(NamedTuple):
 # read. Register values, addresses and everything else stay.
 _PUBLIC_LINE = re.compile(
     r"Booting Linux on physical CPU |Run \S+ as init process|Linux version |SMP: "
-    r"|CPU\d+: Booted secondary processor |CPU features: |CPU: All CPU|GICv3: |sdei(?:_nmi)?[: ]|psci: "
+    r"|CPU\d+: Booted secondary processor |CPU features: |CPU: All CPU|GICv3: |sdei(?:_nmi)?[: ]"
+    r"|SDEI NMI watchdog: |psci: "
     r"|sysrq: |NMI backtrace for cpu |Sending NMI from CPU |After 10 seconds, these CPUS |CPU: \d+ "
     r"|pstate: |pc : |pmr: |x29: |Call trace:| \w[\w.]*\+0x|(?:NMI )?watchdog: |INFO: task "
     r"|(?:rcu: )?INFO: \w+ (?:self-)?detected |rcu: \t"
@@ -57,6 +60,7 @@ _PUBLIC_LINE = re.compile(
     r"|lkdtm: |test_lockup: |crashkernel |\*\* \d+ printk messages dropped"
 )
 _KMSG_LINE = re.compile(r"(\d+),(\d+,\d+,[^;]*);(.*)")
+_PUBLIC_INTERRUPT = re.compile(rb"^ *IPI\d+:|arch_timer$", re.MULTILINE)
 _ADDRESS = re.compile(r"\b(?:0x)?[0-9a-f]{12,16}\b")
 _NAMES = re.compile(
     r"(?<=Comm: ).{1,20}(?= (?:Not tainted|Tainted|Kdump))"
@@ -133,6 +137,12 @@ def _clean_cmdline(data: bytes) -> tuple[bytes, str | None]:
     return f"{public_part(text)}\n".encode(), what
 
 
+def _clean_interrupts(data: bytes) -> tuple[bytes, str | None]:
+    lines = data.splitlines(keepends=True)
+    public = lines[:1] + [line for line in lines[1:] if _PUBLIC_INTERRUPT.search(line)]
+    return b"".join(public), None if len(public) == len(lines) else "the interrupts of devices"
+
+
 def _clean_cpuinfo(data: bytes) -> tuple[bytes, str | None]:
     kept = re.compile(rb"^(?:processor|BogoMIPS|Features|CPU \w+|vendor_id|cpu family|model name)\s*:|^\s*$")
     lines = data.splitlines(keepends=True)
@@ -187,6 +197,7 @@ _CLEANERS: dict[str, Callable[[bytes], tuple[bytes, str | None]]] = {
     CMDLINE: _clean_cmdline,
     CPUINFO: _clean_cpuinfo,
     VERSION: _clean_version,
+    INTERRUPTS: _clean_interrupts,
     CONFIG_GZ: _clean_config_gz,
     KMSG: _clean_kmsg,
 }

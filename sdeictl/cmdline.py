@@ -23,9 +23,14 @@ def parse_parameters(text: str) -> tuple[tuple[str, str | None], ...]:
     for word in _PARAMETER.findall(text):
         if word == "--":
             break
-        name, separator, value = word.partition("=")
+        name, separator, value = _unquoted(word).partition("=")
         parameters.append((name, value.strip('"') if separator else None))
     return tuple(parameters)
+
+
+def _unquoted(word: str) -> str:
+    """Return a word without the quotes around it as a whole (next_arg() in lib/cmdline.c)."""
+    return word[1:].removesuffix('"') if word.startswith('"') else word
 
 
 def parse_bool(value: str | None) -> bool | None:
@@ -42,16 +47,24 @@ def parse_bool(value: str | None) -> bool | None:
     return None
 
 
-def wants_pseudo_nmi(text: str) -> bool:
-    """Tell whether the command line asks for pseudo-NMI: off by default, the last valid value counts."""
-    wanted = False
+def wants_pseudo_nmi(text: str) -> bool | None:
+    """Tell whether the command line asks for pseudo-NMI: off by default, the last valid value counts.
+
+    None: the last value is one that kstrtobool() takes in some kernels only (`enable`, `disable`).
+    """
+    wanted: bool | None = False
     for name, value in parse_parameters(text):
         if name.replace("-", "_") == PSEUDO_NMI:
             given = parse_bool(value)
-            wanted = wanted if given is None else given
+            if given is not None:
+                wanted = given
+            elif value and value[0] in "eEdD":
+                wanted = None
     return wanted
 
 
 def public_part(text: str) -> str:
     """Return the command line reduced to the parameters that may leave the host."""
-    return " ".join(word for word in _PARAMETER.findall(text) if word.partition("=")[0] in PUBLIC_PARAMETERS)
+    return " ".join(
+        word for word in _PARAMETER.findall(text) if _unquoted(word).partition("=")[0] in PUBLIC_PARAMETERS
+    )

@@ -28,11 +28,11 @@ _CORES = {
 }
 # Lines that only the cpuinfo of another architecture has.
 _OTHERS = (
-    ("x86", re.compile(r"^(?:vendor_id\s*: (?!IBM/S390)|cpu family\s*: \d)", re.MULTILINE)),
-    ("s390", re.compile(r"^vendor_id\s*: IBM/S390", re.MULTILINE)),
-    ("powerpc", re.compile(r"^cpu\s*: (?:POWER|PPC|Cell|e\d)", re.MULTILINE)),
-    ("riscv", re.compile(r"^(?:hart|isa)\s*: ", re.MULTILINE)),
-    ("loongarch", re.compile(r"^CPU Family\s*: Loongson", re.MULTILINE)),
+    ("x86", r"^(?:vendor_id\s*: (?!IBM/S390)|cpu family\s*: \d)"),
+    ("s390", r"^vendor_id\s*: IBM/S390"),
+    ("powerpc", r"^cpu\s*: (?:POWER|PPC|Cell|e\d)"),
+    ("riscv", r"^(?:hart|isa)\s*: "),
+    ("loongarch", r"^CPU Family\s*: Loongson"),
 )
 _PROCESSOR = re.compile(r"^processor\s*: \d+", re.MULTILINE)
 _FIELD = re.compile(
@@ -42,21 +42,42 @@ _FIELD = re.compile(
 
 def parse_architecture(cpuinfo: str) -> str | None:
     """Return `arm64`, the name of another architecture, or None: only on positive evidence."""
+    if re.search(r"^CPU architecture\s*: [4-7]", cpuinfo, re.MULTILINE):
+        return "arm"
     if re.search(r"^CPU implementer\s*: ", cpuinfo, re.MULTILINE):
         return "arm64"
-    return next((name for name, pattern in _OTHERS if pattern.search(cpuinfo)), None)
+    return next((name for name, pattern in _OTHERS if re.search(pattern, cpuinfo, re.MULTILINE)), None)
 
 
 def parse_cpuinfo(cpuinfo: str) -> Cpus:
-    """Return how many CPUs are online, and the first one's MIDR_EL1 and core name."""
-    fields: dict[str, int] = {}
-    for match in _FIELD.finditer(cpuinfo):
-        fields.setdefault(match[1], int(match[2], 0))
-    online = len(_PROCESSOR.findall(cpuinfo))
-    if not {"implementer", "part"} <= fields.keys():
+    """Return how many CPUs are online, the first one's MIDR_EL1 and core name, and all kinds of cores."""
+    online = 0
+    kinds: dict[int, int] = {}
+    first = None
+    for block in _PROCESSOR.split(cpuinfo)[1:]:
+        online += 1
+        midr = _midr({match[1]: _number(match[2]) for match in _FIELD.finditer(block)})
+        if midr is not None:
+            first = midr if first is None else first
+            kinds[midr] = kinds.get(midr, 0) + 1
+    if first is None:
         return Cpus(online, None, None)
-    midr = (
+    named = tuple((_core(midr) or f"{midr:#010x}", count) for midr, count in kinds.items())
+    return Cpus(online, first, _core(first), named)
+
+
+def _number(text: str) -> int:
+    return int(text, 16) if text.startswith("0x") else int(text)
+
+
+def _midr(fields: dict[str, int]) -> int | None:
+    if not {"implementer", "part"} <= fields.keys():
+        return None
+    return (
         fields["implementer"] << 24 | fields.get("variant", 0) << 20 | 0xF << 16
         | fields["part"] << 4 | fields.get("revision", 0)
     )  # fmt: skip
-    return Cpus(online, midr, _CORES.get((fields["implementer"], fields["part"])))
+
+
+def _core(midr: int) -> str | None:
+    return _CORES.get((midr >> 24, midr >> 4 & 0xFFF))

@@ -35,6 +35,8 @@ class KernelLog(NamedTuple):
     records: tuple[Record, ...]
     lost: int
     """Records known to be missing: sequence gaps and the kernel's own count of dropped lines."""
+    relayed: bool = False
+    """It came through syslog or the journal, which may have dropped records without a trace."""
 
     def last_boot(self) -> tuple[Record, ...]:
         """Return the records of the latest boot in the log."""
@@ -44,7 +46,9 @@ class KernelLog(NamedTuple):
         return tuple(record for record in self.records if record.boot == latest)
 
 
-class _Line(NamedTuple):
+class Line(NamedTuple):
+    """One line of kernel text before quotations are left out."""
+
     text: str
     stamp: str | None
     """The time as it was printed: two lines are the same record only if this agrees too."""
@@ -55,44 +59,9 @@ class _Line(NamedTuple):
 
 
 _KMSG = re.compile(r"(\d{1,10}),(\d{1,20}),(\d{1,20}),([^;]{0,200});(.*)", re.DOTALL | re.ASCII)
-# dmesg of util-linux puts a space before the caller, the kernel's console does not.
-_STAMP = re.compile(r"(?:<(\d{1,10})>)?\[ *(\d{1,10}\.\d{6})\](?: ?\[ *([TC]\d{1,10})\])? ?", re.ASCII)
-_LEVEL = re.compile(r"<(\d{1,10})>", re.ASCII)
 _COLOUR = re.compile(r"\x1b\[[0-9;]{0,20}[mK]")
-_DECODED = re.compile(r"(\w{0,10}) *:\w{0,10} *: *", re.ASCII)
-_DECODED_AT_END = re.compile(r"(?:^|\s)(\w{0,10}) *:\w{0,10} *: *$", re.ASCII)
-_CUT_LEVEL = re.compile(r"^\d{0,10}>$", re.ASCII)
-_WALL_CLOCK = re.compile(r"\[\w{3} \w{3} [ \d]\d \d\d:\d\d:\d\d \d{4}\] ", re.ASCII)
-_SYSLOG = re.compile(r"(?:(?!: ).){0,120}? kernel: ")
-_SYSLOG_TAG = re.compile(r"\d\d:\d\d:\d\d\S* \S+ ([^\s:\[]+)(?:\[\d+\])?: $", re.ASCII)
-_DROPPED = re.compile(r"\*\* (\d{1,9}) printk messages dropped \*\*", re.ASCII)
 _ESCAPE = re.compile(r"\\x([0-9a-f]{2})")
 _BOOT_START = re.compile(r"Booting Linux on physical CPU ")
-# As dmesg -x prints them, sys-utils/dmesg.c of util-linux.
-_FACILITIES = frozenset(
-    (
-        *(
-            "kern",
-            "user",
-            "mail",
-            "daemon",
-            "auth",
-            "syslog",
-            "lpr",
-            "news",
-            "uucp",
-            "cron",
-            "authpriv",
-            "ftp",
-        ),
-        *(f"local{number}" for number in range(8)),
-    )
-)
-# A text without any time is a kernel log only if one of its lines says so.
-_KERNEL_TEXT = re.compile(
-    r"Booting Linux on physical CPU|Linux version \d|NMI backtrace for cpu \d|Sending NMI from CPU \d"
-    r"|sysrq: |watchdog: |rcu: |Kernel panic - not syncing: |SMP: |sdei(?:_nmi)?: |Internal error: "
-)
 
 
 def parse_log(data: bytes) -> KernelLog:
@@ -103,26 +72,26 @@ def parse_log(data: bytes) -> KernelLog:
     dmesg or a pstore record repeats lines that were already read).
     """
     lines = [_COLOUR.sub("", line).rstrip("\r") for line in data.decode("utf-8", "replace").split("\n")[:-1]]
+    relayed = False
     if _is_kmsg(lines):
         parsed = list(_parse_kmsg(lines))
         lost = sum(line.lost_before for line in parsed)
     else:
-        parsed = list(_parse_text(lines))
-        lost = sum(map(_dropped, lines))
-    return KernelLog(tuple(_Boots(parsed).records()), lost)
+        from sdeictl.consolelog import dropped, is_relayed, parse_text  # noqa: PLC0415 - a probe rarely meets text
+
+        parsed = list(parse_text(lines))
+        lost = sum(map(dropped, lines))
+        relayed = is_relayed(lines)
+    return KernelLog(tuple(_Boots(parsed).records()), lost, relayed)
 
 
 def _is_kmsg(lines: Sequence[str]) -> bool:
-    votes = [0, 0]
-    for line in lines[:500]:
-        if _KMSG.match(line):
-            votes[0] += 1
-        elif _STAMP.search(line):
-            votes[1] += 1
-    return votes[0] > votes[1]
+    """Tell by the lines that are a record; a record's further lines begin with a blank."""
+    heads = [line for line in lines[:500] if line and not line.startswith(" ")]
+    return sum(bool(_KMSG.match(line)) for line in heads) * 2 > len(heads)
 
 
-def _parse_kmsg(lines: Iterable[str]) -> Iterator[_Line]:
+def _parse_kmsg(lines: Iterable[str]) -> Iterator[Line]:
     previous = None
     missing = 0
     for line in lines:
@@ -138,7 +107,7 @@ def _parse_kmsg(lines: Iterable[str]) -> Iterator[_Line]:
         at = micros / 1e6
         caller = next((part[7:] for part in match[4].split(",") if part.startswith("caller=")), None)
         for text in _unescape(match[5]).split("\n"):
-            yield _Line(text, match[3], at, caller, sequence, missing)
+            yield Line(text, match[3], at, caller, sequence, missing)
             missing = 0
 
 
@@ -146,62 +115,6 @@ def _unescape(text: str) -> str:
     if "\\x" not in text:
         return text
     return _ESCAPE.sub(lambda match: chr(int(match[1], 16)), text)
-
-
-def _dropped(line: str) -> int:
-    match = _DROPPED.search(line)
-    return int(match[1]) if match else 0
-
-
-def _parse_text(lines: Sequence[str]) -> Iterator[_Line]:
-    if any(_STAMP.search(line) for line in lines):
-        parse = _parse_timed
-    elif any(_KERNEL_TEXT.search(line) for line in lines):
-        parse = _parse_syslog if any(_SYSLOG.match(line) for line in lines) else _parse_untimed
-    else:
-        return
-    missing = 0
-    for line in lines:
-        missing += _dropped(line)
-        parsed = parse(line)
-        if parsed:
-            yield parsed._replace(lost_before=missing)
-            missing = 0
-
-
-def _parse_timed(line: str) -> _Line | None:
-    # Not only at the start: firmware or a shell prompt may have left the cursor in the line.
-    match = _STAMP.search(line)
-    if not match or (match[1] and int(match[1]) >> 3) or _is_foreign(line[: match.start()]):
-        return None
-    return _Line(line[match.end() :], match[2], float(match[2]), match[3])
-
-
-def _is_foreign(prefix: str) -> bool:
-    """Tell whether what stands before the time says that the record is not the kernel's."""
-    if not prefix:
-        return False
-    facility, tag = _DECODED_AT_END.search(prefix), _SYSLOG_TAG.search(prefix)
-    return bool(
-        (facility and facility[1] != "kern") or (tag and tag[1] != "kernel") or _CUT_LEVEL.match(prefix)
-    )
-
-
-def _parse_syslog(line: str) -> _Line | None:
-    prefix = _SYSLOG.match(line)
-    return _Line(line[prefix.end() :], None, None) if prefix else None
-
-
-def _parse_untimed(line: str) -> _Line | None:
-    if level := _LEVEL.match(line):
-        return None if int(level[1]) >> 3 else _Line(line[level.end() :], None, None)
-    facility = _DECODED.match(line)
-    if facility and facility[1] in _FACILITIES:
-        line = line[facility.end() :]
-    if facility and facility[1] in _FACILITIES - {"kern"}:
-        return None
-    clock = _WALL_CLOCK.match(line)
-    return _Line(line[clock.end() :] if clock else line, None, None)
 
 
 class _Boots:
@@ -212,7 +125,7 @@ class _Boots:
     the next few can repeat to the microsecond) share the fate of the next later one.
     """
 
-    def __init__(self, lines: Sequence[_Line]) -> None:
+    def __init__(self, lines: Sequence[Line]) -> None:
         self.lines = lines
         self.boot = 0
         self.latest = 0.0
@@ -224,7 +137,7 @@ class _Boots:
 
     def records(self) -> Iterator[Record]:
         """Yield the records, each with its boot."""
-        early: list[_Line] = []
+        early: list[Line] = []
         for index, line in enumerate(self.lines):
             if line.at is not None and line.at < BOOT_FALLBACK_SECONDS:
                 if _BOOT_START.match(line.text):
@@ -233,6 +146,8 @@ class _Boots:
                 early.append(line)
                 continue
             boot = self.boot
+            if line.at is None and self.seen and _BOOT_START.match(line.text):
+                self._begin_boot()
             if line.at is None or self._is_new(index, line, line.at):
                 yield from map(self._keep, early if self.boot > boot else self._unseen(early))
                 yield self._keep(line)
@@ -241,13 +156,13 @@ class _Boots:
             early = []
         yield from map(self._keep, self._unseen(early))
 
-    def _unseen(self, lines: Sequence[_Line]) -> list[_Line]:
+    def _unseen(self, lines: Sequence[Line]) -> list[Line]:
         return [line for line in lines if not self._is_quoted(line)]
 
-    def _is_quoted(self, line: _Line) -> bool:
+    def _is_quoted(self, line: Line) -> bool:
         return _key(line) in self.seen or _key(line) in self.seen_before
 
-    def _is_new(self, index: int, line: _Line, at: float) -> bool:
+    def _is_new(self, index: int, line: Line, at: float) -> bool:
         """Tell whether a line is no quotation; begin a boot where it shows one."""
         if self._is_quoted(line):
             self.quoting = True
@@ -257,14 +172,17 @@ class _Boots:
             if any(map(self._is_quoted, following)):
                 return False
         if at < self.latest - BOOT_FALLBACK_SECONDS:
-            self.boot += 1
-            self.latest = 0.0
-            self.seen_before, self.seen = self.seen, set()
+            self._begin_boot()
         self.quoting = False
         self.latest = max(self.latest, at)
         return True
 
-    def _keep(self, line: _Line) -> Record:
+    def _begin_boot(self) -> None:
+        self.boot += 1
+        self.latest = 0.0
+        self.seen_before, self.seen = self.seen, set()
+
+    def _keep(self, line: Line) -> Record:
         self.seen.add(_key(line))
         lost, self.lost = self.lost + line.lost_before, 0
         return Record(line.text, line.at, self.boot, line.caller, lost)
@@ -273,5 +191,5 @@ class _Boots:
 _Key = tuple[str | None, str, int | None]
 
 
-def _key(line: _Line) -> _Key:
+def _key(line: Line) -> _Key:
     return (line.stamp, line.text, line.sequence)

@@ -1,18 +1,20 @@
-"""`sdeictl.report/1` and `sdeictl.analysis/1`: the interface other people's scripts read.
+"""`sdeictl.report/1`: the interface other people's scripts read.
 
-The shapes are in schemas/*.json; they change only with a new schema version.
+The shape is in schemas/report-1.json; it changes only with a new schema version.
 """
 
 from datetime import UTC, datetime
 from typing import Any
 
 from sdeictl import __version__
-from sdeictl.episodes import KINDS, Analysis, Backtrace, CpuAnswer, Episode
+from sdeictl.checks.check import number, setting
+from sdeictl.checks.crash import LOADED, SIZE
+from sdeictl.checks.lockups import hard_lockup_detector
 from sdeictl.facts import HostFacts
+from sdeictl.livestate import POST_NOTIFIERS
 from sdeictl.verdict import decide
 
 REPORT_SCHEMA = "sdeictl.report/1"
-ANALYSIS_SCHEMA = "sdeictl.analysis/1"
 
 Json = dict[str, Any]
 
@@ -34,6 +36,8 @@ def build_report(facts: HostFacts) -> Json:
             "consumers": {
                 "backtrace": {"path": verdict.nmi_path},
                 "stop": {"ladder": list(verdict.stop_ladder)},
+                "crash": crash_json(facts, verdict.nmi_path),
+                "lockup": {"detector": hard_lockup_detector(facts), "path": verdict.nmi_path},
             },
         },
         "findings": [finding._asdict() | {"sources": list(finding.sources)} for finding in findings],
@@ -50,6 +54,11 @@ def host_json(facts: HostFacts) -> Json:
         "model": facts.model,
         "tables": facts.tables,
         "cpus_online": cpus.online if cpus else None,
+        "firmware": facts.firmware,
+        "soc": facts.soc.machine or facts.soc.id if facts.soc else None,
+        "virtual": facts.virtual,
+        "gic": facts.interrupts.gic if facts.interrupts else None,
+        "cores": [{"core": core, "cpus": count} for core, count in cpus.kinds] if cpus else [],
         "midr": f"{cpus.midr:#010x}" if cpus and cpus.midr is not None else None,
         "core": cpus.name if cpus else None,
         "exception_level": log.exception_level if log else None,
@@ -57,27 +66,12 @@ def host_json(facts: HostFacts) -> Json:
     }
 
 
-def analysis_json(analysis: Analysis) -> Json:
-    """Return an analysis as its JSON document."""
+def crash_json(facts: HostFacts, path: str) -> Json:
+    """Return whether a crash leaves a dump, and by what a stuck CPU's registers get into it."""
+    loaded, notifiers = number(facts, LOADED), setting(facts, POST_NOTIFIERS)
     return {
-        "schema": ANALYSIS_SCHEMA,
-        "records": analysis.records,
-        "records_lost": analysis.records_lost,
-        "episodes": [_episode(episode) for episode in analysis.episodes],
+        "kdump_loaded": None if loaded is None else bool(loaded),
+        "reserved_bytes": number(facts, SIZE),
+        "post_notifiers": None if notifiers is None else notifiers.startswith(("Y", "1")),
+        "path": path,
     }
-
-
-def _episode(episode: Episode) -> Json:
-    fields: Json = {"kind": KINDS[type(episode)]}
-    for name, value in episode._asdict().items():
-        fields[name] = list(value) if isinstance(value, tuple) else value
-    if isinstance(episode, Backtrace):
-        fields["cpus"] = [cpu_json(cpu) for cpu in episode.cpus]
-    return fields
-
-
-def cpu_json(cpu: CpuAnswer) -> Json:
-    """Return one CPU's answer as JSON has it."""
-    fields = cpu._asdict()
-    del fields["frames"]
-    return fields

@@ -6,23 +6,21 @@ The only open() of host files. Every path is written as on the host.
 import errno
 import io
 import json
-import lzma
 import os
 import posixpath
 import stat
-import tarfile
-import zlib
-from collections.abc import Iterator
-from typing import Protocol
+from collections.abc import Iterable, Iterator
+from typing import BinaryIO, Protocol
 
 from sdeictl.errors import SdeictlError, Status
 
 MANIFEST = "sdeictl-capture.json"
-MAX_FILE_BYTES = 128 << 20
-MAX_CAPTURE_BYTES = 512 << 20
-MAX_MEMBERS = 100_000
+MAX_FILE_BYTES = 32 << 20
+"""More than any file has that is read whole."""
+MAX_STREAM_BYTES = 128 << 20
+"""More than /proc/kallsyms or /dev/kmsg has."""
 _LINK_LIMIT = 40
-_PIECE_BYTES = 1 << 20
+_PIECE_BYTES = 1 << 17
 _KMSG_RECORD_BYTES = 16384
 
 
@@ -33,6 +31,9 @@ class Root(Protocol):
 
     def read(self, path: str) -> bytes:
         """Return a file's content."""
+
+    def search(self, path: str, words: Iterable[bytes], ends: bytes) -> frozenset[bytes]:
+        """Return which of these words a file has before one of the bytes in `ends`, without holding it."""
 
     def names(self, path: str) -> tuple[str, ...]:
         """Return the sorted names in a directory."""
@@ -52,6 +53,10 @@ class LiveRoot:
             return b"".join(_read_kmsg())
         return _read_file(path)
 
+    def search(self, path: str, words: Iterable[bytes], ends: bytes) -> frozenset[bytes]:
+        """Return which of these words a file has before one of the bytes in `ends`."""
+        return _search_file(path, words, ends)
+
     def names(self, path: str) -> tuple[str, ...]:
         """Return the sorted names in a directory."""
         return tuple(sorted(os.listdir(path)))
@@ -59,6 +64,10 @@ class LiveRoot:
     def link(self, path: str) -> str:
         """Return the target of a symbolic link."""
         return os.readlink(path)
+
+    def open(self, path: str) -> BinaryIO:
+        """Open a file too large to be read whole, /proc/kcore, without a buffer."""
+        return open(path, "rb", buffering=0)
 
 
 class DirectoryRoot:
@@ -68,12 +77,18 @@ class DirectoryRoot:
 
     def __init__(self, directory: str) -> None:
         self._directory = directory
-        self._manifest = _parse_manifest(self._read_manifest())
+        self._resolved: dict[str, str] = {}
+        self._manifest = parse_manifest(self._read_manifest())
 
     def read(self, path: str) -> bytes:
         """Return a file's content."""
         self._manifest.check(path)
         return _read_file(self._resolve(path))
+
+    def search(self, path: str, words: Iterable[bytes], ends: bytes) -> frozenset[bytes]:
+        """Return which of these words a file has before one of the bytes in `ends`."""
+        self._manifest.check(path)
+        return _search_file(self._resolve(path), words, ends)
 
     def names(self, path: str) -> tuple[str, ...]:
         """Return the sorted names in a directory, with those the capture knows but left out."""
@@ -94,7 +109,16 @@ class DirectoryRoot:
             return b"{}"
 
     def _resolve(self, path: str) -> str:
-        """Return the real path of a host path, following links as if the tree were /."""
+        """Return the real path of a host path."""
+        parent, name = posixpath.split(path)
+        # A large host has thousands of small files in a few hundred directories.
+        if parent not in self._resolved:
+            self._resolved[parent] = self._walk(parent)
+        here = f"{self._resolved[parent]}/{name}"
+        return self._walk(path) if name in ("", ".", "..") or os.path.islink(here) else here
+
+    def _walk(self, path: str) -> str:
+        """Follow a path step by step, with its links as if the tree were /."""
         todo = [part for part in path.split("/") if part][::-1]
         done: list[str] = []
         followed = 0
@@ -119,78 +143,6 @@ class DirectoryRoot:
         return os.path.join(self._directory, *done)
 
 
-class CaptureRoot:
-    """A capture file made by `sdeictl capture`, held in memory."""
-
-    live = False
-
-    def __init__(self, file: str) -> None:
-        self._files: dict[str, bytes] = {}
-        self._links: dict[str, str] = {}
-        self._directories: dict[str, set[str]] = {"/": set()}
-        try:
-            with tarfile.open(file, "r:*") as archive:
-                self._load(archive)
-        except tarfile.ReadError as error:
-            reason = "it is no tar archive, or a damaged one"
-            raise SdeictlError(f"{file} cannot be read as a capture: {reason}", Status.UNKNOWN) from error
-        except (tarfile.TarError, EOFError, OSError, ValueError, zlib.error, lzma.LZMAError) as error:
-            reason = getattr(error, "strerror", None) or str(error)
-            raise SdeictlError(f"{file} cannot be read as a capture: {reason}", Status.UNKNOWN) from error
-        if f"/{MANIFEST}" not in self._files:
-            raise SdeictlError(f"{file} cannot be read as a capture: it has no {MANIFEST}", Status.UNKNOWN)
-        self._manifest = _parse_manifest(self._files[f"/{MANIFEST}"])
-
-    def read(self, path: str) -> bytes:
-        """Return a file's content."""
-        self._manifest.check(path)
-        if path in self._files:
-            return self._files[path]
-        if path in self._directories:
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
-        raise _not_found(path)
-
-    def names(self, path: str) -> tuple[str, ...]:
-        """Return the sorted names in a directory, with those the capture knows but left out."""
-        self._manifest.check(path)
-        if path in self._manifest.listings:
-            return self._manifest.listings[path]
-        if path in self._directories:
-            return tuple(sorted(self._directories[path]))
-        raise _not_found(path)
-
-    def link(self, path: str) -> str:
-        """Return the target of a symbolic link."""
-        self._manifest.check(path)
-        if path in self._links:
-            return self._links[path]
-        if path in self._files or path in self._directories:
-            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL), path)
-        raise _not_found(path)
-
-    def _load(self, archive: tarfile.TarFile) -> None:
-        budget = MAX_CAPTURE_BYTES
-        for count, member in enumerate(archive):
-            path = posixpath.normpath("/" + member.name.lstrip("/"))
-            budget -= member.size
-            if count >= MAX_MEMBERS or budget < 0:
-                raise ValueError("it unpacks to more than a capture can hold")
-            if member.isfile():
-                content = archive.extractfile(member)
-                self._files[path] = content.read() if content else b""
-            elif member.issym():
-                self._links[path] = member.linkname
-            elif member.isdir():
-                self._directories.setdefault(path, set())
-            self._enter(path)
-
-    def _enter(self, path: str) -> None:
-        while path != "/":
-            parent, name = posixpath.split(path)
-            self._directories.setdefault(parent, set()).add(name)
-            path = parent
-
-
 class RecordingRoot:
     """Passes every call on and keeps what came back: the basis of a capture."""
 
@@ -207,6 +159,10 @@ class RecordingRoot:
         with _Noting(self, path):
             self.files[path] = self._root.read(path)
         return self.files[path]
+
+    def search(self, path: str, words: Iterable[bytes], ends: bytes) -> frozenset[bytes]:
+        """Return which of these words a file has before one of the bytes in `ends`; it is kept whole."""
+        return find_words(self.read(path), words, ends)
 
     def names(self, path: str) -> tuple[str, ...]:
         """Return the sorted names in a directory."""
@@ -233,7 +189,9 @@ class _Noting:
             self._recorder.failures[self._path] = error
 
 
-class _Manifest:
+class Manifest:
+    """What a tree cannot hold of a captured host: names that were left out, and what could not be read."""
+
     def __init__(self, listings: dict[str, tuple[str, ...]], failures: dict[str, int]) -> None:
         self.listings = listings
         self._failures = failures
@@ -245,7 +203,7 @@ class _Manifest:
             raise OSError(number, os.strerror(number), path)
 
 
-def _parse_manifest(data: bytes) -> _Manifest:
+def parse_manifest(data: bytes) -> Manifest:
     """Read the parts of a capture's manifest that a tree cannot hold; anything odd is ignored."""
     try:
         manifest = json.loads(data)
@@ -260,7 +218,7 @@ def _parse_manifest(data: bytes) -> _Manifest:
         for path, name in _items(manifest.get("failures")):
             number = getattr(errno, name, None) if isinstance(name, str) else None
             failures[path] = number if isinstance(number, int) else errno.EIO
-    return _Manifest(listings, failures)
+    return Manifest(listings, failures)
 
 
 def _items(value: object) -> Iterator[tuple[str, object]]:
@@ -277,7 +235,11 @@ def open_root(path: str | None) -> Root:
         return LiveRoot()
     if not os.path.exists(path):
         raise SdeictlError(f"{path} does not exist", Status.USAGE)
-    return DirectoryRoot(path) if os.path.isdir(path) else CaptureRoot(path)
+    if os.path.isdir(path):
+        return DirectoryRoot(path)
+    from sdeictl.captureroot import CaptureRoot  # noqa: PLC0415 - tarfile costs more than a directory's probe
+
+    return CaptureRoot(path)
 
 
 def read_stream(path: str) -> bytes:
@@ -290,25 +252,56 @@ def read_stream(path: str) -> bytes:
 
 
 def _read_file(path: str) -> bytes:
+    data = io.BytesIO()
+    for piece in _pieces(path, MAX_FILE_BYTES):
+        data.write(piece)
+    return data.getvalue()
+
+
+def _pieces(path: str, left: int) -> Iterator[bytes]:
     # A tree from elsewhere may hold a FIFO: opening that must not wait.
     with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise OSError(errno.EINVAL, "not a regular file", path)
-        pieces = []
-        left = MAX_FILE_BYTES
         # In pieces: /proc/sys refuses a read(2) larger than kmalloc can serve (proc_sys_call_handler()).
         while piece := file.read(_PIECE_BYTES):
-            pieces.append(piece)
+            yield piece
             left -= len(piece)
             if left < 0:
                 raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), path)
-    return b"".join(pieces)
+
+
+def _search_file(path: str, words: Iterable[bytes], ends: bytes) -> frozenset[bytes]:
+    wanted = set(words)
+    overlap = max(map(len, wanted), default=1)
+    tail = b""
+    for piece in _pieces(path, MAX_STREAM_BYTES):
+        # A word may lie across two pieces; joining them whole would copy every one.
+        for text in (tail + piece[:overlap], piece):
+            wanted -= find_words(text, wanted, ends)
+        tail = piece[-overlap:]
+    return frozenset(words) - wanted
+
+
+def find_words(text: bytes, words: Iterable[bytes], ends: bytes) -> frozenset[bytes]:
+    """Return which of these words the text has before one of the bytes in `ends`."""
+    return frozenset(word for word in words if _has_word(text, word, ends))
+
+
+def _has_word(text: bytes, word: bytes, ends: bytes) -> bool:
+    at = text.find(word)
+    while at >= 0:
+        end = at + len(word)
+        if text[end : end + 1] and text[end] in ends:
+            return True
+        at = text.find(word, end)
+    return False
 
 
 def _read_kmsg() -> Iterator[bytes]:
     """Yield the records of /dev/kmsg up to its present end; overwritten ones show as sequence gaps."""
     descriptor = os.open("/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    left = MAX_FILE_BYTES  # a host that logs faster than this reads must not hold it for ever
+    left = MAX_STREAM_BYTES  # a host that logs faster than this reads must not hold it for ever
     try:
         while left > 0:
             try:
@@ -323,5 +316,6 @@ def _read_kmsg() -> Iterator[bytes]:
         os.close(descriptor)
 
 
-def _not_found(path: str) -> FileNotFoundError:
+def not_found(path: str) -> FileNotFoundError:
+    """Return what open(2) says of a path that is not there."""
     return FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from sdeictl.checks import CHECKS, FAIL, NOT_APPLICABLE, PASS, UNKNOWN, Finding, judge
+from sdeictl.checks.check import FAIL, NOT_APPLICABLE, PASS, UNKNOWN, Finding, judge
+from sdeictl.checks.table import CHAIN, CHECKS
 from sdeictl.facts import HostFacts
 
 REGISTERED = {"sdei": "sdei-nmi-registered", "pseudo-nmi": "pseudo-nmi-enabled"}
@@ -35,12 +36,14 @@ def decide(facts: HostFacts) -> tuple[Verdict, tuple[Finding, ...]]:
         return Verdict("not-applicable", None, summary, (), (), ()), ()
     findings = tuple(judge(check, facts) for check in CHECKS)
     outcomes = {finding.id: finding.outcome for finding in findings}
-    sdei, pseudo_nmi = (outcomes[REGISTERED[path]] for path in ("sdei", "pseudo-nmi"))
+    sdei = outcomes[REGISTERED["sdei"]]
+    pseudo_nmi = _both(outcomes[REGISTERED["pseudo-nmi"]], outcomes["pseudo-nmi-backtrace"])
     path = _path(sdei, pseudo_nmi)
     ready = {"sdei": True, "pseudo-nmi": True, "none": False}.get(path)
     findings = settle(findings, path)
-    known = facts._replace(gaps=()) != HostFacts()
-    missing = () if ready else tuple(finding.id for finding in findings if finding.outcome == FAIL)
+    known = facts._replace(gaps=(), drills=None) != HostFacts()
+    chain = {check.id for check in CHAIN if check.path}
+    missing = tuple(f.id for f in findings if f.id in chain and f.outcome == FAIL) if not ready else ()
     verdict = Verdict(
         nmi_path=path,
         ready=ready,
@@ -50,6 +53,12 @@ def decide(facts: HostFacts) -> tuple[Verdict, tuple[Finding, ...]]:
         stop_ladder=_stop_ladder(sdei, pseudo_nmi),
     )
     return verdict, findings
+
+
+def _both(first: str, second: str) -> str:
+    if FAIL in (first, second):
+        return FAIL
+    return PASS if first == second == PASS else UNKNOWN
 
 
 def _path(sdei: str, pseudo_nmi: str) -> str:
@@ -68,7 +77,7 @@ def settle(findings: Sequence[Finding], path: str) -> tuple[Finding, ...]:
     """Where one path serves, the broken links of the other are not applicable: nothing is missing."""
     if path not in REGISTERED:
         return tuple(findings)
-    other = {check.id for check in CHECKS if check.path != path}
+    other = {check.id for check in CHAIN if check.path not in (path, "")}
     return tuple(
         finding._replace(
             outcome=NOT_APPLICABLE, severity="info", seen=f"{finding.seen}; not needed, {path} serves"
@@ -108,9 +117,24 @@ def _hazards(facts: HostFacts, path: str) -> tuple[str, ...]:
             " CPU is harmless; `sdeictl drill backtrace` holds it while it runs"
         )
     if path != "none" and facts.unanswered:
-        cpus = ", ".join(map(str, facts.unanswered))
-        hazards.append(f"in this boot's log a backtrace request went unanswered by CPU {cpus}")
+        hazards.append(
+            f"in this boot's log a backtrace request went unanswered by CPU {_cpus(facts.unanswered)}"
+        )
+    if path != "none" and facts.bootlog:
+        hazards += [f"the boot log says: {line}" for line in facts.bootlog.sdei_troubles]
+    for drill in facts.stored_drills:
+        stale = (drill.kernel, drill.firmware) != (facts.release, facts.firmware)
+        if stale or drill.path == "none":
+            continue
+        if drill.lost:
+            hazards.append(f"the drill {drill.id} lost CPU {_cpus(drill.lost)} of this host")
+        elif drill.silent:
+            hazards.append(f"in the drill {drill.id} a request went unanswered by CPU {_cpus(drill.silent)}")
     return tuple(hazards)
+
+
+def _cpus(cpus: tuple[int, ...]) -> str:
+    return ", ".join(map(str, cpus))
 
 
 def _stop_ladder(sdei: str, pseudo_nmi: str) -> tuple[str, ...]:

@@ -6,9 +6,9 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from sdeictl.analysis import analyze, is_masked
+from sdeictl.answers import analysis_json
 from sdeictl.episodes import Analysis, Backtrace, CpuAnswer, HardLockup, Stop
 from sdeictl.klog import parse_log
-from sdeictl.report import analysis_json
 from tests.conftest import PROJECT, CapturedHost, Golden, load_host
 from tests.wedge_story import check_wedge_story
 

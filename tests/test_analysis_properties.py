@@ -17,6 +17,7 @@ EXAMPLES = int(os.environ.get("SDEICTL_EXAMPLES", "300"))
 """For each property; `make soak` asks for more."""
 HOSTS = {name: load_host(name) for name in HOST_NAMES}
 SILENT_HOSTS = ("dt-none", "dt-advertised")
+CONTROL_SEQUENCE = re.compile(rb"\x1b\[[=0-9;]*[A-Za-z]")
 RECORD = re.compile(rb"\[ *(\d+)\.(\d{6})\] (.*)")
 
 
@@ -24,10 +25,15 @@ def read(log: bytes) -> Analysis:
     return analyze(parse_log(log))
 
 
+def kernel_lines(console: bytes) -> list[bytes]:
+    """The lines as the kernel wrote them: UEFI leaves its terminal's control sequences before the first."""
+    return CONTROL_SEQUENCE.sub(b"", console).splitlines()
+
+
 def as_kmsg(console: bytes) -> bytes:
     """The same records as /dev/kmsg would give them."""
     out, sequence = [], 0
-    for line in console.splitlines():
+    for line in kernel_lines(console):
         if match := RECORD.match(line.rstrip(b"\r")):
             text = match[3].replace(b"\t", rb"\x09")
             out.append(b"6,%d,%d,-;%b\n" % (sequence, int(match[1] + match[2]), text))
@@ -36,7 +42,7 @@ def as_kmsg(console: bytes) -> bytes:
 
 
 def as_dmesg_r(console: bytes) -> bytes:
-    stamped = (line.rstrip(b"\r") for line in console.splitlines() if RECORD.match(line))
+    stamped = (line.rstrip(b"\r") for line in kernel_lines(console) if RECORD.match(line))
     return b"".join(b"<6>" + line + b"\n" for line in stamped)
 
 

@@ -11,8 +11,9 @@ import pytest
 
 from sdeictl.analysis import analyze
 from sdeictl.capture import make_capture, pack
-from sdeictl.collect import KMSG, collect
+from sdeictl.collect import collect
 from sdeictl.errors import SdeictlError, Status
+from sdeictl.facts import KMSG
 from sdeictl.klog import parse_log
 from sdeictl.report import build_report
 from sdeictl.root import DirectoryRoot, LiveRoot, Root, open_root

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import mmap
 import os
 from pathlib import Path
 
@@ -9,8 +10,9 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from sdeictl.drill import backtrace
+from sdeictl.drill import backtrace, bpf
 from sdeictl.drill.backtrace import BacktraceDrill, DrillRefusedError, put_back
+from sdeictl.drill.bpf import BpfWindow
 from sdeictl.drill.guard import guard
 from sdeictl.drill.helper import ENDED_EARLY, Helper, HelperError, find_stuck
 from sdeictl.drill.host import DrillHost, ModuleFile, read_drill_host
@@ -128,6 +130,36 @@ def test_bpf_is_taken_before_the_module_where_a_cpu_is_left_to_watch() -> None:
     assert make_plan(MASKED, HOST._replace(online=(0, 1, 2))).provider is PROVIDERS[1]
     assert make_plan(MASKED, HOST._replace(no_bpf="x")).module == "/t.ko"
     assert usable(PROVIDERS[1], HOST._replace(no_test_lockup="why")) == "why"
+
+
+@pytest.mark.parametrize(
+    ("answers", "expected"),
+    [
+        ([errno.EAGAIN] * 4, None),
+        ([errno.EAGAIN, errno.EACCES], errno.EACCES),
+        ([errno.EAGAIN] * 5, errno.EAGAIN),
+    ],
+)
+def test_a_signal_while_the_program_is_loaded_is_no_refusal(
+    monkeypatch: pytest.MonkeyPatch, answers: list[int], expected: int | None
+) -> None:
+    """The kernel's verifier gives up with EAGAIN when a signal is pending, and may be asked again."""
+    left = iter(answers)
+
+    def kernel(command: int, _: bytes) -> int:
+        if command == bpf._PROG_LOAD and (number := next(left, 0)):
+            raise OSError(number, os.strerror(number))
+        descriptor = os.memfd_create("stand-in")
+        os.truncate(descriptor, mmap.PAGESIZE)
+        return descriptor
+
+    monkeypatch.setattr(bpf, "_bpf", kernel)
+    if expected is None:
+        BpfWindow(1.0).close()
+    else:
+        with pytest.raises(OSError, match=os.strerror(expected)):
+            BpfWindow(1.0)
+    assert next(left, None) is None
 
 
 def tree(directory: Path, files: dict[str, str]) -> DirectoryRoot:

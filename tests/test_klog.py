@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sdeictl.bootlog import read_bootlog
 from sdeictl.klog import KernelLog, Record, parse_log
 
 
@@ -39,7 +40,7 @@ def boots(log: bytes) -> list[tuple[int, str]]:
     ],
 )
 def test_formats(line: bytes, record: Record) -> None:
-    assert parse_log(line) == KernelLog((record,), 0)
+    assert parse_log(line) == KernelLog((record,), 0, relayed=b"host kernel: " in line)
 
 
 @pytest.mark.parametrize(
@@ -107,3 +108,34 @@ def test_never_raises(data: bytes) -> None:
     parse_log(data)
     parse_log(b"6,1,1,-;x\n" + data + b"\n")
     parse_log(b"[    1.000000] x\n" + data + b"\n")
+
+
+BOOT = b"Booting Linux on physical CPU 0x0000000000 [0x411fd070]\nLinux version 7.3 #1\nSMP: Total\n"
+
+
+@pytest.mark.parametrize("prefix", [b"", b"Nov 25 04:52:11 host kernel: "])
+def test_without_times_a_boot_begins_at_its_first_line(prefix: bytes) -> None:
+    log = parse_log(b"".join(prefix + line + b"\n" for line in (BOOT * 2).splitlines()))
+    assert [record.boot for record in log.records] == [0, 0, 0, 1, 1, 1]
+
+
+def test_a_line_of_blanks_takes_no_time() -> None:
+    """A pattern that begins anew at each blank would take minutes."""
+    assert parse_log(b" " * 1_000_000 + b"[   50.000000] x\n").records
+    assert parse_log(b"00:00:00" * 100_000 + b"[   50.000000] x\n").records
+
+
+def test_what_a_program_writes_after_the_start_of_init_is_no_fact_of_the_boot() -> None:
+    lines = (
+        b"Booting Linux on physical CPU 0x0000000000 [0x411fd070]",
+        b"Run /sbin/init as init process",
+        b"GICv3: Pseudo-NMIs enabled using relaxed ICC_PMR_EL1 synchronisation",
+        b"sdei_nmi: using SDEI cross-CPU NMI",
+        b"sdei: Failed to re-enable event 0: -22",
+        b"sdei: disabling SDEI firmware interface",
+    )
+    log = b"".join(b"[    %d.000000] %b\n" % (second, line) for second, line in enumerate(lines))
+    facts = read_bootlog(parse_log(log).records)
+    assert (facts.complete, facts.pseudo_nmi, facts.sdei_nmi) == (True, None, False)
+    # Trouble is believed whenever it comes.
+    assert (facts.sdei_troubles, facts.sdei_disabled) == (("sdei: Failed to re-enable event 0: -22",), True)

@@ -85,11 +85,15 @@ def test_gunzip_refuses_what_is_not_whole() -> None:
         ("irqchip.gicv3_pseudo_nmi=on irqchip.gicv3_pseudo_nmi=0", False),
         ("irqchip.gicv3_pseudo_nmi=1 irqchip.gicv3_pseudo_nmi=maybe", True),
         ('irqchip.gicv3_pseudo_nmi="1"', True),
+        ('"irqchip.gicv3_pseudo_nmi=1"', True),
+        ("irqchip.gicv3_pseudo_nmi=enable", None),
+        ("irqchip.gicv3_pseudo_nmi=1 irqchip.gicv3_pseudo_nmi=disable", None),
+        ("irqchip.gicv3_pseudo_nmi=disable irqchip.gicv3_pseudo_nmi=1", True),
         ("-- irqchip.gicv3_pseudo_nmi=1", False),
         ("xirqchip.gicv3_pseudo_nmi=1", False),
     ],
 )
-def test_the_command_line_asks_for_pseudo_nmi(text: str, wanted: bool) -> None:
+def test_the_command_line_asks_for_pseudo_nmi(text: str, wanted: bool | None) -> None:
     assert wants_pseudo_nmi(text) is wanted
 
 
@@ -104,6 +108,7 @@ def test_parameters() -> None:
         None,
     ]
     assert public_part("root=/dev/sda crashkernel=512M password=x quiet") == "crashkernel=512M quiet"
+    assert public_part('"quiet" "password=x"') == '"quiet"'
 
 
 @given(st.text(max_size=200))
@@ -126,9 +131,10 @@ def test_cpuinfo() -> None:
     assert parse_architecture(grace) == "arm64"
     cpus = parse_cpuinfo(grace + "\n" + grace.replace(": 0\n", ": 1\n", 1))
     assert (cpus.online, cpus.midr, cpus.name) == (2, 0x410FD4F0, "Neoverse V2")
+    assert cpus.kinds == (("Neoverse V2", 2),)
     unknown = parse_cpuinfo("processor\t: 0\nCPU implementer\t: 0x99\nCPU part\t: 0x001\n")
-    assert (unknown.midr, unknown.name) == (0x990F0010, None)
-    assert parse_cpuinfo("") == (0, None, None)
+    assert (unknown.midr, unknown.name, unknown.kinds) == (0x990F0010, None, (("0x990f0010", 1),))
+    assert parse_cpuinfo("") == (0, None, None, ())
 
 
 @pytest.mark.parametrize(
@@ -138,6 +144,8 @@ def test_cpuinfo() -> None:
         ("vendor_id       : IBM/S390\n", "s390"),
         ("processor\t: 0\ncpu\t\t: POWER9, altivec supported\n", "powerpc"),
         ("processor\t: 0\nhart\t\t: 0\nisa\t\t: rv64imafdc\n", "riscv"),
+        ("model name\t: ARMv7 Processor\nCPU implementer\t: 0x41\nCPU architecture: 7\n", "arm"),
+        ("CPU implementer\t: 0x41\nCPU architecture: 8\n", "arm64"),
         ("", None),
         ("processor\t: 0\n", None),
     ],

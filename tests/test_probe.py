@@ -10,10 +10,11 @@ from jsonschema import Draft202012Validator
 
 from sdeictl.collect import collect
 from sdeictl.facts import HostFacts
-from sdeictl.render import plain, render_report
+from sdeictl.lines import plain
+from sdeictl.render import render_report
 from sdeictl.report import Json, build_report
 from sdeictl.root import DirectoryRoot, open_root
-from sdeictl.verdict import decide
+from sdeictl.verdict import NOTHING_KNOWN, decide
 from tests.conftest import NMI_PATHS, PROJECT, CapturedHost, Golden, load_host
 from tests.test_parsers import sdei_table
 
@@ -231,6 +232,7 @@ def test_an_empty_tree_is_unknown_and_never_an_error(tmp_path: Path) -> None:
     assert report["verdict"]["nmi_path"] == "unknown"
     assert {gap["kind"] for gap in report["gaps"]} == {"absent"}
     assert set(outcomes(report).values()) == {"unknown"}
+    assert report["verdict"]["summary"] == NOTHING_KNOWN
 
 
 def test_every_file_unreadable(tree: Path) -> None:
@@ -280,6 +282,68 @@ def test_a_log_of_another_kernel_is_no_evidence() -> None:
     report = report_of(load_host("dt-sdei").root, load_host("stock-debian").console)
     assert report["verdict"]["nmi_path"] == "unknown"
     assert "it is of Linux 7.3.4+deb13-arm64, the host runs 7.3.4-sdeictl-lab" in report["gaps"][0]["detail"]
+
+
+@pytest.mark.parametrize(
+    ("host_name", "log_name", "path", "why"),
+    [
+        ("gicv2", "dt-pnmi", "none", "it has a GICv3"),
+        ("dt-none", "dt-pnmi", "none", "it has pseudo-NMI enabled"),
+        ("dt-pnmi", "dt-none", "unknown", "its command line differs"),
+    ],
+)
+def test_live_state_tells_a_log_of_another_boot(host_name: str, log_name: str, path: str, why: str) -> None:
+    report = report_of(load_host(host_name).root, load_host(log_name).console)
+    assert report["verdict"]["nmi_path"] == path
+    assert why in report["gaps"][0]["detail"]
+
+
+def test_a_log_of_another_build_is_told_by_the_symbols(tree: Path) -> None:
+    kallsyms = tree / "proc/kallsyms"
+    names = [line for line in kallsyms.read_text().splitlines() if "sdei_nmi" not in line]
+    kallsyms.write_text("\n".join([*names, ""]))
+    report = report_of(tree)
+    assert report["verdict"]["nmi_path"] == "none"
+    assert "the kernel has no sdei_nmi_handler()" in report["gaps"][0]["detail"]
+
+
+def test_a_name_to_which_the_compiler_added_is_that_name(tree: Path) -> None:
+    kallsyms = tree / "proc/kallsyms"
+    kallsyms.write_text(kallsyms.read_text().replace(" sdei_nmi_handler\n", " sdei_nmi_handler.llvm.1234\n"))
+    assert report_of(tree)["verdict"]["nmi_path"] == "sdei"
+
+
+def test_a_log_that_came_through_syslog_proves_no_absence(tmp_path: Path) -> None:
+    console = load_host("dt-none").console
+    lines = [line for line in console.splitlines() if line.startswith(b"[ ")]
+    untimed = [line.partition(b"] ")[2] for line in lines]
+    for prefix, records, path in (
+        (b"", lines, "none"),
+        (b"", untimed, "none"),
+        (b"Nov 25 04:52:11 host kernel: ", lines, "unknown"),
+        (b"Nov 25 04:52:11 host kernel: ", untimed, "unknown"),
+    ):
+        (tmp_path / "dmesg.txt").write_bytes(b"".join(b"%b%b\n" % (prefix, line) for line in records))
+        report = report_of(tmp_path)
+        assert report["verdict"]["nmi_path"] == path
+        assert any("it came through syslog" in gap["detail"] for gap in report["gaps"]) is bool(prefix)
+
+
+def test_the_controller_is_in_its_column(tree: Path) -> None:
+    interrupts = tree / "proc/interrupts"
+    text = interrupts.read_text()
+    interrupts.write_text(text.replace("arch_timer", "GIC-0 helper"))
+    assert report_of(tree)["host"]["gic"] == "GICv3"
+    interrupts.write_text(text + " 99:  0  0  0  0  GIC-0  34 Level  cascade\n")
+    assert report_of(tree)["host"]["gic"] is None
+
+
+def test_a_node_that_is_disabled_advertises_nothing(tree: Path) -> None:
+    (tree / "kmsg.txt").unlink()
+    status = tree / "sys/firmware/devicetree/base/firmware/sdei/status"
+    for word, outcome in ((b"disabled\0", "fail"), (b"okay\0", "pass"), (b"okay", "unknown")):
+        status.write_bytes(word)
+        assert outcomes(report_of(tree))["sdei-advertised"] == outcome
 
 
 def test_a_kernel_at_el1_under_el2_is_told_from_firmware_without_sdei() -> None:

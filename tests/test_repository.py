@@ -14,7 +14,7 @@ import click
 import pytest
 
 from sdeictl import __version__
-from sdeictl.checks import CHECKS
+from sdeictl.checks.table import CHECKS
 from sdeictl.cli import cli
 from tests.conftest import PROJECT
 
@@ -63,17 +63,33 @@ def options(command: click.Command) -> set[str]:
     return {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
 
 
+def all_commands() -> dict[str, click.Command]:
+    """Return every command by its name, with its group's."""
+    context = click.Context(cli)
+    found: dict[str, click.Command] = {}
+    for name in cli.list_commands(context):
+        command = cli.get_command(context, name)
+        assert command
+        inner = command.commands if isinstance(command, click.Group) else {}
+        found |= {f"{name} {each}": one for each, one in inner.items()} or {name: command}
+    return found
+
+
 def test_every_command_and_option_is_in_the_man_page() -> None:
     page = (PROJECT / "man/sdeictl.1").read_text().replace("\\-", "-")
-    groups = {
-        name: command.commands for name, command in cli.commands.items() if isinstance(command, click.Group)
-    }
-    flat = {name: command for name, command in cli.commands.items() if name not in groups}
-    flat |= {f"{group} {name}": command for group, inner in groups.items() for name, command in inner.items()}
-    for name, command in flat.items():
-        assert re.search(rf"^\.BI? {name}\b", page, re.MULTILINE), name
-        for option in options(command):
-            assert not option.startswith("-") or option in page, option
+    synopsis, _, rest = page.partition(".SH DESCRIPTION")
+    commands, _, rest = rest.partition(".SH COMMANDS")[2].partition(".SH OPTIONS")
+    names = all_commands()
+    assert len(names) > 8
+    starts = {name: re.search(rf"^\.BI? {name}\b", commands, re.MULTILINE) for name in names}
+    order = sorted(start.start() for start in starts.values() if start)
+    for name, command in names.items():
+        start = starts[name]
+        assert start, name
+        section = commands[start.start() : next((at for at in order if at > start.start()), None)]
+        for option in (option for option in options(command) if option.startswith("-")):
+            assert re.search(rf"^\.B[IR]? {option}\b", section, re.MULTILINE), (name, option)
+        assert f".B sdeictl {name}\n" in synopsis, name
     words = set(re.findall(r"--[\w-]+|sdeictl [\d.]+\d", page))
     assert {*options(cli), "--help", f"sdeictl {__version__}"} <= words
 
@@ -82,7 +98,7 @@ def test_check_ids_are_unique_and_named_in_the_terms_of_the_field() -> None:
     ids = [check.id for check in CHECKS]
     assert len(ids) == len(set(ids))
     assert {check.owner for check in CHECKS} <= {"firmware", "kernel", "admin"}
-    assert {check.path for check in CHECKS} == {"sdei", "pseudo-nmi"}
+    assert {check.path for check in CHECKS} == {"sdei", "pseudo-nmi", ""}
 
 
 def test_the_wheel_installs_in_an_empty_environment(tmp_path: Path) -> None:

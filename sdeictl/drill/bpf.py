@@ -7,6 +7,7 @@ of bpf(2): include/uapi/linux/bpf.h.
 """
 
 import ctypes
+import errno
 import math
 import mmap
 import os
@@ -27,6 +28,8 @@ _MAP_TYPE_ARRAY, _PROG_TYPE_RAW_TRACEPOINT = 2, 17
 _F_MMAPABLE, _F_TEST_RUN_ON_CPU = 1 << 10, 1
 _KTIME_GET_NS = 5
 _LOG_BYTES = 16384
+_LOAD_TRIES = 5
+"""The verifier gives up with EAGAIN when a signal comes (kernel/bpf/verifier.c); each takes one try."""
 
 
 class BpfWindow:
@@ -62,7 +65,7 @@ class BpfWindow:
         os.close(self._map)
 
 
-def _load(program: bytes) -> int:
+def _load(program: bytes, tries: int = _LOAD_TRIES) -> int:
     instructions, gpl = ctypes.create_string_buffer(program), ctypes.create_string_buffer(b"GPL")
     log = ctypes.create_string_buffer(_LOG_BYTES)
     attributes = struct.pack(
@@ -72,6 +75,8 @@ def _load(program: bytes) -> int:
     try:
         return _bpf(_PROG_LOAD, attributes)
     except OSError as error:
+        if error.errno == errno.EAGAIN and tries > 1:
+            return _load(program, tries - 1)
         said = log.value.decode("utf-8", "replace").strip().splitlines()
         detail = f"{error.strerror}: {said[-1]}" if said else error.strerror
         raise OSError(error.errno, detail) from error

@@ -2,10 +2,11 @@
 
 from collections.abc import Iterable, Iterator
 
+from sdeictl.answers import cpu_lines
 from sdeictl.drill.guard import Reason
 from sdeictl.drill.plan import DRILLS
 from sdeictl.interrupts import BACKTRACE_ROW
-from sdeictl.render import Line, cpu_lines
+from sdeictl.lines import Line
 from sdeictl.report import Json
 
 _OUTCOMES = {

@@ -4,15 +4,16 @@ import re
 from typing import NamedTuple
 
 from sdeictl.analysis import analyze
+from sdeictl.answers import cpu_json
 from sdeictl.bootlog import BootLog
-from sdeictl.checks import FAIL, PASS, UNKNOWN
+from sdeictl.checks.check import FAIL, PASS, UNKNOWN
 from sdeictl.drill.guard import CANNOT, Reason
 from sdeictl.drill.plan import Plan
 from sdeictl.drill.window import WindowEvidence
 from sdeictl.episodes import Backtrace, CpuAnswer
 from sdeictl.errors import Status
 from sdeictl.klog import parse_log
-from sdeictl.report import Json, cpu_json
+from sdeictl.report import Json
 
 DRILL_SCHEMA = "sdeictl.drill/1"
 LOST, REFUSED = "lost", "refused"

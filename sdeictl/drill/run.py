@@ -5,8 +5,8 @@ import os
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 
-from sdeictl.checks import CHECKS
-from sdeictl.checks import judge as judge_check
+from sdeictl.checks.check import judge as judge_check
+from sdeictl.checks.table import CHAIN
 from sdeictl.collect import collect
 from sdeictl.drill.backtrace import BacktraceDrill, DrillRefusedError, put_back
 from sdeictl.drill.guard import Reason, guard
@@ -26,7 +26,7 @@ from sdeictl.drill.render import render_plan, render_reasons, render_result
 from sdeictl.drill.result import STATUSES, DrillResult, Predicted, judge, refuse, refused_status, result_json
 from sdeictl.errors import SdeictlError, Status
 from sdeictl.facts import HostFacts
-from sdeictl.render import Line
+from sdeictl.lines import Line
 from sdeictl.report import Json, host_json
 from sdeictl.root import LiveRoot
 from sdeictl.verdict import REGISTERED, decide
@@ -83,7 +83,7 @@ def predict(facts: HostFacts) -> Predicted:
     """Return what the probe says of the host a drill is about to run on."""
     verdict, _findings = decide(facts)
     # Not the finding of the verdict: where SDEI serves, that calls the other path not applicable.
-    pseudo_nmi = next(check for check in CHECKS if check.id == REGISTERED["pseudo-nmi"])
+    pseudo_nmi = next(check for check in CHAIN if check.id == REGISTERED["pseudo-nmi"])
     return Predicted(verdict.nmi_path, judge_check(pseudo_nmi, facts).outcome, facts.bootlog)
 
 

@@ -25,6 +25,8 @@ from typing import NamedTuple
 PROJECT = Path(__file__).resolve().parents[2]
 PARTS = Path(__file__).resolve().parent / "parts"
 PROGRESS_SECONDS = 20.0
+_KEY_LENGTH = 12
+EXTRA = bool(os.environ.get("SDEICTL_LAB_EXTRA"))
 
 # Debian packages the recipes and the guests' driver call, by the command that proves them.
 TOOLS = {
@@ -40,16 +42,19 @@ TOOLS = {
     "bc": "bc",
     "depmod": "kmod",
     "mke2fs": "e2fsprogs",
-    "dpkg-source": "dpkg-dev",
     "cpio": "cpio",
     "xz": "xz-utils",
     "rsync": "rsync",
     "perl": "perl",
     "openssl": "openssl",
+    "patch": "patch",
+    "g++": "g++",
+    "iasl": "acpica-tools",
 }
 LIBRARIES = {
     "/usr/include/openssl/ssl.h": "libssl-dev",
     "/usr/include/libelf.h": "libelf-dev",
+    "/usr/include/uuid/uuid.h": "uuid-dev",
     "/usr/aarch64-linux-gnu/include/stdio.h": "libc6-dev-arm64-cross",
     "/usr/share/keyrings/debian-archive-keyring.gpg": "debian-archive-keyring",
 }
@@ -66,13 +71,32 @@ class Part(NamedTuple):
     inputs: tuple[str, ...]
     """Further files of parts/ that the script reads."""
     outputs: tuple[str, ...]
+    extra: bool = False
+    """Built only where SDEICTL_LAB_EXTRA is set: too long for every run."""
 
 
+_KERNEL = ("Image", "config", "version", "modules.tar")
+_STOCK = (*_KERNEL, "initrd.gz")
 PARTS_TABLE = (
-    Part("stock", ("stock-init",), ("Image", "config", "version", "modules.tar", "initrd.gz")),
-    Part("firmware", (), ("flash-sdei.bin", "flash-plain.bin")),
+    Part("stock", ("stock-init",), _STOCK),
+    Part("stock-old", ("stock.sh", "stock-init"), _STOCK),
+    Part(
+        "firmware",
+        ("uefi-tables.c",),
+        (
+            "flash-sdei.bin",
+            "flash-plain.bin",
+            "flash-sdei-uefi.bin",
+            "flash-plain-uefi.bin",
+            "flash-packaged.fd",
+        ),
+    ),
     Part("rootfs", ("lab-init",), ("rootfs.ext4",)),
-    Part("kernel", ("kernel.config",), ("Image", "config", "version", "modules.tar")),
+    Part("kernel", ("kernel.config",), _KERNEL),
+    Part("kernel-no-ghes", ("kernel.sh", "kernel.config", "kernel-no-ghes.config"), _KERNEL, extra=True),
+    Part("kernel-64k", ("kernel.sh", "kernel.config", "kernel-64k.config"), _KERNEL, extra=True),
+    Part("iasl", (), ("usr",)),
+    Part("qemu", (), ("usr",), extra=True),
 )
 
 
@@ -92,9 +116,19 @@ class Lab:
             raise LabError(f"the lab's {name} is not built: run `make lab`")
         return directory
 
+    def command(self, part: str, program: str) -> list[str]:
+        """Return how a program of a part is called that brings its own libraries: by its own loader."""
+        usr = self.part(part) / "usr"
+        libraries = usr / "lib/x86_64-linux-gnu"
+        return [
+            str(usr / "lib64/ld-linux-x86-64.so.2"),
+            "--library-path", f"{libraries}:{libraries}/pulseaudio",
+            str(usr / "bin" / program),
+        ]  # fmt: skip
+
     def build(self, names: tuple[str, ...] = ()) -> None:
-        """Build what is missing of the named parts, or of all."""
-        wanted = [part for part in PARTS_TABLE if not names or part.name in names]
+        """Build what is missing of the named parts, or of all; the extra ones if that is asked for."""
+        wanted = [part for part in PARTS_TABLE if part.name in names or not (names or part.extra > EXTRA)]
         with self._lock():
             missing = [part for part in wanted if not self._directory(part).is_dir()]
             ensure_tools()
@@ -120,7 +154,7 @@ class Lab:
             digest.update((PARTS / name).read_bytes())
         if part.name == "rootfs":
             digest.update(requirements().encode())
-        return self.cache / f"{part.name}-{digest.hexdigest()[:12]}"
+        return self.cache / f"{part.name}-{digest.hexdigest()[:_KEY_LENGTH]}"
 
     @contextmanager
     def _lock(self) -> Iterator[None]:
@@ -175,8 +209,11 @@ class Lab:
         for name in part.outputs:
             if not (work / name).exists():
                 raise LabError(f"lab: {part.name} left no {name} in {work}")
-            shutil.copy(work / name, fresh)
-        for old in self.cache.glob(f"{part.name}-*"):
+            if (work / name).is_dir():
+                shutil.copytree(work / name, fresh / name, symlinks=True)
+            else:
+                shutil.copy(work / name, fresh)
+        for old in self.cache.glob(f"{part.name}-{'?' * _KEY_LENGTH}"):
             shutil.rmtree(old)
         fresh.rename(self._directory(part))
 

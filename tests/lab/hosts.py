@@ -13,17 +13,19 @@ import sys
 import tempfile
 from pathlib import Path
 
+from sdeictl.kernel import CONFIG_SYMBOLS
 from tests.lab.build import PROJECT, Lab
 from tests.lab.machines import MACHINES_WITH_PEERS, Machine
 from tests.lab.stories import capture_host, run_drills, wedge_cpu
+from tests.lab.vm import emulator
 
 HOSTS = PROJECT / "tests" / "hosts"
+_CONFIG = re.compile(rb"CONFIG_(?:%b)\b" % "|".join(CONFIG_SYMBOLS).encode())
 # 60,000 to 250,000 symbols and 13,000 options a host are too many for a repository.
 KEPT = {
-    "proc/kallsyms": re.compile(rb"sdei|nmi|_stext|_etext|_end"),
-    "lib/modules/*/config": re.compile(
-        rb"CONFIG_(?:ARM64|X86)\b|CONFIG_\w*(?:SDE|NMI|LOCKUP|LKDTM|KALLSYMS|IKCONFIG)"
-    ),
+    "proc/kallsyms": re.compile(rb"sdei|nmi|ghes_probe|_stext|_etext|_end"),
+    "lib/modules/*/config": _CONFIG,
+    "boot/config-*": _CONFIG,
 }
 
 
@@ -41,7 +43,8 @@ def renew(machine: Machine, lab: Lab, work: Path) -> None:
     shutil.copy(wedged.share / "record.json", host)
     (host / "drills").mkdir()
     store_drills(drilled.share, host / "drills")
-    qemu = subprocess.run(["qemu-system-aarch64", "--version"], capture_output=True, text=True, check=True)
+    version_of = [*emulator(machine, lab), "--version"]
+    qemu = subprocess.run(version_of, capture_output=True, text=True, check=True)
     version = (lab.part(machine.kernel) / "version").read_text().strip()
     (host / "ORIGIN").write_text(
         f"The lab's emulated host {machine.name}: {machine.about}.\n"

@@ -1,6 +1,20 @@
 """The emulated hosts, one short record each."""
 
+from enum import Enum
 from typing import NamedTuple
+
+from tests.lab.build import EXTRA
+
+
+class Boot(Enum):
+    """Who starts the kernel, and how it is told what the machine has."""
+
+    TRUSTED_FIRMWARE = "devicetree"
+    """Trusted Firmware-A at EL3 starts Linux itself, with a device tree."""
+    UEFI = "acpi"
+    """UEFI, below it Trusted Firmware-A or nothing; ACPI tables."""
+    EMULATOR = "emulator"
+    """QEMU starts Linux itself, with its own device tree: no firmware but its PSCI."""
 
 
 class Machine(NamedTuple):
@@ -10,11 +24,12 @@ class Machine(NamedTuple):
     about: str
     nmi_path: str
     """The path by which a masked CPU is reached there, in the words of the report."""
+    boot: Boot = Boot.TRUSTED_FIRMWARE
     kernel: str = "kernel"
-    """The lab part with its Image: `kernel` (built here) or `stock` (the archive's)."""
+    """The lab part with its Image: `kernel` (built here), a variant of it, or `stock` (the archive's)."""
     flash: str = "flash-sdei.bin"
     sdei_node: bool = True
-    """Whether the device tree has /firmware/sdei."""
+    """Whether the device tree has /firmware/sdei; with UEFI the table is always there, but for its own."""
     cmdline: str = ""
     """Added to the kernel command line."""
     machine: str = "virt,secure=on,gic-version=3"
@@ -23,9 +38,15 @@ class Machine(NamedTuple):
     idle_state: bool = False
     """Whether the CPUs have a PSCI standby state, for which the kernel runs its CPU_PM notifiers."""
     memory_mib: int = 1024
+    extra: bool = False
+    """Whether it needs the lab's extra parts (build.py)."""
+    newer_qemu: bool = False
+    """Whether it needs the extra part `qemu`, the emulator of trixie-backports."""
 
 
 PSEUDO_NMI = "irqchip.gicv3_pseudo_nmi=1"
+EL2 = "virt,secure=on,virtualization=on,gic-version=3"
+NO_EL3 = "virt,gic-version=3"
 
 MACHINES = {
     machine.name: machine
@@ -38,7 +59,7 @@ MACHINES = {
             "dt-vhe",
             "the kernel at EL2 with VHE, as on Grace",
             "sdei",
-            machine="virt,secure=on,virtualization=on,gic-version=3",
+            machine=EL2,
             cpu="cortex-a76",
         ),
         Machine(
@@ -54,9 +75,90 @@ MACHINES = {
             kernel="stock",
         ),
         Machine("dt-idle", "SDEI, and an idle state in which the kernel masks SDEI", "sdei", idle_state=True),
+        Machine(
+            "acpi-sdei",
+            "UEFI and ACPI: the table SDEI",
+            "sdei",
+            boot=Boot.UEFI,
+            flash="flash-sdei-uefi.bin",
+        ),
+        Machine(
+            "acpi-vhe",
+            "UEFI, ACPI and the kernel at EL2 with VHE: the shape of Grace",
+            "sdei",
+            boot=Boot.UEFI,
+            flash="flash-sdei-uefi.bin",
+            machine=EL2,
+            cpu="cortex-a76",
+        ),
+        Machine(
+            "acpi-advertised",
+            "the table SDEI is there, the firmware was built without SDEI",
+            "none",
+            boot=Boot.UEFI,
+            flash="flash-plain-uefi.bin",
+        ),
+        Machine(
+            "stock-old",
+            "the archive's stable kernel, 6.12, on SDEI firmware",
+            "none",
+            kernel="stock-old",
+        ),
+        Machine(
+            "cloud-vm",
+            "a virtual machine: UEFI and ACPI without EL3, PSCI by HVC, pseudo-NMI on",
+            "pseudo-nmi",
+            boot=Boot.UEFI,
+            flash="flash-packaged.fd",
+            machine=NO_EL3,
+            cpu="cortex-a76",
+            cmdline=PSEUDO_NMI,
+        ),
+        Machine(
+            "nvhe",
+            "the kernel started at EL2 of a CPU without VHE: the firmware refuses it",
+            "none",
+            machine=EL2,
+        ),
+        Machine(
+            "gicv2",
+            "a GICv2, on which pseudo-NMI cannot be, although it is asked for",
+            "none",
+            boot=Boot.EMULATOR,
+            machine="virt,gic-version=2",
+            cmdline=PSEUDO_NMI,
+        ),
+        Machine(
+            "lockdown",
+            "SDEI, and a kernel locked down to confidentiality",
+            "sdei",
+            cmdline="lockdown=confidentiality",
+        ),
+        Machine(
+            "no-ghes",
+            "the table SDEI is there, and the kernel was built without what looks for it",
+            "none",
+            boot=Boot.UEFI,
+            kernel="kernel-no-ghes",
+            flash="flash-sdei-uefi.bin",
+            extra=True,
+        ),
+        Machine("dt-64k", "SDEI, and a kernel with pages of 64 KiB", "sdei", kernel="kernel-64k", extra=True),
+        Machine(
+            "feat-nmi",
+            "CPUs with FEAT_NMI, which this kernel does not use",
+            "none",
+            boot=Boot.EMULATOR,
+            machine=NO_EL3,
+            cpu="max",
+            extra=True,
+            newer_qemu=True,
+        ),
         Machine("up", "SDEI, and one CPU", "sdei", cpus=1),
     )
 }
 
-MACHINES_WITH_PEERS = {name: machine for name, machine in MACHINES.items() if machine.cpus > 1}
+MACHINES_WITH_PEERS = {
+    name: machine for name, machine in MACHINES.items() if machine.cpus > 1 and machine.extra <= EXTRA
+}
 """Those on which one CPU can ask another: with the stories of tests/hosts."""

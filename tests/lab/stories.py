@@ -23,6 +23,13 @@ setpriv --reuid 65534 --regid 65534 --clear-groups \\
 echo $? > /lab/nobody.status
 exit 0
 """
+# The interpreter's own cache is not the probe's doing.
+TRACE = """
+export PYTHONDONTWRITEBYTECODE=1
+trace="strace -f -e trace=%file,%process,%network"
+$trace -o /lab/probe.trace python3 -m sdeictl probe --format json > /lab/probe.json
+$trace -o /lab/capture.trace python3 -m sdeictl capture /lab/capture.tar.gz
+"""
 DRILL_TIMEOUT = 900.0
 CONTROL_TIMEOUT = 300.0
 
@@ -30,6 +37,11 @@ CONTROL_TIMEOUT = 300.0
 def capture_host(machine: Machine, *, lab: Lab, directory: Path) -> VmRun:
     """Leave capture.tar.gz, probe.{txt,err,status,json} and nobody.{json,err,status}."""
     return run_in_vm(machine, CAPTURE, lab=lab, directory=directory, timeout=CAPTURE_TIMEOUT)
+
+
+def trace_probe(machine: Machine, *, lab: Lab, directory: Path) -> VmRun:
+    """Leave {probe,capture}.trace, what strace(1) saw of each, and probe.json."""
+    return run_in_vm(machine, TRACE, lab=lab, directory=directory, timeout=CAPTURE_TIMEOUT)
 
 
 def wedge_cpu(machine: Machine, *, lab: Lab, directory: Path) -> VmRun:
@@ -67,4 +79,11 @@ def ask_unguarded(machine: Machine, *, lab: Lab, directory: Path) -> VmRun:
     """Write l to sysrq-trigger with nothing held; leave control.json. The guest does not power off."""
     return run_in_vm(
         machine, "exec python3 /lab/guest/control.py", lab=lab, directory=directory, timeout=CONTROL_TIMEOUT
+    )
+
+
+def rotate_log(machine: Machine, *, lab: Lab, directory: Path) -> VmRun:
+    """Push the kernel's log out of its ring; leave {rotated,journal,kcore}.json and deep.trace."""
+    return run_in_vm(
+        machine, "exec python3 /lab/guest/deep.py", lab=lab, directory=directory, timeout=CAPTURE_TIMEOUT
     )

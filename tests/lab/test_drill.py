@@ -1,6 +1,7 @@
 """`drill backtrace` on every machine: the path it sees is the path the probe names, and no CPU is lost."""
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,8 @@ from tests.lab.machines import MACHINES, MACHINES_WITH_PEERS, Machine
 from tests.lab.stories import ask_unguarded, refuse_drills, run_drills, stop_drills
 
 SCHEMA = Draft202012Validator(json.loads((PROJECT / "sdeictl/schemas/drill-1.json").read_text()))
-IDLE_ROUNDS = 20
+IDLE_ROUNDS = int(os.environ.get("SDEICTL_ROUNDS", "5"))
+"""Rounds of a plain and a masked drill; 20 in `make soak`."""
 IDLE_LOOK_SECONDS = 15
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tests.lab.build import Lab
-from tests.lab.machines import Machine
+from tests.lab.machines import Boot, Machine
 
 GUEST_SCRIPTS = Path(__file__).resolve().parent / "guest"
 KERNEL_ADDRESS = 0x60000000  # PRELOADED_BL33_BASE of parts/firmware.sh
@@ -36,6 +36,11 @@ class VmRun(NamedTuple):
     """What the normal world printed on its serial port, as bytes."""
 
 
+def kernel_arguments(machine: Machine) -> str:
+    """Return the kernel's command line."""
+    return f"console=ttyAMA0 root=/dev/vda ro rootfstype=ext4 init=/lab-init {machine.cmdline}".strip()
+
+
 def device_tree(machine: Machine, lab: Lab, directory: Path, initrd_size: int) -> Path:
     """QEMU's own tree for this machine, with the SDEI node and the boot arguments put in.
 
@@ -44,7 +49,7 @@ def device_tree(machine: Machine, lab: Lab, directory: Path, initrd_size: int) -
     """
     tree = directory / "machine.dtb"
     subprocess.run(
-        ["qemu-system-aarch64", *_hardware(machine, lab, f",dumpdtb={tree}")],
+        [*emulator(machine, lab), *_hardware(machine, lab, f",dumpdtb={tree}")],
         check=True,
         capture_output=True,
         timeout=60,
@@ -53,8 +58,7 @@ def device_tree(machine: Machine, lab: Lab, directory: Path, initrd_size: int) -
     def put(kind: str, path: str, name: str, value: str) -> None:
         subprocess.run(["fdtput", "-p", "-t", kind, tree, path, name, value], check=True, timeout=60)
 
-    arguments = f"console=ttyAMA0 root=/dev/vda ro rootfstype=ext4 init=/lab-init {machine.cmdline}"
-    put("s", "/chosen", "bootargs", arguments.strip())
+    put("s", "/chosen", "bootargs", kernel_arguments(machine))
     if machine.sdei_node:
         put("s", "/firmware/sdei", "compatible", "arm,sdei-1.0")
         put("s", "/firmware/sdei", "method", "smc")
@@ -80,31 +84,51 @@ def _put_idle_state(put: Callable[[str, str, str, str], None], cpus: int) -> Non
         put("x", f"/cpus/cpu@{cpu}", "cpu-idle-states", IDLE_STATE_PHANDLE)
 
 
+def emulator(machine: Machine, lab: Lab) -> list[str]:
+    """Return how QEMU is called: this machine's own, or the one of the part `qemu`."""
+    if not machine.newer_qemu:
+        return ["qemu-system-aarch64"]
+    return [*lab.command("qemu", "qemu-system-aarch64"), "-L", str(lab.part("qemu") / "usr/share/qemu")]
+
+
 def _hardware(machine: Machine, lab: Lab, machine_options: str = "") -> list[str]:
-    return [
+    command = [
         "-machine", machine.machine + machine_options,
         "-cpu", machine.cpu,
         "-smp", str(machine.cpus),
         "-m", str(machine.memory_mib),
-        "-bios", str(lab.part("firmware") / machine.flash),
         "-nodefaults", "-display", "none",
     ]  # fmt: skip
+    if machine.boot is not Boot.EMULATOR:
+        command += ["-bios", str(lab.part("firmware") / machine.flash)]
+    return command
 
 
 def _command_line(machine: Machine, lab: Lab, directory: Path, serial: Sequence[str]) -> list[str]:
-    kernel = lab.part(machine.kernel)
-    initrd = kernel / "initrd.gz"
-    tree = device_tree(machine, lab, directory, initrd.stat().st_size if initrd.exists() else 0)
     command = [
-        "qemu-system-aarch64", *_hardware(machine, lab), "-no-reboot", *serial,
+        *emulator(machine, lab), *_hardware(machine, lab), "-no-reboot", *serial,
         "-serial", f"file:{directory / 'secure.log'}",
-        "-dtb", str(tree),
-        "-device", f"loader,file={kernel / 'Image'},addr={KERNEL_ADDRESS:#x},force-raw=on",
         "-drive", f"file={lab.part('rootfs') / 'rootfs.ext4'},format=raw,if=none,id=root,readonly=on",
         "-device", "virtio-blk-pci,drive=root",
         "-fsdev", f"local,id=lab,path={directory / 'share'},security_model=none",
         "-device", "virtio-9p-pci,fsdev=lab,mount_tag=lab",
     ]  # fmt: skip
+    kernel = lab.part(machine.kernel)
+    if machine.boot is Boot.TRUSTED_FIRMWARE:
+        return command + _preloaded(machine, lab, directory)
+    command += ["-kernel", str(kernel / "Image"), "-append", kernel_arguments(machine)]
+    if (kernel / "initrd.gz").exists():
+        command += ["-initrd", str(kernel / "initrd.gz")]
+    return command
+
+
+def _preloaded(machine: Machine, lab: Lab, directory: Path) -> list[str]:
+    """Kernel, initrd and device tree where Trusted Firmware-A and the kernel look for them."""
+    kernel = lab.part(machine.kernel)
+    initrd = kernel / "initrd.gz"
+    tree = device_tree(machine, lab, directory, initrd.stat().st_size if initrd.exists() else 0)
+    load = f"loader,file={kernel / 'Image'},addr={KERNEL_ADDRESS:#x},force-raw=on"
+    command = ["-dtb", str(tree), "-device", load]
     if initrd.exists():
         command += ["-device", f"loader,file={initrd},addr={INITRD_ADDRESS:#x},force-raw=on"]
     return command

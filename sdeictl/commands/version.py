@@ -1,0 +1,13 @@
+"""`sdeictl version`."""
+
+import click
+
+from sdeictl import __version__
+from sdeictl.output import FORMAT, print_result
+
+
+@click.command()
+@FORMAT
+def version(form: str) -> None:
+    """Print the version."""
+    print_result(form, {"name": "sdeictl", "version": __version__}, (((f"sdeictl {__version__}", ""),),))

@@ -1,0 +1,484 @@
+"""What stands around the chain: each check on a host of tests/hosts that was changed in one respect."""
+
+from functools import cache
+from typing import Any
+
+import pytest
+
+from sdeictl.bootlog import BootLog
+from sdeictl.checks.check import Finding
+from sdeictl.checks.lockups import hard_lockup_detector
+from sdeictl.collect import collect
+from sdeictl.facts import (
+    Agdi,
+    DrillAbilities,
+    ErrorSource,
+    Evidence,
+    HostFacts,
+    Interrupts,
+    KernelConfig,
+    Madt,
+    PlatformDevice,
+    SdeiNode,
+    StoredDrill,
+    Symbols,
+)
+from sdeictl.kernel import CONFIG_GZ
+from sdeictl.klog import parse_log
+from sdeictl.livestate import COUNTERS, SYSCTLS
+from sdeictl.report import crash_json, host_json
+from sdeictl.root import open_root
+from sdeictl.verdict import decide
+from tests.conftest import load_host
+
+NODE = "/sys/firmware/devicetree/base/firmware/sdei"
+
+
+@cache
+def facts_of(name: str) -> HostFacts:
+    return collect(open_root(str(load_host(name).root)))
+
+
+def changed(name: str, **changes: Any) -> HostFacts:
+    return facts_of(name)._replace(**changes)
+
+
+def log_of(name: str, **changes: Any) -> BootLog:
+    log = facts_of(name).bootlog
+    assert log
+    return log._replace(**changes)
+
+
+def set_to(name: str, **values: str | None) -> HostFacts:
+    """Return a host whose small files of these names hold these values; None: the kernel has none."""
+    settings = [
+        (path, values.get(path.rpartition("/")[2], value)) for path, value in facts_of(name).settings or ()
+    ]
+    return changed(name, settings=tuple((path, value) for path, value in settings if value is not None))
+
+
+def before_67(name: str) -> HostFacts:
+    """Return the host with a kernel in which pseudo-NMI serves the performance counters alone."""
+    interrupts = facts_of(name).interrupts
+    assert interrupts
+    return changed(
+        name,
+        symbols=Symbols(frozenset(), complete=True),
+        interrupts=interrupts._replace(backtrace_row=False),
+    )
+
+
+def config(source: str = "/boot/config-7.3", **values: str) -> KernelConfig:
+    return KernelConfig(source, source == CONFIG_GZ, tuple(values.items()))
+
+
+def finding(facts: HostFacts, check: str) -> Finding:
+    return next(finding for finding in decide(facts)[1] if finding.id == check)
+
+
+def madt(*mpidrs: int) -> Madt:
+    return Madt(3, mpidrs)
+
+
+def ghes(number: int, event: int | None) -> ErrorSource:
+    return ErrorSource(number, 9, enabled=True, sdei_event=event)
+
+
+def abilities(**known: Any) -> DrillAbilities:
+    return DrillAbilities(lkdtm=True, test_lockup=True, bpf_jit=True, lockdown="none")._replace(**known)
+
+
+def serial_only(*consoles: str, pstore: str | None = None, ramoops: int | None = None) -> Evidence:
+    return Evidence(consoles, pstore, ramoops)
+
+
+def hest(*sources: ErrorSource, devices: tuple[PlatformDevice, ...] = ()) -> HostFacts:
+    tables = (*(facts_of("acpi-sdei").acpi_tables or ()), "HEST")
+    return changed("acpi-sdei", acpi_tables=tables, hest=sources, devices=devices)
+
+
+def agdi(table: Agdi, *, bound: bool) -> HostFacts:
+    tables = (*(facts_of("acpi-sdei").acpi_tables or ()), "AGDI")
+    return changed("acpi-sdei", acpi_tables=tables, agdi=table, devices=(PlatformDevice("agdi.0", bound),))
+
+
+CASES = [
+    # the chain
+    ("sdei-affinity", changed("acpi-sdei", madt=madt(0, 0xF)), "pass", "Aff0 of all 2 CPUs is 15 or less"),
+    (
+        "sdei-affinity",
+        changed("acpi-sdei", madt=madt(0, 0x10)),
+        "fail",
+        "Aff0 is beyond 15 on 1 CPUs, first with MPIDR 0x10",
+    ),
+    (
+        "sdei-affinity",
+        changed("dt-sdei", bootlog=log_of("dt-sdei", mpidrs=(0, 0x81000011))),
+        "fail",
+        "0x81000011",
+    ),
+    ("sdei-affinity", changed("dt-none"), "not-applicable", "SDEI is not advertised"),
+    ("sdei-affinity", changed("dt-sdei", bootlog=None), "unknown", "no source"),
+    (
+        "sdei-conduit",
+        changed("dt-advertised", sdei_nodes=(SdeiNode(NODE, "hvc"),)),
+        "pass",
+        "the node's method is hvc",
+    ),
+    (
+        "sdei-conduit",
+        changed("dt-advertised", sdei_nodes=(SdeiNode(NODE, None),)),
+        "fail",
+        "the node's method is missing",
+    ),
+    (
+        "sdei-conduit",
+        changed("dt-advertised", sdei_nodes=(SdeiNode(NODE, None, method_known=False),)),
+        "unknown",
+        "no source",
+    ),
+    ("sdei-exception-level", changed("nvhe"), "fail", "started at EL2, and the kernel runs at EL1 (no VHE)"),
+    ("sdei-exception-level", changed("acpi-vhe"), "pass", "started at EL2 and the kernel stays there (VHE)"),
+    ("pseudo-nmi-gic", changed("gicv2"), "fail", "the interrupt controller is a GIC-0"),
+    ("pseudo-nmi-gic", changed("cloud-vm"), "pass", "GICv3"),
+    (
+        "pseudo-nmi-enabled",
+        changed(
+            "dt-pnmi",
+            bootlog=log_of(
+                "dt-pnmi", pseudo_nmi=None, pseudo_nmi_error="GICv3: Broken GIC integration, pseudo-NMI"
+            ),
+        ),
+        "fail",
+        "Broken GIC integration",
+    ),
+    # before Linux 6.7: pseudo-NMI, but not for backtraces
+    ("pseudo-nmi-backtrace", before_67("dt-pnmi"), "fail", "has no nmi_trigger_cpumask_backtrace()"),
+    ("pseudo-nmi-backtrace", changed("dt-pnmi", symbols=None), "pass", "CPU backtrace interrupts"),
+    ("pseudo-nmi-backtrace", changed("dt-pnmi", interrupts=None), "pass", "nmi_trigger_cpumask_backtrace()"),
+    # a quirk of the GIC's security, not of its priorities
+    ("pseudo-nmi-gic", changed("stock-old"), "pass", "GICv3"),
+    # the detectors
+    ("hard-lockup-detector", set_to("dt-none", watchdog_thresh="0"), "fail", "kernel.watchdog_thresh is 0"),
+    ("soft-lockup-detector", set_to("dt-none", watchdog_thresh="0"), "fail", "kernel.watchdog_thresh is 0"),
+    ("hard-lockup-detector", set_to("dt-none", watchdog_cpumask="0-1"), "pass", "only CPUs 0-1 are watched"),
+    ("hard-lockup-detector", set_to("dt-none", nmi_watchdog="0"), "fail", "reads 0"),
+    (
+        "hard-lockup-detector",
+        set_to("dt-none", nmi_watchdog=None),
+        "fail",
+        "the kernel has no kernel.nmi_watchdog",
+    ),
+    ("hard-lockup-detector", changed("dt-none", settings=None, configs=()), "unknown", "no source"),
+    ("hard-lockup-detector", set_to("dt-none", nmi_watchdog="x1"), "unknown", ""),
+    ("soft-lockup-detector", set_to("dt-none", soft_watchdog="0"), "fail", "reads 0"),
+    ("hung-task-detector", set_to("dt-none", hung_task_timeout_secs="0"), "fail", "is 0"),
+    ("hung-task-detector", set_to("dt-none", hung_task_timeout_secs=None), "fail", "has no"),
+    ("rcu-stall-detector", set_to("dt-none", rcu_cpu_stall_suppress="1"), "fail", "is set"),
+    ("no-lockup-seen", set_to("dt-none", hardlockup_count="2"), "fail", "hardlockup_count is 2"),
+    (
+        "no-lockup-seen",
+        set_to("dt-none", hardlockup_count=None, softlockup_count=None, rcu_stall_count=None),
+        "unknown",
+        "this kernel does not count them",
+    ),
+    # the crash kernel
+    ("kdump-reserved", set_to("dt-none", kexec_crash_size="268435456"), "pass", "268435456 bytes"),
+    (
+        "kdump-reserved",
+        changed("dt-none", command_line="crashkernel=1G\n"),
+        "fail",
+        "although the command line asks for it",
+    ),
+    ("kdump-reserved", set_to("dt-none", kexec_crash_size=None), "fail", "no crash kernel support"),
+    ("kdump-loaded", set_to("dt-none", kexec_crash_loaded="1"), "pass", "a crash kernel is loaded"),
+    (
+        "kdump-makedumpfile",
+        set_to("dt-none", kexec_crash_loaded="1")._replace(makedumpfile=False),
+        "fail",
+        "not installed",
+    ),
+    (
+        "kdump-makedumpfile",
+        set_to("dt-none", kexec_crash_loaded="1")._replace(
+            makedumpfile=True, configs=(config(ARM64_4K_PAGES="y", ARM64_VA_BITS="48"),)
+        ),
+        "pass",
+        "4 KiB pages and 48 bits",
+    ),
+    (
+        "kdump-makedumpfile",
+        set_to("dt-none", kexec_crash_loaded="1")._replace(
+            makedumpfile=True, configs=(config(ARM64_64K_PAGES="y", ARM64_VA_BITS="52"),)
+        ),
+        "unknown",
+        "64 KiB pages and 52 bits",
+    ),
+    # what drills could use
+    ("drill-can-mask", changed("dt-none", drills=abilities(bpf_jit=False)), "pass", "by test_lockup"),
+    (
+        "drill-can-mask",
+        changed("dt-none", drills=abilities(bpf_jit=False, lockdown="integrity")),
+        "unknown",
+        "signed",
+    ),
+    (
+        "drill-can-mask",
+        changed("dt-none", drills=abilities(bpf_jit=False, test_lockup=False)),
+        "fail",
+        "BPF's compiler is off",
+    ),
+    (
+        "drill-can-mask",
+        changed("dt-none", drills=abilities(test_lockup=None), interrupts=Interrupts("GICv3", 2, True)),
+        "unknown",
+        "no source",
+    ),
+    (
+        "drill-can-mask",
+        changed("dt-none", interrupts=Interrupts("GICv3", 1, True)),
+        "fail",
+        "one CPU is online",
+    ),
+    (
+        "drill-can-wedge",
+        changed("dt-none", drills=abilities(lockdown="integrity")),
+        "fail",
+        "locked down (integrity)",
+    ),
+    (
+        "drill-can-wedge",
+        changed("dt-none", drills=abilities(lkdtm=None, lockdown=None), configs=(config(LKDTM="n"),)),
+        "fail",
+        "CONFIG_LKDTM is not set",
+    ),
+    ("drill-can-wedge", changed("dt-none", drills=abilities(lkdtm=None), configs=()), "unknown", "no source"),
+    ("evidence-survives", changed("dt-none", evidence=serial_only("tty0")), "fail", "the consoles are: tty0"),
+    (
+        "evidence-survives",
+        changed("dt-none", evidence=serial_only("tty0", "netcon0")),
+        "pass",
+        "netconsole is on",
+    ),
+    (
+        "evidence-survives",
+        changed("dt-none", evidence=serial_only("tty0", pstore="ramoops", ramoops=65536)),
+        "pass",
+        "65536 bytes",
+    ),
+    (
+        "evidence-survives",
+        changed("dt-none", evidence=serial_only("tty0", pstore="efi_pstore")),
+        "pass",
+        "pstore (efi_pstore) keeps the end of the log, at a panic",
+    ),
+    ("evidence-survives", changed("dt-none", evidence=serial_only("tty0", "ttyTCU0")), "pass", "ttyTCU0"),
+    ("sysrq-dump", set_to("dt-none", sysrq="438"), "fail", "kernel.sysrq is 438"),
+    ("sysrq-dump", set_to("dt-none", sysrq="8"), "pass", "kernel.sysrq is 8"),
+    # the machine
+    (
+        "kernel-config-agrees",
+        changed("dt-sdei", configs=(config(CONFIG_GZ, ARM_SDEI_NMI="y"), config(ARM_SDEI_NMI="n"))),
+        "fail",
+        "CONFIG_ARM_SDEI_NMI is y in /proc/config.gz, n in /boot/config-7.3",
+    ),
+    (
+        "kernel-config-agrees",
+        changed(
+            "stock-debian",
+            symbols=Symbols(frozenset({"sdei_probe"}), complete=True),
+            configs=(config(ARM_SDEI_NMI="y"),),
+        ),
+        "fail",
+        "the kernel has no sdei_nmi_handler()",
+    ),
+    (
+        "kernel-config-agrees",
+        changed("dt-sdei", configs=(config(CONFIG_GZ, ARM_SDEI_NMI="y"), config(ARM_SDEI_NMI="y"))),
+        "pass",
+        "2 copies",
+    ),
+    (
+        "agdi-handled",
+        agdi(Agdi(804, None), bound=True),
+        "pass",
+        "SDEI event 804; the device agdi.0 has driver",
+    ),
+    (
+        "agdi-handled",
+        agdi(Agdi(None, 42), bound=False),
+        "fail",
+        "interrupt 42; the device agdi.0 has no driver",
+    ),
+    ("agdi-handled", changed("acpi-sdei"), "not-applicable", "there is no ACPI table AGDI"),
+    ("ghes-sdei-handled", hest(ghes(1, None)), "not-applicable", "no error source is notified by SDEI"),
+    ("ghes-sdei-handled", hest(ghes(1, 804)), "fail", "error source 1 (event 804) has no driver"),
+    (
+        "ghes-sdei-handled",
+        hest(ghes(1, 804), devices=(PlatformDevice("GHES.1", True),)),
+        "pass",
+        "SDEI events 804",
+    ),
+    (
+        "ghes-sdei-handled",
+        hest(ghes(1, 804), devices=(PlatformDevice("GHES.1", None),)),
+        "unknown",
+        "no source",
+    ),
+    (
+        "sdei-watchdog",
+        changed("stock-old", symbols=Symbols(frozenset({"sdei_watchdog_callback"}), complete=True)),
+        "pass",
+        "sdei_watchdog_callback()",
+    ),
+    ("sdei-watchdog", changed("stock-old"), "not-applicable", "the kernel has none"),
+    (
+        "feat-nmi",
+        changed("feat-nmi"),
+        "not-applicable",
+        "not used by this kernel; whether the CPUs have it cannot be seen",
+    ),
+    (
+        "feat-nmi",
+        changed("feat-nmi", configs=(config(ARM64_NMI="y"),)),
+        "unknown",
+        "a use of FEAT_NMI that this tool does not know",
+    ),
+    (
+        "feat-nmi",
+        changed("feat-nmi", bootlog=log_of("feat-nmi", feat_nmi=True), configs=()),
+        "unknown",
+        "it was detected",
+    ),
+]
+
+
+@pytest.mark.parametrize(("check", "facts", "outcome", "seen"), CASES)
+def test_a_check(check: str, facts: HostFacts, outcome: str, seen: str) -> None:
+    found = finding(facts, check)
+    assert (found.outcome, seen in found.seen) == (outcome, True), found.seen
+
+
+def test_pseudo_nmi_that_carries_no_backtrace_is_no_path() -> None:
+    verdict, findings = decide(before_67("dt-pnmi"))
+    assert (verdict.nmi_path, verdict.stop_ladder) == ("none", ("ipi",))
+    assert "pseudo-nmi-backtrace" in verdict.missing
+    assert next(f for f in findings if f.id == "pseudo-nmi-enabled").outcome == "pass"
+    neither = changed("dt-pnmi", symbols=None, interrupts=None)
+    assert decide(neither)[0].nmi_path == "unknown"
+
+
+@pytest.mark.parametrize(
+    ("facts", "owner"),
+    [
+        (set_to("dt-none", nmi_watchdog="0"), "admin"),
+        (set_to("dt-none", watchdog_thresh="0"), "admin"),
+        (set_to("dt-none", nmi_watchdog=None), "kernel"),
+    ],
+)
+def test_who_can_start_the_detector(facts: HostFacts, owner: str) -> None:
+    assert finding(facts, "hard-lockup-detector").owner == owner
+
+
+def test_a_file_of_another_build_does_not_decide() -> None:
+    other = config("/boot/config-7.3", ARM64_PSEUDO_NMI="n", ARM_SDEI_NMI="n")
+    facts = changed(
+        "dt-pnmi", bootlog=None, symbols=None, hotplug_states=None, devices=None, configs=(other,)
+    )
+    assert decide(facts)[0].nmi_path == "unknown"
+
+
+def test_an_interface_that_broke_later_serves_no_more() -> None:
+    verdict, _ = decide(changed("dt-sdei", bootlog=log_of("dt-sdei", sdei_disabled=True)))
+    assert verdict.nmi_path == "none"
+    line = "sdei_nmi: SDEI_EVENT_SIGNAL to CPU 3 failed: -22"
+    verdict, _ = decide(changed("dt-sdei", bootlog=log_of("dt-sdei", sdei_troubles=(line,))))
+    assert (verdict.ready, verdict.hazards) == (True, (f"the boot log says: {line}",))
+
+
+def test_an_option_is_not_set_or_not_listed() -> None:
+    """The running kernel's own configuration speaks by what it leaves out, a file of that name does not."""
+    nothing_else = {"bootlog": None, "symbols": None, "devices": None}
+    for source, listed, outcome, seen in (
+        (CONFIG_GZ, {"ARM_SDEI_NMI": "n"}, "fail", "CONFIG_ARM_SDEI_NMI is not set"),
+        (CONFIG_GZ, {}, "fail", "CONFIG_ARM_SDEI_NMI is not listed"),
+        ("/boot/config-7.3", {"ARM_SDEI_NMI": "n"}, "fail", "CONFIG_ARM_SDEI_NMI is not set"),
+        ("/boot/config-7.3", {}, "unknown", "CONFIG_ARM_SDEI_NMI is not listed"),
+    ):
+        facts = changed("dt-none", configs=(config(source, **listed),), **nothing_else)
+        found = finding(facts, "sdei-nmi-built")
+        assert (found.outcome, found.seen) == (outcome, seen), source
+
+
+@pytest.mark.parametrize(
+    ("facts", "detector"),
+    [
+        (changed("dt-sdei"), "buddy"),
+        (set_to("dt-none", nmi_watchdog="0"), "none"),
+        (set_to("dt-none", nmi_watchdog=None), "none"),
+        (changed("dt-none", settings=None), "unknown"),
+        (changed("dt-none", configs=()), "unknown"),
+        (changed("dt-none", configs=(config(HARDLOCKUP_DETECTOR_PERF="y"),)), "perf"),
+    ],
+)
+def test_which_detector_runs(facts: HostFacts, detector: str) -> None:
+    assert hard_lockup_detector(facts) == detector
+
+
+OPENEULER = b"""\
+[    0.000000] Booting Linux on physical CPU 0x0000080000 [0x481fd010]
+[    0.000000] Linux version 5.10.0-136.12.0.86.oe2203sp1.aarch64 (abuild@host) #1 SMP
+[    2.115431] sdei: SDEIv1.0 (0x0) detected in firmware.
+[    4.330120] SDEI NMI watchdog: SDEI Watchdog registered successfully
+[   10.000000] Run /init as init process
+"""
+
+
+def test_the_watchdog_of_openeuler_is_a_detector_and_no_path(tmp_path: Any) -> None:
+    assert parse_log(OPENEULER).records
+    (tmp_path / "dmesg.txt").write_bytes(OPENEULER)
+    facts = collect(open_root(str(tmp_path)))
+    assert finding(facts, "sdei-watchdog").outcome == "pass"
+    assert finding(facts, "hard-lockup-detector").outcome == "pass"
+    assert hard_lockup_detector(facts) == "sdei-watchdog"
+    verdict, _ = decide(facts)
+    assert verdict.nmi_path != "sdei"
+    assert finding(facts, "sdei-answered").outcome == "pass"
+    assert finding(facts, "sdei-nmi-registered").outcome == "fail"
+
+
+def stored(**changes: Any) -> StoredDrill:
+    facts = facts_of("acpi-sdei")
+    drill = StoredDrill("20261123T1-backtrace", facts.release, facts.firmware, "sdei", (), ())
+    return drill._replace(**changes)
+
+
+@pytest.mark.parametrize(
+    ("drill", "hazard"),
+    [
+        (stored(), None),
+        (stored(silent=(3,)), "in the drill 20261123T1-backtrace a request went unanswered by CPU 3"),
+        (stored(silent=(3,), lost=(2, 3)), "the drill 20261123T1-backtrace lost CPU 2, 3 of this host"),
+        (stored(lost=(2,), kernel="6.12"), None),  # earned on another kernel
+        (stored(lost=(2,), firmware="old"), None),
+        (stored(silent=(3,), path="none"), None),  # nobody expected an answer
+    ],
+)
+def test_a_stored_drill_is_a_hazard(drill: StoredDrill, hazard: str | None) -> None:
+    verdict, _ = decide(changed("acpi-sdei", stored_drills=(drill,)))
+    assert verdict.hazards == (() if hazard is None else (hazard,))
+    assert verdict.ready is True
+
+
+def test_what_a_crash_would_leave() -> None:
+    facts = set_to("dt-sdei", kexec_crash_loaded="1", kexec_crash_size="1024", crash_kexec_post_notifiers="Y")
+    assert crash_json(facts, "sdei") == {
+        "kdump_loaded": True, "reserved_bytes": 1024, "post_notifiers": True, "path": "sdei",
+    }  # fmt: skip
+    assert set(crash_json(HostFacts(), "unknown").values()) == {None, "unknown"}
+
+
+def test_the_settings_are_where_the_kernel_has_them() -> None:
+    paths = {path for path, _ in facts_of("dt-sdei").settings or ()}
+    assert {f"{SYSCTLS}/nmi_watchdog", f"{COUNTERS}/hardlockup_count"} <= paths
+    assert host_json(facts_of("acpi-vhe"))["virtual"]

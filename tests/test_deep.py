@@ -1,0 +1,212 @@
+"""`probe --deep`: the journal, the other program it starts, and one byte of the kernel's memory."""
+
+import io
+import json
+import os
+import struct
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sdeictl import processes
+from sdeictl.bootlog import read_bootlog
+from sdeictl.collect import collect
+from sdeictl.deep import JOURNAL, byte_at
+from sdeictl.facts import KMSG, HostFacts
+from sdeictl.journal import parse_journal
+from sdeictl.kernel import FLAG, KCORE
+from sdeictl.klog import parse_log
+from sdeictl.processes import output_of
+from sdeictl.report import build_report
+from sdeictl.root import DirectoryRoot, LiveRoot, find_words
+from tests.conftest import load_host
+
+ADDRESS = 0xFFFF_8000_8123_4567
+
+
+def entry(message: object, micros: int = 1_500_000, **changed: object) -> bytes:
+    """Return one line of `journalctl -o json`, as systemd 257 prints a record of the kernel."""
+    fields = {
+        "_BOOT_ID": "5de1", "_TRANSPORT": "kernel", "SYSLOG_FACILITY": "0", "PRIORITY": "6",
+        "SYSLOG_IDENTIFIER": "kernel", "_SOURCE_MONOTONIC_TIMESTAMP": str(micros), "MESSAGE": message,
+    }  # fmt: skip
+    return json.dumps(fields | changed).encode() + b"\n"
+
+
+def test_a_journal_reads_as_a_kernel_log() -> None:
+    start = "Booting Linux on physical CPU 0x0000000000 [0x410fd0c0]"
+    data = entry(start, 0) + entry("sdei_nmi: using SDEI cross-CPU NMI (SDEI_EVENT_SIGNAL, event 0)")
+    assert parse_journal(data).startswith(b"<6>[    0.000000] Booting Linux on")
+    facts = read_bootlog(parse_log(parse_journal(data)).last_boot())
+    assert (facts.started, facts.sdei_nmi) == (True, True)
+
+
+def test_what_is_not_the_kernels_own_is_left_out() -> None:
+    claim = "sdei_nmi: using SDEI cross-CPU NMI (SDEI_EVENT_SIGNAL, event 0)"
+    others = (
+        entry(claim, SYSLOG_FACILITY="3"), entry(claim, _TRANSPORT="stdout"), entry(claim)[:-1],
+        entry(claim, _SOURCE_MONOTONIC_TIMESTAMP="now"), entry([300]), b"{}\n", b"[1]\n", b"\xff\n",
+        b"[" * 100_000 + b"\n",
+    )  # fmt: skip
+    for other in others:
+        assert parse_journal(other) == b""
+
+
+def test_a_record_stays_one_line() -> None:
+    forged = "usb 1-1: \n<6>[    1.000000] sdei_nmi: using SDEI cross-CPU NMI"
+    assert parse_journal(entry(forged)).count(b"\n") == 1
+    assert b"caf\xc3\xa9 \xef\xbf\xbd" in parse_journal(entry(list(b"caf\xc3\xa9 \xff")))
+
+
+@given(st.binary(max_size=300))
+def test_any_bytes_are_a_journal_without_records(data: bytes) -> None:
+    assert parse_journal(data + b"\n") == b""
+
+
+def program(directory: Path, script: str) -> None:
+    path = directory / "journalctl"
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+
+
+@pytest.fixture
+def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The only directory with programs."""
+    monkeypatch.setattr(processes, "PROGRAMS", (str(tmp_path),))
+    return tmp_path
+
+
+def test_output_of_a_program(programs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(FileNotFoundError):
+        output_of("journalctl")
+    program(programs, 'echo "$LC_ALL $* $HOME"; /bin/cat')
+    assert output_of("journalctl", "-k", "x y") == b"C.UTF-8 -k x y \n"
+    program(programs, "echo half; exit 3")
+    with pytest.raises(OSError, match="journalctl ended with status 3"):
+        output_of("journalctl")
+    monkeypatch.setattr(processes, "MAX_OUTPUT_BYTES", 10)
+    program(programs, "while :; do echo 123; done")
+    assert output_of("journalctl") == b"123\n123\n12"
+    monkeypatch.setattr(processes, "TIMEOUT_SECONDS", 0.1)
+    program(programs, "exec /bin/sleep 60")
+    with pytest.raises(OSError, match=r"did not end within"):
+        output_of("journalctl")
+
+
+def core(*segments: tuple[int, bytes]) -> bytes:
+    """Return an ELF core of arm64 with these (address, content); include/uapi/linux/elf.h."""
+    header = struct.pack(
+        "<16sHHIQQQIHHHHHH", b"\x7fELF\x02\x01\x01", 4, 183, 1, 0, 64, 0, 0, 64, 56, len(segments), 0, 0, 0
+    )
+    offset = 64 + 56 * len(segments)
+    table = b""
+    for address, content in segments:
+        table += struct.pack("<IIQQQQQQ", 1, 7, offset, address, 0, len(content), len(content), 1)
+        offset += len(content)
+    return header + table + b"".join(content for _address, content in segments)
+
+
+def test_a_byte_of_a_core() -> None:
+    data = core((0x1000, b"abc"), (ADDRESS - 1, b"\0\1\2"))
+    assert byte_at(io.BytesIO(data), ADDRESS) == 1
+    assert byte_at(io.BytesIO(data), 0x1002) == ord("c")
+    for address in (0x1003, 0, 2**64 - 1):
+        with pytest.raises(OSError, match="it has nothing at"):
+            byte_at(io.BytesIO(data), address)
+
+
+@given(st.data())
+def test_a_damaged_core_is_an_error_in_a_sentence(data: st.DataObject) -> None:
+    whole = bytearray(core((ADDRESS - 1, b"\0\1\2")))
+    for _ in range(data.draw(st.integers(1, 4))):
+        whole[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
+    cut = bytes(whole[: data.draw(st.integers(0, len(whole)))])
+    with suppress(OSError):
+        assert 0 <= byte_at(io.BytesIO(cut), ADDRESS) <= 255
+
+
+class Running(LiveRoot):
+    """A captured host as if it ran here, with an address of the flag and a core of its own."""
+
+    def __init__(self, name: str, core: bytes | OSError, address: int = ADDRESS) -> None:
+        self._tree = DirectoryRoot(str(load_host(name).root))
+        self._core = core
+        self._flag = f"{address:016x} b {FLAG}\n".encode()
+
+    def read(self, path: str) -> bytes:
+        if path == KMSG:
+            # The head of the log has left the ring.
+            return b"".join(self._tree.read("/kmsg.txt").splitlines(keepends=True)[-5:])
+        content = self._tree.read(path)
+        return self._flag + content if path == "/proc/kallsyms" else content
+
+    def search(self, path: str, words: Iterable[bytes], ends: bytes) -> frozenset[bytes]:
+        return find_words(self.read(path), words, ends)
+
+    def names(self, path: str) -> tuple[str, ...]:
+        return self._tree.names(path)
+
+    def link(self, path: str) -> str:
+        return self._tree.link(path)
+
+    def open(self, path: str) -> io.BytesIO:
+        assert path == KCORE
+        if isinstance(self._core, OSError):
+            raise self._core
+        return io.BytesIO(self._core)
+
+
+def gaps(facts: HostFacts) -> set[tuple[str, str]]:
+    return {(gap.source, gap.kind) for gap in facts.gaps}
+
+
+@pytest.mark.usefixtures("programs")
+@pytest.mark.parametrize(("byte", "outcome", "path"), [(b"\1", "pass", "sdei"), (b"\0", "fail", "none")])
+def test_the_kernels_own_flag(byte: bytes, outcome: str, path: str) -> None:
+    facts = collect(Running("dt-sdei", core((ADDRESS, byte))), deep=True)
+    report = build_report(facts)
+    finding = next(f for f in report["findings"] if f["id"] == "sdei-nmi-registered")
+    assert (finding["outcome"], finding["sources"][0]) == (outcome, KCORE)
+    assert report["verdict"]["nmi_path"] == path
+
+
+@pytest.mark.usefixtures("programs")
+@pytest.mark.parametrize(
+    ("memory", "address", "kind"),
+    [
+        (PermissionError(1, "Operation not permitted"), ADDRESS, "denied"),
+        (core((ADDRESS, b"\7")), ADDRESS, "broken"),
+        (b"no core", ADDRESS, "broken"),
+        (core((ADDRESS, b"\1")), 0, "denied"),
+    ],
+)
+def test_a_flag_that_cannot_be_read_is_a_gap(memory: bytes | OSError, address: int, kind: str) -> None:
+    facts = collect(Running("dt-sdei", memory, address), deep=True)
+    assert facts.sdei_nmi_available is None
+    assert gaps(facts) == {(KMSG, "broken"), (JOURNAL, "absent"), (KCORE, kind)}
+    assert build_report(facts)["verdict"]["nmi_path"] == "unknown"
+
+
+def test_the_journal_stands_in_for_a_log_that_has_rotated(programs: Path) -> None:
+    log = DirectoryRoot(str(load_host("dt-pnmi").root)).read("/kmsg.txt").decode()
+    lines = [line.split(";", 1) for line in log.splitlines() if line[0].isdigit()]
+    output = b"".join(entry(text, int(head.split(",")[2])) for head, text in lines)
+    (programs / "output").write_bytes(output)
+    program(programs, f"/bin/cat {programs}/output")
+    facts = collect(Running("dt-pnmi", core((ADDRESS, b"\0"))), deep=True)
+    report = build_report(facts)
+    finding = next(f for f in report["findings"] if f["id"] == "pseudo-nmi-enabled")
+    assert (report["verdict"]["nmi_path"], finding["sources"][0]) == ("pseudo-nmi", JOURNAL)
+    assert facts.bootlog
+    assert not facts.bootlog.complete
+
+
+def test_nothing_deep_is_asked_without_it(programs: Path) -> None:
+    program(programs, f"touch {programs}/asked")
+    collect(Running("dt-sdei", core((ADDRESS, b"\1"))))
+    assert not (programs / "asked").exists()
+    assert os.listdir(programs) == ["journalctl"]

@@ -1,0 +1,169 @@
+"""Bytes that no healthy host shows: no exception, no hang, and a bounded memory. A gap is what is left."""
+
+import gzip
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sdeictl.collect import collect
+from sdeictl.lines import plain
+from sdeictl.render import render_report
+from sdeictl.report import build_report
+from sdeictl.root import open_root
+from tests.bench_probe import add_symbols, peak_mib
+from tests.conftest import HOST_NAMES, NMI_PATHS, load_host
+from tests.test_analysis_properties import EXAMPLES
+from tests.test_monotone import ROOTS, Damaged
+
+MEMORY_LIMIT_MIB = 64
+SECONDS = 60
+CORPUS = {
+    (name, f"/{path.relative_to(load_host(name).root)}"): path.read_bytes()
+    for name in HOST_NAMES
+    for path in sorted(load_host(name).root.rglob("*"))
+    if path.is_file() and not path.is_symlink() and path.name != "sdeictl-capture.json"
+}
+# What has broken parsers elsewhere: signs, bases, other scripts' digits, separators, control characters.
+TOKENS = st.sampled_from(
+    [b"-1", b"010", b"0x", b"1e9", b"\xd9\xa3", b"\0", b"\xff\xfe", b"\r", b"\x1b[2J", b"%s", b"../", b"=",
+     b":", b"\n", b'"', b"9" * 5000, b"\xe2\x80\xa8", b"CPU", b"[", b"sdei: "]
+)  # fmt: skip
+
+
+@st.composite
+def mutated(draw: st.DrawFn) -> tuple[str, str, bytes]:
+    name, path = draw(st.sampled_from(sorted(CORPUS)))
+    data = bytearray(CORPUS[name, path])
+    for _ in range(draw(st.integers(1, 6))):
+        at = draw(st.integers(0, len(data)))
+        length = draw(st.integers(0, 40))
+        piece = draw(TOKENS | st.binary(max_size=20) | st.just(bytes(data[at : at + length]) * 2))
+        data[at : at + length] = piece
+    return name, path, bytes(data)
+
+
+@settings(max_examples=EXAMPLES, deadline=None)
+@given(mutated())
+def test_any_mutated_file_of_a_host_gives_a_report(sample: tuple[str, str, bytes]) -> None:
+    name, path, data = sample
+    report = build_report(collect(Damaged(ROOTS[name], {path: data})))
+    assert "\x1b" not in plain(render_report(report))
+    json.dumps(report).encode()
+
+
+def huge_table(signature: bytes) -> bytes:
+    return signature + (0xFFFFFFFF).to_bytes(4, "little") + bytes(200)
+
+
+def overlapping(tree: Path) -> None:
+    """A table APIC whose first subtable reaches over the second."""
+    path = tree / "sys/firmware/acpi/tables/APIC"
+    data = bytearray(path.read_bytes())
+    data[45] = 255
+    data[9] = (data[9] - sum(data)) & 0xFF
+    path.write_bytes(data)
+
+
+def deep_directories(tree: Path) -> None:
+    node = tree / "sys/firmware/devicetree/base/firmware"
+    for _ in range(300):
+        node /= "sdei"
+    node.mkdir(parents=True)
+
+
+def many_states(tree: Path) -> None:
+    for cpu in range(1024):
+        for state in range(4):
+            directory = tree / f"sys/devices/system/cpu/cpu{cpu}/cpuidle/state{state}"
+            directory.mkdir(parents=True, exist_ok=True)
+            (directory / "usage").write_text("9" * 5000 + "\n")
+
+
+def link_loop(tree: Path) -> None:
+    shutil.rmtree(tree / "sys/firmware/acpi/tables")
+    (tree / "sys/firmware/acpi/tables").symlink_to("/sys/firmware/acpi/tables")
+
+
+def fifo(tree: Path) -> None:
+    (tree / "proc/cpuinfo").unlink()
+    os.mkfifo(tree / "proc/cpuinfo")
+
+
+def write(path: str, data: bytes) -> Callable[[Path], None]:
+    def change(tree: Path) -> None:
+        (tree / path).parent.mkdir(parents=True, exist_ok=True)
+        (tree / path).write_bytes(data)
+
+    return change
+
+
+MIB = 1 << 20
+TREES: dict[str, Callable[[Path], None]] = {
+    "a table of length 0": write("sys/firmware/acpi/tables/SDEI", b""),
+    "a table of 4 GiB": write("sys/firmware/acpi/tables/HEST", huge_table(b"HEST")),
+    "a table of 40 MiB": write("sys/firmware/acpi/tables/APIC", bytes(40 * MIB)),
+    "overlapping subtables": overlapping,
+    "a line of 1 MB in the config": write(
+        "proc/config.gz", gzip.compress(b'CONFIG_CMDLINE="' + b"x" * MIB + b'"\nCONFIG_ARM64=y\n' * 9)
+    ),
+    "a config that unpacks to 1 GiB": write("proc/config.gz", gzip.compress(bytes(1 << 30), 1)),
+    "300,000 symbols": lambda tree: add_symbols(tree / "proc/kallsyms", 300_000),
+    "symbols in one line": write("proc/kallsyms", b"x" * 40 * MIB),
+    "a command line of 1 MB": write("proc/cmdline", b"a=" + b'"' * MIB + b"\n"),
+    "a cpuinfo of 40 MiB": write("proc/cpuinfo", b"processor\t: 0\n" * (40 * MIB // 14)),
+    "a cpuinfo of empty lines": write("proc/cpuinfo", b"\n" * (4 * MIB)),
+    "interrupts of 20 MiB": write("proc/interrupts", b"CPU0 " * (4 * MIB)),
+    "hotplug states without end": write("sys/devices/system/cpu/hotplug/states", b"1: a\n" * 500_000),
+    "a log of one line": write("kmsg.txt", b"6,0,0,-;" + b"x" * 20 * MIB),
+    "a log of zeros": write("kmsg.txt", bytes(20 * MIB)),
+    "a sysctl of 30 MiB": write("proc/sys/kernel/sysrq", b"1" * 30 * MIB),
+    "consoles without end": write("proc/consoles", b"ttyS0 -W- (E)\n" * 250_000),
+    "a drill that is a bomb": write(
+        "var/lib/sdeictl/drills/20261123T182448.804820Z-backtrace.json", b"[" * 3 * MIB
+    ),
+    "1,024 CPUs with four idle states": many_states,
+    "deep directories": deep_directories,
+    "a loop of links": link_loop,
+    "a pipe": fifo,
+}
+
+
+@pytest.mark.parametrize("name", TREES)
+def test_a_hostile_tree_costs_little(name: str, tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    shutil.copytree(load_host("acpi-sdei").root, tree, symlinks=True)
+    (tree / "sdeictl-capture.json").unlink()
+    TREES[name](tree)
+    arguments = ("-m", "sdeictl", "probe", "--root", str(tree), "--format", "json")
+    done = subprocess.run(
+        [sys.executable, *arguments], capture_output=True, text=True, check=False, timeout=SECONDS
+    )
+    assert done.stderr == ""
+    path = json.loads(done.stdout)["verdict"]["nmi_path"]
+    assert path in (NMI_PATHS["acpi-sdei"], "unknown")
+    assert done.returncode == {"sdei": 0, "unknown": 3}[path]
+    assert peak_mib(*arguments) <= MEMORY_LIMIT_MIB
+
+
+def test_a_capture_that_is_a_bomb_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "bomb.tar.gz").write_bytes(gzip.compress(bytes(64 * MIB)))
+    arguments = ("-m", "sdeictl", "probe", "--root", str(tmp_path / "bomb.tar.gz"))
+    done = subprocess.run([sys.executable, *arguments], capture_output=True, check=False, timeout=SECONDS)
+    assert done.returncode == 3
+    assert b"cannot be read as a capture" in done.stderr
+    assert peak_mib(*arguments) <= MEMORY_LIMIT_MIB
+
+
+def test_the_tree_before_it_is_made_hostile_is_judged(tmp_path: Path) -> None:
+    """What the trees above lose is lost by what was done to them."""
+    shutil.copytree(load_host("acpi-sdei").root, tmp_path / "tree", symlinks=True)
+    (tmp_path / "tree/sdeictl-capture.json").unlink()
+    assert build_report(collect(open_root(str(tmp_path / "tree"))))["verdict"]["nmi_path"] == "sdei"
