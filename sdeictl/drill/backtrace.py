@@ -1,15 +1,13 @@
 """`sdeictl drill backtrace`: ask every CPU for its backtrace, one of them masked, and see who answers."""
 
 import os
-import signal
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from types import FrameType
 
 from sdeictl.drill.fire import fire_console_level, fire_latency_request, fire_sysrq
 from sdeictl.drill.guard import POLICY, PRIVILEGE, PROVIDER, Reason
-from sdeictl.drill.helper import IGNORED, Helper, HelperError, find_stuck
+from sdeictl.drill.helper import Helper, HelperError, find_stuck
 from sdeictl.drill.host import DrillHost, read_boot_id, read_console_level, read_idle_usage, read_online
 from sdeictl.drill.journal import (
     BusyError,
@@ -23,6 +21,7 @@ from sdeictl.drill.journal import (
 from sdeictl.drill.kmsg import KmsgFollower, open_kmsg
 from sdeictl.drill.plan import QUIET_CONSOLE, SETTLE_SECONDS, Plan
 from sdeictl.drill.result import Observed
+from sdeictl.drill.signals import InterruptedDrillError, Signals
 from sdeictl.drill.window import Window, WindowEvidence, make_window
 from sdeictl.interrupts import BACKTRACE_ROW, TIMER_ROW, parse_interrupts
 from sdeictl.klog import parse_log
@@ -52,38 +51,6 @@ class DrillRefusedError(Exception):
         self.reasons = reasons
 
 
-class _InterruptedError(Exception):
-    pass
-
-
-class _Signals:
-    """Notes a signal, to be acted upon where the drill looks: never in the middle of a step."""
-
-    def __init__(self) -> None:
-        self.step = "beginning"
-        self.armed = True
-        self._received: int | None = None
-
-    def __enter__(self) -> "_Signals":
-        self._before = {number: signal.signal(number, self._note) for number in IGNORED}
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def _note(self, number: int, _frame: FrameType | None) -> None:
-        self._received = self._received or number
-
-    def check(self) -> None:
-        """Raise _InterruptedError if a signal came, once."""
-        if self._received and self.armed:
-            self.armed = False
-            raise _InterruptedError(
-                f"Interrupted by {signal.Signals(self._received).name} while {self.step}."
-            )
-
-
 def put_back(root: Root, entry: Entry) -> None:
     """Put back what a drill has changed, and note that it is done."""
     if entry.console_level is not None and read_console_level(root) == entry.quiet_level:
@@ -100,7 +67,7 @@ class BacktraceDrill:
         self._plan = plan
         self._id = identifier
         self._tell = say
-        self._signals = _Signals()
+        self._signals = Signals()
         self._window: Window | None = None
         self._evidence: WindowEvidence | None = None
         self._triggered = False
@@ -110,12 +77,13 @@ class BacktraceDrill:
 
     def run(self) -> Observed:
         """Do it and return what was observed; raise DrillRefusedError if it was not begun."""
-        with self._signals, ExitStack() as stack:
+        self._signals.note()
+        with ExitStack() as stack:
             try:
                 self._prepare(stack)
                 self._ask()
                 self._wait()
-            except _InterruptedError as interruption:
+            except InterruptedDrillError as interruption:
                 self._trouble.append(str(interruption))
             # From here on nothing is gained by stopping early.
             self._signals.armed = False
