@@ -1,6 +1,8 @@
 """The command line: the names of the commands, and every way out."""
 
+import contextlib
 import gc
+import os
 import sys
 from importlib import import_module
 from typing import NoReturn
@@ -55,9 +57,19 @@ def main() -> NoReturn:
     except click.ClickException as error:
         error.show()
         status = Status.USAGE
+    except SystemExit as leaving:
+        status = leaving.code if isinstance(leaving.code, int) else Status.GOOD
     except click.Abort:
         status = 130
     except Exception as error:
         click.echo(f"sdeictl: internal error: {type(error).__name__}: {error}", err=True)
         status = Status.INTERNAL
-    sys.exit(status)
+    _leave(status)
+
+
+def _leave(status: int) -> NoReturn:
+    """End at once: taking the interpreter apart takes as long as half of what a probe does."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(AttributeError, OSError, ValueError):  # closed, or its reader has gone
+            stream.flush()
+    os._exit(status)

@@ -17,8 +17,10 @@ from tests.conftest import load_host
 
 YARDSTICK = ("-c", "import click, json, gzip")
 MEMORY_LIMIT_MIB = 40.0
-STOCK_SYMBOLS = 240_018
-"""What the archive's kernel shows in /proc/kallsyms; tests/hosts keeps those that matter."""
+STOCK_SYMBOLS, STOCK_OPTIONS = 240_018, 13_000
+"""What the archive's kernel shows in /proc/kallsyms and its config; tests/hosts keeps those that matter."""
+COMMAND = str(Path(sys.executable).parent / "sdeictl")
+"""The installed command, as users run it."""
 SERVER_CPUS, SERVER_SYMBOLS = 288, 250_000
 SEED = 7
 # As an installed package has it: compiled once.
@@ -53,9 +55,15 @@ def peak_mib(*arguments: str) -> float:
 
 
 def stock_host(directory: Path) -> Path:
-    """Return the captured stock-debian host with as many kernel symbols as it has."""
+    """Return the captured stock-debian host with as many kernel symbols and options as it has."""
     shutil.copytree(load_host("stock-debian").root, directory, symlinks=True)
     add_symbols(directory / "proc/kallsyms", STOCK_SYMBOLS)
+    (config,) = directory.glob("lib/modules/*/config")
+    made = random.Random(SEED)
+    with config.open("a") as file:
+        for number in range(STOCK_OPTIONS):
+            name = f"CONFIG_{made.getrandbits(60):X}_{number}"
+            file.write(f"{name}={made.choice('ym')}\n" if number % 2 else f"# {name} is not set\n")
     return directory
 
 
@@ -107,7 +115,7 @@ def main() -> int:
             ("288 CPUs, 250,000 symbols", server_host(Path(base) / "server"), 3.0),
         )
         for name, root, goal in hosts:
-            probe = ("-m", "sdeictl", "probe", "--root", str(root))
+            probe = (COMMAND, "probe", "--root", str(root))
             run_seconds(*YARDSTICK), run_seconds(*probe)
             pairs = [(run_seconds(*probe), run_seconds(*YARDSTICK)) for _ in range(rounds)]
             ratio = statistics.median(probed / plain for probed, plain in pairs)

@@ -56,8 +56,9 @@ def test_any_bytes_are_a_table_or_an_acpi_error(data: bytes) -> None:
 def test_kconfig() -> None:
     text = (
         b'CONFIG_A=y\n# CONFIG_B is not set\nCONFIG_AB=m\nCONFIG_C="x"\nCONFIG_A_LONGER=y\nCONFIG_D=0x1\r\n'
+        b"# CONFIG_OFF=y\nCONFIG_NOT is not set\n"
     )
-    wanted = ("A", "B", "AB", "C", "D", "MISSING")
+    wanted = ("A", "B", "AB", "C", "D", "OFF", "NOT", "MISSING")
     assert parse_kconfig(text, wanted) == (("A", "y"), ("B", "n"), ("AB", "m"), ("C", '"x"'), ("D", "0x1"))
 
 
