@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# A guest idles for half of its story: two at once keep two cores busy.
+LAB_PARALLEL := --numprocesses 2 --dist worksteal
 DEMO_HOST := tests/hosts/dt-sdei
 
 .PHONY: demo test test-lab soak bench lab lab-shell hosts truth-table clean
@@ -13,7 +15,7 @@ test: $(VENV)/ready
 	$(BIN)/pytest tests --ignore=tests/lab
 
 test-lab: lab
-	$(BIN)/pytest tests/lab
+	$(BIN)/pytest tests/lab $(LAB_PARALLEL)
 
 # Long loops, before a release: many examples of each property, every story on every machine, the
 # extra ones too, and again where what is met is chance: wedged CPUs, and drills stopped by a signal.
@@ -21,7 +23,7 @@ soak: export SDEICTL_LAB_EXTRA = 1
 soak: lab
 	SDEICTL_EXAMPLES=20000 $(BIN)/pytest tests/test_analysis_properties.py tests/test_monotone.py tests/test_hostile.py
 	SDEICTL_EXAMPLES=5000 $(BIN)/pytest tests/test_drill_logs.py
-	SDEICTL_ROUNDS=20 $(BIN)/pytest tests/lab
+	SDEICTL_ROUNDS=20 $(BIN)/pytest tests/lab $(LAB_PARALLEL)
 	for run in 1 2 3; do $(BIN)/pytest tests/lab/test_wedge.py || exit 1; done
 	for run in 1 2 3; do $(BIN)/pytest tests/lab/test_drill.py -k signal_at_any_step || exit 1; done
 
