@@ -38,6 +38,8 @@ class Machine(NamedTuple):
     idle_state: bool = False
     """Whether the CPUs have a PSCI standby state, for which the kernel runs its CPU_PM notifiers."""
     memory_mib: int = 1024
+    ramoops: bool = False
+    """Whether the device tree reserves memory in which the console's last lines outlast a reset."""
     extra: bool = False
     """Whether it needs the lab's extra parts (build.py)."""
     newer_qemu: bool = False

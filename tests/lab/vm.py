@@ -17,7 +17,10 @@ from tests.lab.machines import Boot, Machine
 GUEST_SCRIPTS = Path(__file__).resolve().parent / "guest"
 KERNEL_ADDRESS = 0x60000000  # PRELOADED_BL33_BASE of parts/firmware.sh
 INITRD_ADDRESS = 0x70000000
+RAMOOPS_ADDRESS = 0x78000000
+RAMOOPS_BYTES = 0x100000
 IDLE_STATE_PHANDLE = "7000"
+STATE_MIB = 1024
 POWER_OFF_GRACE = 30.0
 """Seconds a guest may take to power off once its status is there."""
 
@@ -56,7 +59,8 @@ def device_tree(machine: Machine, lab: Lab, directory: Path, initrd_size: int) -
     )
 
     def put(kind: str, path: str, name: str, value: str) -> None:
-        subprocess.run(["fdtput", "-p", "-t", kind, tree, path, name, value], check=True, timeout=60)
+        values = [value] if kind == "s" and value else value.split()
+        subprocess.run(["fdtput", "-p", "-t", kind, tree, path, name, *values], check=True, timeout=60)
 
     put("s", "/chosen", "bootargs", kernel_arguments(machine))
     if machine.sdei_node:
@@ -64,6 +68,8 @@ def device_tree(machine: Machine, lab: Lab, directory: Path, initrd_size: int) -
         put("s", "/firmware/sdei", "method", "smc")
     if machine.idle_state:
         _put_idle_state(put, machine.cpus)
+    if machine.ramoops:
+        _put_ramoops(put)
     if initrd_size:
         put("x", "/chosen", "linux,initrd-start", f"{INITRD_ADDRESS:x}")
         put("x", "/chosen", "linux,initrd-end", f"{INITRD_ADDRESS + initrd_size:x}")
@@ -82,6 +88,18 @@ def _put_idle_state(put: Callable[[str, str, str, str], None], cpus: int) -> Non
         put("x", state, name, value)
     for cpu in range(cpus):
         put("x", f"/cpus/cpu@{cpu}", "cpu-idle-states", IDLE_STATE_PHANDLE)
+
+
+def _put_ramoops(put: Callable[[str, str, str, str], None]) -> None:
+    """Memory for pstore, most of it for the console (bindings/reserved-memory/ramoops.yaml)."""
+    for name in ("#address-cells", "#size-cells"):
+        put("x", "/reserved-memory", name, "2")
+    put("s", "/reserved-memory", "ranges", "")
+    node = f"/reserved-memory/ramoops@{RAMOOPS_ADDRESS:x}"
+    put("s", node, "compatible", "ramoops")
+    put("x", node, "reg", f"0 {RAMOOPS_ADDRESS:x} 0 {RAMOOPS_BYTES:x}")
+    put("x", node, "record-size", "10000")
+    put("x", node, "console-size", "80000")
 
 
 def emulator(machine: Machine, lab: Lab) -> list[str]:
@@ -106,7 +124,7 @@ def _hardware(machine: Machine, lab: Lab, machine_options: str = "") -> list[str
 
 def _command_line(machine: Machine, lab: Lab, directory: Path, serial: Sequence[str]) -> list[str]:
     command = [
-        *emulator(machine, lab), *_hardware(machine, lab), "-no-reboot", *serial,
+        *emulator(machine, lab), *_hardware(machine, lab), *serial,
         "-serial", f"file:{directory / 'secure.log'}",
         "-drive", f"file={lab.part('rootfs') / 'rootfs.ext4'},format=raw,if=none,id=root,readonly=on",
         "-device", "virtio-blk-pci,drive=root",
@@ -134,12 +152,13 @@ def _preloaded(machine: Machine, lab: Lab, directory: Path) -> list[str]:
     return command
 
 
-def _prepare(machine: Machine, lab: Lab, directory: Path) -> Path:
+def _prepare(machine: Machine, lab: Lab, directory: Path, job: str = "") -> Path:
     share = directory / "share"
     share.mkdir(parents=True)
     shutil.copytree(lab.site(), share / "site")
     shutil.copytree(GUEST_SCRIPTS, share / "guest")
     shutil.copy(lab.part(machine.kernel) / "modules.tar", share)
+    (share / "job").write_text(job)
     return share
 
 
@@ -155,23 +174,49 @@ def run_in_vm(
 
     Raises VmLostError if the guest ends in another way than was asked for.
     """
-    share = _prepare(machine, lab, directory)
-    (share / "job").write_text(command)
+    share = _prepare(machine, lab, directory, command)
     console = directory / "console.log"
-    process = subprocess.Popen(
-        _command_line(machine, lab, directory, ["-serial", f"file:{console}"]),
-        stdin=subprocess.DEVNULL,
-        stderr=(directory / "qemu.log").open("wb"),
-    )
+    line = [*_command_line(machine, lab, directory, ["-serial", f"file:{console}"]), "-no-reboot"]
+    return VmRun(_run(machine, directory, line, timeout, survives), share, console)
+
+
+def run_across_resets(machine: Machine, command: str, *, lab: Lab, directory: Path, timeout: float) -> VmRun:
+    """Like run_in_vm, but a reset ends nothing: the command starts anew in each boot, until it comes back.
+
+    /var/lib/sdeictl and /var/crash are on a disk, state.ext4 beside `directory`,
+    which is made where it is missing. The guest sees its own console log in the share.
+    """
+    share = _prepare(machine, lab, directory, command)
+    shutil.copy(lab.part(machine.kernel) / "Image", share)  # for kexec
+    console = share / "console.log"
+    state = directory.parent / "state.ext4"
+    if not state.exists():
+        subprocess.run(
+            ["mke2fs", "-q", "-t", "ext4", state, f"{STATE_MIB}M"],
+            check=True,
+            capture_output=True,
+            timeout=60,
+        )
+    line = [
+        *_command_line(machine, lab, directory, ["-serial", f"file:{console}"]),
+        "-drive", f"file={state},format=raw,if=none,id=state", "-device", "virtio-blk-pci,drive=state",
+    ]  # fmt: skip
+    return VmRun(_run(machine, directory, line, timeout, survives=True), share, console)
+
+
+def _run(machine: Machine, directory: Path, line: list[str], timeout: float, survives: bool) -> int | None:
+    status_file = directory / "share/status"
+    with (directory / "qemu.log").open("wb") as log:
+        process = subprocess.Popen(line, stdin=subprocess.DEVNULL, stderr=log)
     try:
-        in_time = _wait(process, share / "status", timeout)
+        in_time = _wait(process, status_file, timeout)
     finally:
         process.kill()
         process.wait()
-    status = _read_status(share / "status")
+    status = _read_status(status_file)
     if (status is not None) != survives or not in_time:
         raise VmLostError(_obituary(machine, directory, status, in_time, timeout))
-    return VmRun(status, share, console)
+    return status
 
 
 def _wait(process: "subprocess.Popen[bytes]", status: Path, timeout: float) -> bool:
@@ -203,7 +248,7 @@ def _obituary(machine: Machine, directory: Path, status: int | None, in_time: bo
     else:
         what = f"did not end within {timeout:.0f} s"
     tail = b""
-    for name in ("console.log", "qemu.log"):
+    for name in ("console.log", "share/console.log", "qemu.log"):
         if (directory / name).exists():
             tail += (directory / name).read_bytes()[-1500:]
     return f"{machine.name} {what} ({directory})\n{tail.decode(errors='replace')}"
@@ -221,4 +266,6 @@ def shell_in_vm(machine: Machine, *, lab: Lab, directory: Path) -> int:
         "-mon",
         "console",
     ]
-    return subprocess.run(_command_line(machine, lab, directory, serial), check=False).returncode
+    return subprocess.run(
+        [*_command_line(machine, lab, directory, serial), "-no-reboot"], check=False
+    ).returncode

@@ -9,7 +9,7 @@ set -euo pipefail
 rm -rf root site
 mmdebstrap --variant=extract --architectures=arm64 --mode=root \
     --aptopt='APT::Sandbox::User "root"' \
-    --include=base-files,base-passwd,bash,dash,coreutils,util-linux,mount,kmod,procps,python3,libpython3-stdlib,libc-bin,strace,libudev1,grep,sed,gzip,tar,findutils,systemd \
+    --include=base-files,base-passwd,bash,dash,coreutils,util-linux,mount,kmod,procps,python3,libpython3-stdlib,libc-bin,strace,libudev1,grep,sed,gzip,tar,findutils,systemd,kexec-tools,makedumpfile \
     trixie root "$LAB_SOURCES"
 
 # wheels for the guest's Python, chosen from here
@@ -18,7 +18,7 @@ mkdir site
     --implementation cp --abi cp313 --abi abi3 --abi none \
     --platform manylinux_2_36_aarch64 --platform manylinux_2_28_aarch64 --platform manylinux_2_17_aarch64 \
     --platform manylinux2014_aarch64 --requirement "$LAB_REQUIREMENTS"
-rm -rf root/opt/sdeictl-deps && mkdir -p root/opt root/lab root/boot root/usr/lib/modules root/var/lib/sdeictl
+rm -rf root/opt/sdeictl-deps && mkdir -p root/opt root/lab root/boot root/usr/lib/modules root/var/lib/sdeictl root/var/crash root/state
 mv site root/opt/sdeictl-deps
 
 # what the packages' configuration would have made
