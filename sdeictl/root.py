@@ -251,6 +251,16 @@ def read_stream(path: str) -> bytes:
         return file.read()
 
 
+def open_large(path: str) -> BinaryIO:
+    """Open a file the user named that is too large to be read whole; raise OSError, for a FIFO too."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    mode = os.fstat(descriptor).st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISBLK(mode)):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "not a regular file", path)
+    return open(descriptor, "rb")
+
+
 def _read_file(path: str) -> bytes:
     data = io.BytesIO()
     for piece in _pieces(path, MAX_FILE_BYTES):

@@ -1,0 +1,213 @@
+"""Builds small cores of a made-up arm64 kernel: as ELF, and compressed as makedumpfile does it.
+
+Its kernel has what the reader follows: symbols, CPU masks, the place of each
+CPU's note, the printk ring. Everything is at the offsets its VMCOREINFO names.
+"""
+
+import struct
+import zlib
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+PAGE = 4096
+VA_BITS = 48
+LINEAR = (1 << 64) - (1 << VA_BITS)
+RAM = 0x40000000
+IMAGE_PHYS = RAM + 0x200000
+IMAGE = 0xFFFF800080000000
+PERCPU_PHYS = RAM + 0x400000
+PERCPU_BYTES = 0x2000
+NOTES_OFFSET = 0x1000
+"""Of a CPU's note in its per-CPU memory."""
+RING_BITS, TEXT_BITS = 6, 13
+
+
+class FakeCpu(NamedTuple):
+    """What one CPU had in its registers; online CPUs that were not stopped have None."""
+
+    pc: int | None
+    pstate: int = 0x40000005
+    pid: int = 0
+    sp: int = IMAGE
+    online: bool = True
+
+
+class FakeKernel(NamedTuple):
+    """A kernel that has crashed."""
+
+    cpus: tuple[FakeCpu, ...]
+    functions: Mapping[str, int] = {"lkdtm_HARDLOCKUP": 0x1000, "default_idle_call": 0x1100}
+    """Offsets in the image."""
+    log: tuple[str, ...] = ()
+    panic_cpu: int = 0
+    relative_base: bool = False
+    """As before 7.1: offsets from kallsyms_relative_base, not each from its own place."""
+
+
+def address_of(function: str, offset: int = 8) -> int:
+    """Return an address in one of the default kernel's functions."""
+    return IMAGE + FakeKernel(()).functions[function] + offset
+
+
+def prstatus(cpu: FakeCpu) -> bytes:
+    """Return the note of a CPU, as crash_save_cpu() writes it."""
+    desc = bytearray(392)
+    struct.pack_into("<i", desc, 32, cpu.pid)
+    struct.pack_into("<3Q", desc, 360, cpu.sp, cpu.pc or 0, cpu.pstate)
+    return note(b"CORE\0", 1, bytes(desc))
+
+
+def note(name: bytes, kind: int, data: bytes) -> bytes:
+    """Return an ELF note."""
+
+    def pad(part: bytes) -> bytes:
+        return part + bytes(-len(part) % 4)
+
+    return struct.pack("<3I", len(name), len(data), kind) + pad(name) + pad(data)
+
+
+class _Image:
+    """The kernel's image while it is laid out."""
+
+    def __init__(self) -> None:
+        self.data = bytearray(0x2000)
+        self.symbols: dict[str, int] = {}
+
+    def place(self, name: str, data: bytes) -> int:
+        self.data += bytes(-len(self.data) % 16)
+        self.symbols[name] = IMAGE + len(self.data)
+        self.data += data
+        return self.symbols[name]
+
+
+def memory_of(kernel: FakeKernel) -> tuple[dict[int, bytes], bytes]:
+    """Return the physical memory as {address: bytes}, and VMCOREINFO."""
+    image = _Image()
+    image.symbols |= {"_text": IMAGE, "_stext": IMAGE}
+    image.symbols |= {name: IMAGE + offset for name, offset in kernel.functions.items()}
+    count = len(kernel.cpus)
+    active = sum(1 << index for index, cpu in enumerate(kernel.cpus) if cpu.online)
+    still = sum(1 << index for index, cpu in enumerate(kernel.cpus) if cpu.online and cpu.pc is None)
+    image.place("nr_cpu_ids", struct.pack("<I", count))
+    image.place("panic_cpu", struct.pack("<I", kernel.panic_cpu))
+    for name, mask in (("possible", (1 << count) - 1), ("active", active), ("online", still | 1)):
+        image.place(f"__cpu_{name}_mask", mask.to_bytes((count + 63) // 64 * 8, "little"))
+    percpu = [LINEAR + PERCPU_PHYS - RAM + index * PERCPU_BYTES for index in range(count)]
+    image.place("__per_cpu_offset", struct.pack(f"<{count}Q", *percpu))
+    image.place("crash_notes", struct.pack("<Q", NOTES_OFFSET))
+    info = _ring(image, kernel.log) | _symbol_table(image, kernel)
+    info |= {
+        "OSRELEASE": "7.3.4-fake", "PAGESIZE": str(PAGE), "CRASHTIME": "1700000000",
+        "SYMBOL(_stext)": f"{IMAGE:x}", "NUMBER(VA_BITS)": str(VA_BITS),
+        "NUMBER(kimage_voffset)": hex(IMAGE - IMAGE_PHYS), "NUMBER(PHYS_OFFSET)": hex(RAM),
+    }  # fmt: skip
+    areas = bytearray(count * PERCPU_BYTES)
+    for index, cpu in enumerate(kernel.cpus):
+        if cpu.pc is not None:
+            at = index * PERCPU_BYTES + NOTES_OFFSET
+            areas[at : at + 412] = prstatus(cpu)
+    text = "".join(f"{key}={value}\n" for key, value in info.items()).encode()
+    return {IMAGE_PHYS: bytes(image.data), PERCPU_PHYS: bytes(areas)}, text
+
+
+def _ring(image: _Image, log: tuple[str, ...]) -> dict[str, str]:
+    descs, infos, text = bytearray(24 << RING_BITS), bytearray(32 << RING_BITS), bytearray(1 << TEXT_BITS)
+    at = 0
+    for index, line in enumerate(log):
+        stamp, _, words = line.partition(" ")
+        data = words.encode()
+        end = at + 8 + len(data) + (-len(data) % 8)
+        text[at + 8 : at + 8 + len(data)] = data
+        struct.pack_into("<3Q", descs, 24 * index, 2 << 62 | index, at, end)
+        struct.pack_into("<2QHBB", infos, 32 * index, index, round(float(stamp) * 1e9), len(data), 0, 6 << 5)
+        at = end
+    tables = [image.place(name, bytes(data)) for name, data in (("d", descs), ("i", infos), ("t", text))]
+    ring = struct.pack("<I4x4Q", RING_BITS, tables[0], tables[1], len(log) - 1 if log else 0, 0)
+    ring += struct.pack("<I4xQ", TEXT_BITS, tables[2])
+    prb = image.place("prb", struct.pack("<Q", image.place("printk_rb_static", ring)))
+    offsets = {
+        "printk_ringbuffer.desc_ring": 0, "printk_ringbuffer.text_data_ring": 40,
+        "prb_desc_ring.count_bits": 0, "prb_desc_ring.descs": 8, "prb_desc_ring.infos": 16,
+        "prb_desc_ring.head_id": 24, "prb_desc_ring.tail_id": 32, "prb_desc.state_var": 0,
+        "prb_desc.text_blk_lpos": 8, "prb_data_blk_lpos.next": 8, "printk_info.seq": 0,
+        "printk_info.ts_nsec": 8, "printk_info.text_len": 16, "prb_data_ring.size_bits": 0,
+        "prb_data_ring.data": 8,
+    }  # fmt: skip
+    info = {f"OFFSET({name})": str(offset) for name, offset in offsets.items()}
+    return info | {"SIZE(prb_desc)": "24", "SIZE(printk_info)": "32", "SYMBOL(prb)": f"{prb:x}"}
+
+
+def _symbol_table(image: _Image, kernel: FakeKernel) -> dict[str, str]:
+    """Lay out kallsyms with one token for each character; _end comes last."""
+    image.symbols["_end"] = IMAGE + 0x100000
+    ordered = sorted(image.symbols.items(), key=lambda item: item[1])
+    packed = [f"T{name}".encode() for name, _address in ordered]
+    names = b"".join(bytes([len(name)]) + name for name in packed)
+    tokens = b"".join(bytes([code]) + b"\0" if 32 < code < 127 else b"\0" for code in range(256))
+    starts, at = [], 0
+    for code in range(256):
+        starts.append(at)
+        at += 2 if 32 < code < 127 else 1
+    places = {"num_syms": image.place("a", struct.pack("<I", len(ordered)))}
+    places["names"] = image.place("b", names)
+    places["token_table"] = image.place("c", tokens)
+    places["token_index"] = image.place("e", struct.pack("<256H", *starts))
+    offsets_at = image.place("f", bytes(4 * len(ordered)))
+    places["offsets"] = offsets_at
+    if kernel.relative_base:
+        places["relative_base"] = image.place("g", struct.pack("<Q", IMAGE))
+    for index, (_name, address) in enumerate(ordered):
+        base = IMAGE if kernel.relative_base else offsets_at + 4 * index
+        struct.pack_into("<i", image.data, offsets_at - IMAGE + 4 * index, address - base)
+    image.data += bytes(1024)
+    return {f"SYMBOL(kallsyms_{name})": f"{place:x}" for name, place in places.items()}
+
+
+def notes_of(kernel: FakeKernel, info: bytes) -> bytes:
+    """Return the notes as /proc/vmcore has them: those of CPUs that left none are not there."""
+    saved = b"".join(prstatus(cpu) for cpu in kernel.cpus if cpu.pc is not None)
+    return saved + (note(b"VMCOREINFO\0", 0, info) if info else b"")
+
+
+def elf_core(kernel: FakeKernel, *, info: bool = True) -> bytes:
+    """Return an ELF core; without `info` it has registers and nothing that tells whose they are."""
+    memory, text = memory_of(kernel)
+    notes = notes_of(kernel, text if info else b"")
+    headers = 1 + len(memory)
+    at = 64 + 56 * headers
+    parts = [(4, 0, notes)] + [(1, address, data) for address, data in sorted(memory.items())]
+    ident = b"\x7fELF\x02\x01\x01" + bytes(9)
+    out = ident + struct.pack("<2HI3QI6H", 4, 183, 1, 0, 64, 0, 0, 64, 56, headers, 0, 0, 0)
+    body = b""
+    for kind, address, data in parts:
+        out += struct.pack("<2I6Q", kind, 0, at + len(body), 0, address, len(data), len(data), 0)
+        body += data
+    return out + body
+
+
+def kdump_core(kernel: FakeKernel, compress: Callable[[bytes], tuple[bytes, int]] | None = None) -> bytes:
+    """Return a compressed core; `compress` gives a page's data and its flag, by default zlib's."""
+    pack = compress or (lambda page: (zlib.compress(page), 1))
+    memory, text = memory_of(kernel)
+    notes = notes_of(kernel, text)
+    pages: dict[int, bytes] = {}
+    for address, data in memory.items():
+        for start in range(0, len(data), PAGE):
+            pages[(address + start) // PAGE] = data[start : start + PAGE].ljust(PAGE, b"\0")
+    frames = max(pages) + 1
+    half = -(-frames // (8 * PAGE)) * PAGE
+    bitmap = bytearray(half)
+    for frame in pages:
+        bitmap[frame // 8] |= 1 << frame % 8
+    header = struct.pack(
+        "<8si390s6x2Q2i4I", b"KDUMP   ", 6, b"", 0, 0, 1, PAGE, 1, 2 * half // PAGE, frames, 0
+    )
+    first = PAGE * 2 + 2 * half
+    note_at = first + 24 * len(pages)
+    sub = struct.pack("<Q2i2Q9Q", 0, 31, 0, 0, 0, 0, 0, note_at, len(notes), 0, 0, 0, 0, frames)
+    descriptors, body, at = b"", b"", note_at + len(notes)
+    for _frame, page in sorted(pages.items()):
+        data, flag = pack(page)
+        descriptors += struct.pack("<Q2IQ", at + len(body), len(data), flag, 0)
+        body += data
+    return header.ljust(PAGE, b"\0") + sub.ljust(PAGE, b"\0") + bytes(bitmap) * 2 + descriptors + notes + body
