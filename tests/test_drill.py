@@ -10,17 +10,17 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from sdeictl.drill import backtrace, bpf
-from sdeictl.drill.backtrace import BacktraceDrill, DrillRefusedError, put_back
+from sdeictl.drill import bpf, session
 from sdeictl.drill.bpf import BpfWindow
 from sdeictl.drill.guard import guard
 from sdeictl.drill.helper import ENDED_EARLY, Helper, HelperError, find_stuck
-from sdeictl.drill.host import DrillHost, ModuleFile, read_drill_host
+from sdeictl.drill.host import CONSOLE_LEVEL, DrillHost, ModuleFile, read_drill_host
 from sdeictl.drill.journal import (
     BusyError,
     Entry,
     JournalError,
     Lock,
+    Setting,
     end_journal,
     read_journal,
     read_results,
@@ -29,6 +29,7 @@ from sdeictl.drill.journal import (
 )
 from sdeictl.drill.plan import PROVIDERS, Request, make_plan, plan_lines, usable
 from sdeictl.drill.result import refused_status
+from sdeictl.drill.session import DrillRefusedError, Session, put_back
 from sdeictl.errors import Status
 from sdeictl.facts import HostFacts
 from sdeictl.root import DirectoryRoot
@@ -218,7 +219,8 @@ def test_why_the_module_cannot_be_used(tmp_path: Path, files: dict[str, str], pr
     assert (problem in found) if problem else (found == "")
 
 
-ENTRY = Entry("20261123T000000.000000Z-backtrace", "backtrace", "boot", 1, 7, 1)
+QUIET = Setting(CONSOLE_LEVEL, 7, 1)
+ENTRY = Entry("20261123T000000.000000Z-backtrace", "backtrace", None, "boot", 1, (QUIET,))
 
 
 def test_the_journal_comes_back_as_it_was_written(tmp_path: Path) -> None:
@@ -239,8 +241,11 @@ def test_a_damaged_journal_is_never_taken_for_an_empty_one(tmp_path: Path, text:
         read_journal(str(tmp_path))
 
 
-def test_a_journal_with_levels_that_are_no_numbers_is_damaged(tmp_path: Path) -> None:
-    (tmp_path / "journal.json").write_text(json.dumps(ENTRY._asdict() | {"console_level": "7; reboot"}))
+@pytest.mark.parametrize(
+    "setting", [[CONSOLE_LEVEL, "7; reboot", 1], ["/etc/passwd", 7, 1], [CONSOLE_LEVEL], 7]
+)
+def test_a_journal_that_would_put_back_something_else_is_damaged(tmp_path: Path, setting: object) -> None:
+    (tmp_path / "journal.json").write_text(json.dumps(ENTRY._asdict() | {"settings": [setting]}))
     with pytest.raises(JournalError, match="is damaged"):
         read_journal(str(tmp_path))
 
@@ -274,21 +279,25 @@ def test_the_last_result_of_each_drill_counts(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("found", "level", "set_"),
+    ("found", "settings", "set_"),
     [
-        ("1\t4\t1\t7\n", 7, [7]),
-        ("8\t4\t1\t7\n", 7, []),  # somebody else has set it meanwhile: it is theirs
-        ("1\t4\t1\t7\n", None, []),
+        ("1\t4\t1\t7\n", (QUIET,), [(CONSOLE_LEVEL, 7)]),
+        ("8\t4\t1\t7\n", (QUIET,), []),  # somebody else has set it meanwhile: it is theirs
+        ("1\t4\t1\t7\n", (), []),
     ],
 )
 def test_what_a_drill_changed_is_put_back_and_nothing_else(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, found: str, level: int | None, set_: list[int]
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    found: str,
+    settings: tuple[Setting, ...],
+    set_: list[tuple[str, int]],
 ) -> None:
     done: list[object] = []
-    monkeypatch.setattr(backtrace, "fire_console_level", done.append)
-    monkeypatch.setattr(backtrace, "end_journal", lambda: done.append("ended"))
+    monkeypatch.setattr(session, "fire_setting", lambda *change: done.append(change))
+    monkeypatch.setattr(session, "end_journal", lambda: done.append("ended"))
     root = tree(tmp_path, {"proc/sys/kernel/printk": found})
-    put_back(root, ENTRY._replace(console_level=level, quiet_level=1 if level else None))
+    put_back(root, ENTRY._replace(settings=settings))
     assert done == [*set_, "ended"]
 
 
@@ -307,17 +316,17 @@ class RestlessRoot(DirectoryRoot):
 def test_a_cpu_that_cannot_be_held_out_of_deep_idle_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(backtrace, "QUIET_SECONDS", 0)
+    monkeypatch.setattr(session, "QUIET_SECONDS", 0)
     cpus = "sys/devices/system/cpu"
     states = {f"{cpus}/cpu{cpu}/cpuidle/state1/usage": "5\n" for cpu in range(3)}
     tree(tmp_path, states)
     for root, refused in ((RestlessRoot(str(tmp_path)), True), (DirectoryRoot(str(tmp_path)), False)):
-        drill = BacktraceDrill(root, HOST, make_plan(PLAIN, HOST), "id", print)
+        drill = Session(root, HOST, ENTRY, print)
         if refused:
             with pytest.raises(DrillRefusedError, match="CPU 1 still enters a deeper idle state"):
-                drill._check_idle()
+                drill.check_idle()
         else:
-            drill._check_idle()
+            drill.check_idle()
 
 
 def test_what_runs_nowhere_is_stuck_and_what_runs_is_not() -> None:

@@ -6,7 +6,7 @@ import os
 import platform
 
 from sdeictl.drill.bpf import BpfWindow
-from sdeictl.drill.host import CONSOLE_LEVEL, CPU_LATENCY, SYSRQ_TRIGGER, ModuleFile, latency_request
+from sdeictl.drill.host import CHANGEABLE, CPU_LATENCY, SYSRQ_TRIGGER, ModuleFile, latency_request
 
 _SYSCALL_FINIT_MODULE = {"aarch64": 273}
 _MODULE_INIT_COMPRESSED_FILE = 4
@@ -17,9 +17,11 @@ def fire_sysrq(command: str) -> None:
     _write(SYSRQ_TRIGGER, command.encode())
 
 
-def fire_console_level(level: int) -> None:
-    """Set below which level the kernel prints to its consoles; the other three values stay."""
-    _write(CONSOLE_LEVEL, str(level).encode())
+def fire_setting(path: str, value: int) -> None:
+    """Set one of the numbers below /proc/sys; of kernel.printk the first, the other three stay."""
+    if path not in CHANGEABLE:
+        raise ValueError(f"{path} is none of the settings that a drill changes")
+    _write(path, str(value).encode())
 
 
 def fire_latency_request() -> int:

@@ -11,6 +11,10 @@ from sdeictl.root import Root
 
 CPUS = "/sys/devices/system/cpu"
 CONSOLE_LEVEL = "/proc/sys/kernel/printk"
+WATCHDOG_THRESH = "/proc/sys/kernel/watchdog_thresh"
+HARDLOCKUP_PANIC = "/proc/sys/kernel/hardlockup_panic"
+CHANGEABLE = (CONSOLE_LEVEL, WATCHDOG_THRESH, HARDLOCKUP_PANIC)
+"""The settings that drills change, and nothing else may be put back."""
 CPU_LATENCY = "/dev/cpu_dma_latency"
 SYSRQ_TRIGGER = "/proc/sysrq-trigger"
 MODULE_SUFFIXES = ("", ".gz", ".xz", ".zst")
@@ -54,14 +58,13 @@ def read_drill_host(root: Root, release: str | None, *, masked: bool) -> DrillHo
     isolated = {
         cpu for name in ("isolated", "nohz_full") for cpu in parse_cpulist(_text(root, f"{CPUS}/{name}"))
     }
-    level = _text(root, CONSOLE_LEVEL).split()
     host = DrillHost(
         privileged=os.geteuid() == 0,
         online=online,
         moving=tuple(cpu for cpu in online if _is_moving(root, cpu)),
         isolated=tuple(sorted(isolated)),
-        watchdog_thresh=_number(_text(root, "/proc/sys/kernel/watchdog_thresh")),
-        console_level=_number(level[0]) if level else None,
+        watchdog_thresh=read_setting(root, WATCHDOG_THRESH),
+        console_level=read_setting(root, CONSOLE_LEVEL),
         deep_idle=any(read_idle_usage(root, online)),
         has_cpu_latency=os.path.exists(CPU_LATENCY),
         has_sysrq=os.path.exists(SYSRQ_TRIGGER),
@@ -88,9 +91,9 @@ def read_idle_usage(root: Root, cpus: tuple[int, ...]) -> dict[tuple[int, str], 
     return usage
 
 
-def read_console_level(root: Root) -> int | None:
-    """Return the level below which the kernel prints to its consoles."""
-    fields = _text(root, CONSOLE_LEVEL).split()
+def read_setting(root: Root, path: str) -> int | None:
+    """Return the first number of a file of /proc/sys; None if it is not there."""
+    fields = _text(root, path).split()
     return _number(fields[0]) if fields else None
 
 

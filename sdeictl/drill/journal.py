@@ -8,10 +8,22 @@ import os
 import time
 from typing import Any, NamedTuple
 
+from sdeictl.drill.host import CHANGEABLE
+
 RUN_DIRECTORY = "/run/sdeictl"
 STATE_DIRECTORY = "/var/lib/sdeictl/drills"
 _JOURNAL = "journal.json"
 _LOCK = "drill.lock"
+
+
+class Setting(NamedTuple):
+    """One number below /proc/sys that a drill changes."""
+
+    path: str
+    found: int
+    """To be put back."""
+    chosen: int
+    """What the drill sets; any other value is somebody else's, and stays."""
 
 
 class Entry(NamedTuple):
@@ -19,12 +31,10 @@ class Entry(NamedTuple):
 
     id: str
     drill: str
+    variant: str | None
     boot_id: str
     pid: int
-    console_level: int | None
-    """The level found, to be put back; None if the drill leaves it alone."""
-    quiet_level: int | None = None
-    """The level that the drill sets; any other is somebody else's, and stays."""
+    settings: tuple[Setting, ...] = ()
 
 
 class JournalError(Exception):
@@ -83,18 +93,26 @@ def read_journal(directory: str = STATE_DIRECTORY) -> Entry | None:
     path = os.path.join(directory, _JOURNAL)
     try:
         with open(path, "rb") as file:
-            fields = json.loads(file.read())
-        entry = Entry(**fields)
+            data = file.read()
     except FileNotFoundError:
         return None
     except OSError as error:
         raise JournalError(f"The journal {path} cannot be read: {error.strerror}.") from error
+    try:
+        return _parse_entry(data)
     except (ValueError, TypeError, RecursionError) as error:
-        text = f"The journal {path} is damaged: look at it and at kernel.printk, then remove it."
+        text = f"The journal {path} is damaged: look at it and at the settings it names, then remove it."
         raise JournalError(text) from error
-    if not all(isinstance(level, int | None) for level in (entry.console_level, entry.quiet_level)):
-        raise JournalError(f"The journal {path} is damaged: look at it and at kernel.printk, then remove it.")
-    return entry
+
+
+def _parse_entry(data: bytes) -> Entry:
+    entry = Entry(**json.loads(data))
+    settings = tuple(Setting(*setting) for setting in entry.settings)
+    if not all(isinstance(value, int) for setting in settings for value in setting[1:]):
+        raise ValueError("a setting that is no number")
+    if not all(setting.path in CHANGEABLE for setting in settings):
+        raise ValueError("a setting that no drill changes")
+    return entry._replace(settings=settings)
 
 
 def end_journal(directory: str = STATE_DIRECTORY) -> None:

@@ -3,7 +3,8 @@
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from sdeictl.drill.host import DrillHost
+from sdeictl.drill.host import CONSOLE_LEVEL, DrillHost
+from sdeictl.drill.journal import Setting
 
 SETTLE_SECONDS = 1.0
 """How long the latency request is held before anything is asked of a CPU."""
@@ -134,14 +135,20 @@ def _default_target(host: DrillHost) -> int:
     return (common or host.online)[-1]
 
 
+def quiet_console(level: int | None) -> tuple[Setting, ...]:
+    """Return the change that keeps a backtrace of many CPUs off a slow console."""
+    if level is None or level <= QUIET_CONSOLE:
+        return ()
+    return (Setting(CONSOLE_LEVEL, level, QUIET_CONSOLE),)
+
+
 def plan_lines(plan: Plan, console_level: int | None) -> list[tuple[str, str]]:
     """Return what the drill will do, expects and leaves, as (what, sentence)."""
     request = plan.request
     lines = [
         ("write", "/dev/cpu_dma_latency: 0, held open until the end: no CPU enters a deeper idle state"),
     ]
-    if console_level is not None and console_level > QUIET_CONSOLE:
-        lines.append(("write", f"/proc/sys/kernel/printk: {QUIET_CONSOLE} (now {console_level})"))
+    lines += [setting_line(setting) for setting in quiet_console(console_level)]
     if plan.provider:
         how = plan.provider.writes.format(target=plan.target, caller=plan.caller, module=plan.module)
         lines.append(("write", f"{how}: CPU {plan.target} is masked for {request.seconds:g} s"))
@@ -163,6 +170,11 @@ def plan_lines(plan: Plan, console_level: int | None) -> list[tuple[str, str]]:
     lines.append(("way back", "the window ends by itself; the console level is put back, the request ends"))
     lines.append(("way back", "if this process is killed: sdeictl drill resume"))
     return lines
+
+
+def setting_line(setting: Setting) -> tuple[str, str]:
+    """Return a change of a setting as a line of a plan."""
+    return ("write", f"{setting.path}: {setting.chosen} (now {setting.found})")
 
 
 def _list(cpus: Iterable[int]) -> str:

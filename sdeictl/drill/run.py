@@ -8,12 +8,13 @@ from datetime import UTC, datetime
 from sdeictl.checks.check import judge as judge_check
 from sdeictl.checks.table import CHAIN
 from sdeictl.collect import collect
-from sdeictl.drill.backtrace import BacktraceDrill, DrillRefusedError, put_back
+from sdeictl.drill.backtrace import BacktraceDrill
 from sdeictl.drill.guard import Reason, guard
 from sdeictl.drill.host import DrillHost, read_boot_id, read_drill_host
 from sdeictl.drill.journal import (
     STATE_DIRECTORY,
     BusyError,
+    Entry,
     JournalError,
     Lock,
     end_journal,
@@ -21,9 +22,10 @@ from sdeictl.drill.journal import (
     read_results,
     store_result,
 )
-from sdeictl.drill.plan import Request, make_plan, plan_lines
+from sdeictl.drill.plan import Request, make_plan, plan_lines, quiet_console
 from sdeictl.drill.render import render_plan, render_reasons, render_result
 from sdeictl.drill.result import STATUSES, DrillResult, Predicted, judge, refuse, refused_status, result_json
+from sdeictl.drill.session import DrillRefusedError, put_back
 from sdeictl.errors import SdeictlError, Status
 from sdeictl.facts import HostFacts
 from sdeictl.lines import Line
@@ -52,8 +54,11 @@ def run(request: Request, *, dry_run: bool, tell: Callable[[str], None], show: S
     if reasons:
         return _show_refusal(request, facts, identifier, reasons, show)
     plan = make_plan(request, host)
+    variant = "masked" if request.masked else None
+    settings = quiet_console(host.console_level)
+    entry = Entry(identifier, "backtrace", variant, read_boot_id(root), os.getpid(), settings)
     try:
-        observed = BacktraceDrill(root, host, plan, identifier, tell).run()
+        observed = BacktraceDrill(root, host, plan, entry, tell).run()
     except DrillRefusedError as refusal:
         return _show_refusal(request, facts, identifier, refusal.reasons, show)
     except OSError as error:

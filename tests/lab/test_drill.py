@@ -109,7 +109,7 @@ def test_a_signal_at_any_step_leaves_nothing(number: str, provider: str, lab: La
     story = read(share, "kills")
     found, kills = story["found"], story["kills"]
     assert [kill["step"].split()[1] for kill in kills] == [
-        "writing", "holding", "looking", "placing", "lowering", "masking", "waiting", "looking", "putting",
+        "writing", "holding", "looking", "placing", "setting", "masking", "waiting", "looking", "putting",
     ]  # fmt: skip
     assert not found["journal"]
     for kill in kills:

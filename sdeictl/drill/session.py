@@ -1,0 +1,195 @@
+"""What every drill does before and after what it is there for, whatever way it ends."""
+
+import os
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import NamedTuple
+
+from sdeictl.drill.fire import fire_latency_request, fire_setting
+from sdeictl.drill.guard import POLICY, PRIVILEGE, Reason
+from sdeictl.drill.helper import Helper, HelperError, find_stuck
+from sdeictl.drill.host import DrillHost, read_idle_usage, read_online, read_setting
+from sdeictl.drill.journal import (
+    BusyError,
+    Entry,
+    JournalError,
+    Lock,
+    end_journal,
+    read_journal,
+    write_journal,
+)
+from sdeictl.drill.kmsg import KmsgFollower, open_kmsg
+from sdeictl.drill.plan import SETTLE_SECONDS
+from sdeictl.drill.signals import Signals
+from sdeictl.interrupts import TIMER_ROW, parse_interrupts
+from sdeictl.root import Root
+
+INTERRUPTS = "/proc/interrupts"
+QUIET_SECONDS = 0.5
+"""How long no CPU may have used a deeper idle state, once they are held out of them."""
+READY_SECONDS = 10.0
+ALIVE_SECONDS = 10.0
+"""How long something pinned to a CPU may take to run there."""
+FINISH_SECONDS = 30.0
+POLL_SECONDS = 0.01
+
+Say = Callable[[str], None]
+Count = dict[int, int] | None
+
+
+class DrillRefusedError(Exception):
+    """Something came up against the drill before its trigger."""
+
+    def __init__(self, *reasons: Reason) -> None:
+        super().__init__(" ".join(reason.text for reason in reasons))
+        self.reasons = reasons
+
+
+class Slice(NamedTuple):
+    """What was logged while a drill ran."""
+
+    log: bytes = b""
+    """Records of /dev/kmsg, from before the trigger."""
+    overruns: int = 0
+
+
+def put_back(root: Root, entry: Entry) -> None:
+    """Put back what a drill has changed, and note that it is done; what somebody else has set since stays."""
+    for setting in reversed(entry.settings):
+        if read_setting(root, setting.path) == setting.chosen:
+            fire_setting(setting.path, setting.found)
+    end_journal()
+
+
+class Session:
+    """One run of a drill. However it ends, the host is as it was found, or the journal says what is not."""
+
+    def __init__(self, root: Root, host: DrillHost, entry: Entry, say: Say) -> None:
+        self.root = root
+        self.host = host
+        self.entry = entry
+        self.signals = Signals()
+        self.follower: KmsgFollower | None = None
+        self._tell = say
+
+    def say(self, step: str) -> None:
+        """Tell which step comes next; raise InterruptedDrillError if a signal came."""
+        self.signals.check()
+        self.signals.step = step
+        self._tell(step)
+
+    def sleep(self, seconds: float) -> None:
+        """Wait; raise InterruptedDrillError if a signal came."""
+        deadline = time.monotonic() + seconds
+        while True:
+            self.signals.check()
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return
+            time.sleep(min(left, 0.1))
+
+    # Before
+
+    def begin(self, stack: ExitStack) -> None:
+        """Take the lock, put the intent on disk, hold the CPUs out of deep idle, see that all are alive."""
+        stack.callback(os.sched_setaffinity, 0, os.sched_getaffinity(0))
+        self.say("writing down what will be put back")
+        self._write_down(stack)
+        self.say(f"holding the CPUs out of their deeper idle states for {SETTLE_SECONDS:g} s")
+        timers = self.row(TIMER_ROW)
+        if self.host.has_cpu_latency:
+            # Before the helpers, which thus hold it too: of a killed drill the last one lets go of it.
+            stack.callback(os.close, fire_latency_request())
+        self.sleep(SETTLE_SECONDS)
+        self.check_idle()
+        self.say("looking whether every CPU is alive")
+        stuck = self.find_stuck(timers)
+        if stuck:
+            cpus = ", ".join(map(str, stuck))
+            text = f"Nothing can be run on CPU {cpus}: it is stuck already, or not open to this process."
+            raise DrillRefusedError(Reason(POLICY, text))
+
+    def _write_down(self, stack: ExitStack) -> None:
+        try:
+            stack.callback(Lock().release)
+            pending = read_journal()
+            if pending:
+                text = f"The drill {pending.id} was killed: `sdeictl drill resume` puts back what it left."
+                raise DrillRefusedError(Reason(POLICY, text))
+            write_journal(self.entry)
+        except BusyError as error:
+            raise DrillRefusedError(
+                Reason(POLICY, "Another drill is running, or has not ended yet.")
+            ) from error
+        except JournalError as error:
+            raise DrillRefusedError(Reason(PRIVILEGE, str(error))) from error
+        stack.callback(put_back, self.root, self.entry)
+
+    def check_idle(self) -> None:
+        """Raise DrillRefusedError if a CPU goes on to use a deeper idle state."""
+        usage = read_idle_usage(self.root, self.host.online)
+        self.sleep(QUIET_SECONDS)
+        now = read_idle_usage(self.root, self.host.online)
+        moved = sorted({cpu for cpu, state in now if now[cpu, state] != usage.get((cpu, state))})
+        if moved:
+            cpus = ", ".join(map(str, moved))
+            text = f"CPU {cpus} still enters a deeper idle state although /dev/cpu_dma_latency is held at 0."
+            raise DrillRefusedError(Reason(POLICY, text))
+
+    def follow_log(self, stack: ExitStack) -> KmsgFollower:
+        """Begin to follow the kernel log."""
+        try:
+            self.follower = KmsgFollower(open_kmsg())
+        except OSError as error:
+            text = f"The kernel log cannot be read: {error.strerror}."
+            raise DrillRefusedError(Reason(PRIVILEGE, text)) from error
+        stack.callback(os.close, self.follower.descriptor)
+        return self.follower
+
+    def helper(self, stack: ExitStack, cpu: int, action: Callable[[], None]) -> Helper:
+        """Place a child on a CPU that waits there for its word."""
+        helper = Helper(cpu, action)
+        stack.callback(helper.finish, FINISH_SECONDS)
+        try:
+            helper.wait_ready(READY_SECONDS)
+        except HelperError as error:
+            raise DrillRefusedError(Reason(POLICY, str(error))) from error
+        return helper
+
+    def change_settings(self) -> None:
+        """Make the changes that the journal has noted."""
+        for setting in self.entry.settings:
+            self.say(f"setting {setting.path} to {setting.chosen} (now {setting.found})")
+            fire_setting(setting.path, setting.chosen)
+
+    # After
+
+    def find_stuck(self, timers: Count) -> tuple[int, ...]:
+        """Return the CPUs whose timer has not ticked since and on which nothing runs either.
+
+        An idle CPU, or one of nohz_full, may not tick for long: so one has to try.
+        """
+        now = self.row(TIMER_ROW)
+        still = [
+            cpu for cpu in self.host.online
+            if timers is None or now is None or now.get(cpu) == timers.get(cpu)
+        ]  # fmt: skip
+        return find_stuck(tuple(still), ALIVE_SECONDS)
+
+    def row(self, row: str) -> Count:
+        """Return the counts of a row of /proc/interrupts; None without it."""
+        try:
+            return parse_interrupts(self.root.read(INTERRUPTS).decode("utf-8", "replace"), row)
+        except OSError:
+            return None
+
+    def slice(self) -> Slice:
+        """Return what has been logged since the log is followed."""
+        if not self.follower:
+            return Slice()
+        return Slice(self.follower.data(), self.follower.overruns)
+
+    def changed(self) -> bool:
+        """Tell whether a CPU came or went since the drill began."""
+        return read_online(self.root) != self.host.online
