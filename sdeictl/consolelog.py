@@ -16,6 +16,7 @@ _CUT_LEVEL = re.compile(r"^\d{0,10}>$", re.ASCII)
 _WALL_CLOCK = re.compile(r"\[\w{3} \w{3} [ \d]\d \d\d:\d\d:\d\d \d{4}\] ", re.ASCII)
 _SYSLOG = re.compile(r"(?:(?!: ).){0,120}? kernel: ")
 _SYSLOG_TAG = re.compile(r"\d\d:\d\d:\d\d\S* \S+ ([^\s:\[]+)(?:\[\d+\])?: $", re.ASCII)
+_PSTORE = re.compile(r"(?:Panic|Oops|Emergency|Shutdown|Unknown)#(\d{1,9}) Part(\d{1,9})$", re.ASCII)
 _DROPPED = re.compile(r"\*\* (\d{1,9}) printk messages dropped \*\*", re.ASCII)
 # As dmesg -x prints them, sys-utils/dmesg.c of util-linux.
 _FACILITIES = frozenset(
@@ -57,6 +58,7 @@ def is_relayed(lines: Sequence[str]) -> bool:
 
 def parse_text(lines: Sequence[str]) -> Iterator[Line]:
     """Yield the kernel's lines among these; none if none of them looks like the kernel's."""
+    lines = _in_order(lines)
     if any(_STAMP.search(line) for line in lines):
         parse = _parse_timed
     elif any(_KERNEL_TEXT.search(line) for line in lines):
@@ -70,6 +72,20 @@ def parse_text(lines: Sequence[str]) -> Iterator[Line]:
         if parsed:
             yield parsed._replace(lost_before=missing)
             missing = 0
+
+
+def _in_order(lines: Sequence[str]) -> Sequence[str]:
+    """Return the parts of pstore records in the order they were logged: part 1 holds the last lines.
+
+    Each part begins with its own header (fs/pstore/platform.c, pstore_dump()).
+    """
+    heads = [(at, match) for at, line in enumerate(lines) if (match := _PSTORE.match(line))]
+    if len(heads) < 2:
+        return lines
+    ends = [*(at for at, _ in heads[1:]), len(lines)]
+    parts = [(int(match[1]), -int(match[2]), at, end) for (at, match), end in zip(heads, ends, strict=True)]
+    ordered = [line for _count, _part, at, end in sorted(parts) for line in lines[at:end]]
+    return [*lines[: heads[0][0]], *ordered]
 
 
 def _parse_timed(line: str) -> Line | None:

@@ -61,18 +61,26 @@ class Line(NamedTuple):
 _KMSG = re.compile(r"(\d{1,10}),(\d{1,20}),(\d{1,20}),([^;]{0,200});(.*)", re.DOTALL | re.ASCII)
 _COLOUR = re.compile(r"\x1b\[[0-9;]{0,20}[mK]")
 _ESCAPE = re.compile(r"\\x([0-9a-f]{2})")
+_JOURNAL_STARTS = (b'{"', b'{ "')
+"""How the lines of `journalctl -o json` begin: no kernel log does."""
 _BOOT_START = re.compile(r"Booting Linux on physical CPU ")
 
 
 def parse_log(data: bytes) -> KernelLog:
     """Return the kernel's records in a log of any of the known formats; never raises.
 
+    Also of what `journalctl -o json` prints, and of pstore records.
+
     Left out: records of other facilities, lines that are no kernel text, an
     unterminated last line (no evidence), and quotations (a console that shows
     dmesg or a pstore record repeats lines that were already read).
     """
+    relayed = data.startswith(_JOURNAL_STARTS)
+    if relayed:
+        from sdeictl.journal import parse_journal  # noqa: PLC0415 - a probe rarely meets one
+
+        data = parse_journal(data)
     lines = [_COLOUR.sub("", line).rstrip("\r") for line in data.decode("utf-8", "replace").split("\n")[:-1]]
-    relayed = False
     if _is_kmsg(lines):
         parsed = list(_parse_kmsg(lines))
         lost = sum(line.lost_before for line in parsed)
@@ -81,7 +89,7 @@ def parse_log(data: bytes) -> KernelLog:
 
         parsed = list(parse_text(lines))
         lost = sum(map(dropped, lines))
-        relayed = is_relayed(lines)
+        relayed = relayed or is_relayed(lines)
     return KernelLog(tuple(_Boots(parsed).records()), lost, relayed)
 
 

@@ -1,5 +1,7 @@
 """Kernel logs of every format become the same records."""
 
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -139,3 +141,21 @@ def test_what_a_program_writes_after_the_start_of_init_is_no_fact_of_the_boot() 
     assert (facts.complete, facts.pseudo_nmi, facts.sdei_nmi) == (True, None, False)
     # Trouble is believed whenever it comes.
     assert (facts.sdei_troubles, facts.sdei_disabled) == (("sdei: Failed to re-enable event 0: -22",), True)
+
+
+def test_the_journal_as_json_and_the_parts_of_pstore_records_are_read() -> None:
+    texts = ["Booting Linux on physical CPU 0x0000000000 [0x411fd070]", "sysrq: Resetting", "SMP: stopping"]
+    fields = [
+        {
+            "_TRANSPORT": "kernel", "SYSLOG_FACILITY": "0", "PRIORITY": "6", "MESSAGE": text,
+            "_SOURCE_MONOTONIC_TIMESTAMP": str(1_000_000 * at),
+        } for at, text in enumerate(texts)
+    ]  # fmt: skip
+    foreign = fields[0] | {"_TRANSPORT": "syslog", "MESSAGE": "forged"}
+    journal = parse_log("".join(json.dumps(each) + "\n" for each in [*fields, foreign]).encode())
+    assert [record.text for record in journal.records] == texts
+    assert journal.relayed
+    parts = [f"Panic#1 Part{part}\n<6>[    {3 - part}.000000] {texts[3 - part]}\n" for part in (1, 2, 3)]
+    pstore = parse_log("".join(parts).encode())
+    assert [record.text for record in pstore.records] == texts
+    assert {record.boot for record in pstore.records} == {0}

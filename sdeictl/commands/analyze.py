@@ -18,7 +18,8 @@ COMPRESSED = (b"\x1f\x8b", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd", b"BZh")
 def analyze(file: str, form: str) -> None:
     """Tell from a kernel log who was asked for a backtrace, who answered, masked or not, by which path.
 
-    FILE is /dev/kmsg text, dmesg (also -r, -x, -T) or a serial console's log.
+    FILE is /dev/kmsg text, dmesg (also -r, -x, -T), a serial console's log, what
+    `journalctl -k -o json` prints, or records of pstore, one after the other.
     Exit status: 0 if any kernel record was read, else 3.
     """
     data = read_input(file)
