@@ -21,7 +21,8 @@ test-lab: lab
 # extra ones too, and again where what is met is chance: wedged CPUs, and drills stopped by a signal.
 soak: export SDEICTL_LAB_EXTRA = 1
 soak: lab
-	SDEICTL_EXAMPLES=20000 $(BIN)/pytest tests/test_analysis_properties.py tests/test_monotone.py tests/test_hostile.py
+	SDEICTL_EXAMPLES=20000 $(BIN)/pytest tests/test_analysis_properties.py tests/test_monotone.py tests/test_hostile.py \
+		tests/test_vmcore.py
 	SDEICTL_EXAMPLES=5000 $(BIN)/pytest tests/test_drill_logs.py
 	SDEICTL_ROUNDS=20 $(BIN)/pytest tests/lab $(LAB_PARALLEL)
 	for run in 1 2 3; do $(BIN)/pytest tests/lab/test_wedge.py || exit 1; done

@@ -32,7 +32,8 @@ SETTINGS = (
             "watchdog", "soft_watchdog", "nmi_watchdog", "watchdog_thresh", "watchdog_cpumask",
             "hardlockup_panic", "softlockup_panic", "hardlockup_all_cpu_backtrace",
             "softlockup_all_cpu_backtrace", "hung_task_timeout_secs", "hung_task_panic",
-            "hung_task_detect_count", "panic", "panic_on_oops", "panic_on_rcu_stall", "sysrq",
+            "hung_task_detect_count", "panic", "panic_on_oops", "panic_on_warn", "panic_on_rcu_stall",
+            "sysrq",
         )
     ),
     *(

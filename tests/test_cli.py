@@ -64,7 +64,9 @@ def test_the_drills_are_listed_and_have_a_status() -> None:
     names = [
         drill["name"] for drill in json.loads(sdeictl("drill", "list", "--format", "json").stdout)["drills"]
     ]
-    assert names == ["backtrace", "backtrace --masked"]
+    assert names == [
+        "backtrace", "backtrace --masked", "lockup", "lockup --permanent", "stop", "crash",
+    ]  # fmt: skip
     assert sdeictl("drill", "list").stdout.startswith(b"sdeictl drill backtrace\n  proves")
     status = json.loads(sdeictl("drill", "status", "--format", "json").stdout)
     assert set(status) == {"pending", "results", "unreadable"}

@@ -266,7 +266,7 @@ def test_one_drill_at_a_time(tmp_path: Path) -> None:
 
 def test_the_last_result_of_each_drill_counts(tmp_path: Path) -> None:
     for number, variant in ((1, None), (2, "masked"), (3, None)):
-        result = {"drill": "backtrace", "variant": variant, "id": number}
+        result = {"drill": "backtrace", "variant": variant, "id": number, "outcome": "pass"}
         store_result(str(number), json.dumps(result).encode(), b"log", str(tmp_path))
     (tmp_path / "4.json").write_text("{")
     (tmp_path / "5.json").write_text("[1]")

@@ -59,6 +59,14 @@ def test_man_page_lint() -> None:
     run(tool("mandoc"), "-T", "lint", "-W", "warning", "man/sdeictl.1")
 
 
+def test_units_verify(tmp_path: Path) -> None:
+    """systemd-analyze asks that what a unit starts is there."""
+    for unit in sorted((PROJECT / "systemd").glob("*.service")):
+        copy = tmp_path / unit.name
+        copy.write_text(unit.read_text().replace("/usr/bin/sdeictl", str(tool("sdeictl"))))
+        run(tool("systemd-analyze"), "verify", "--man=no", copy)
+
+
 def options(command: click.Command) -> set[str]:
     return {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
 

@@ -2,15 +2,42 @@
 
 import contextlib
 import math
+import re
 import sys
 from functools import partial
 
 import click
 
 from sdeictl.drill import run as drill_run
+from sdeictl.drill.arming import MAX_SECONDS, arm
+from sdeictl.drill.danger import Consent
+from sdeictl.drill.host import read_boot_id
 from sdeictl.drill.plan import DRILLS, PROVIDERS, Request
-from sdeictl.drill.render import render_drills, render_status
+from sdeictl.drill.render import render_drills, render_result, render_status
+from sdeictl.drill.resume import read_status, resume
+from sdeictl.errors import SdeictlError, Status
 from sdeictl.output import FORMAT, print_result
+from sdeictl.root import LiveRoot
+
+VARIANTS = ("wedged", "all-masked", "hardlockup-panic")
+_UNITS = {"s": 1, "m": 60, "h": 3600}
+
+_CPU = click.option(
+    "--cpu", type=click.IntRange(min=0), metavar="N", help="The CPU to mask; by default the last one."
+)
+_DRY_RUN = click.option(
+    "--dry-run", is_flag=True, help="Print the plan, or every reason to refuse it; change nothing."
+)
+_HOST = click.option(
+    "--host", "host_name", metavar="NAME", help="This host's name, so that no other one is meant."
+)
+_WAY_BACK = click.option(
+    "--way-back", metavar="TEXT", help="How the host is reset if it does not come back: a BMC's address."
+)
+_EVIDENCE = click.option(
+    "--evidence", metavar="FILE",
+    help="Where a log of this host's serial or net console will be after the reset.",
+)  # fmt: skip
 
 
 @click.group(short_help="Provoke what a stuck CPU would suffer, and prove what arrives.")
@@ -34,9 +61,7 @@ def drill_list(form: str) -> None:
 @click.option(
     "--masked", is_flag=True, help="Mask one CPU's interrupts for a bounded time and ask it meanwhile."
 )
-@click.option(
-    "--cpu", type=click.IntRange(min=0), metavar="N", help="The CPU to mask; by default the last one."
-)
+@_CPU
 @click.option(
     "--seconds", type=float, default=1.5, show_default=True, metavar="S",
     help="How long to mask it; at most half of watchdog_thresh.",
@@ -45,7 +70,7 @@ def drill_list(form: str) -> None:
     "--provider", type=click.Choice([provider.name for provider in PROVIDERS]),
     help="What masks it; by default the first of these that the kernel has.",
 )  # fmt: skip
-@click.option("--dry-run", is_flag=True, help="Print the plan and every reason to refuse it; change nothing.")
+@_DRY_RUN
 @FORMAT
 def drill_backtrace(
     *, masked: bool, cpu: int | None, seconds: float, provider: str | None, dry_run: bool, form: str
@@ -62,22 +87,162 @@ def drill_backtrace(
     if not math.isfinite(seconds):
         raise click.UsageError("--seconds must be a number of seconds")
     request = Request(masked, cpu, seconds, provider)
-    status = drill_run.run(request, dry_run=dry_run, tell=_tell, show=partial(print_result, form))
-    sys.exit(status)
+    show = partial(print_result, form)
+    sys.exit(drill_run.run_backtrace(request, dry_run=dry_run, tell=_tell, show=show))
+
+
+@drill.command("lockup", short_help="Mask a CPU until the hard-lockup detector must report it.")
+@click.option("--permanent", is_flag=True, help="For good, by LKDTM: THE HOST IS RESET AFTERWARDS.")
+@_CPU
+@click.option(
+    "--thresh", type=click.IntRange(min=1), metavar="S",
+    help="Lower watchdog_thresh to this meanwhile: the CPU is masked for 2.5 times as long.",
+)  # fmt: skip
+@_HOST
+@_WAY_BACK
+@_EVIDENCE
+@_DRY_RUN
+@FORMAT
+def drill_lockup(  # noqa: PLR0913 - one for each option
+    *,
+    permanent: bool,
+    cpu: int | None,
+    thresh: int | None,
+    host_name: str | None,
+    way_back: str | None,
+    evidence: str | None,
+    dry_run: bool,
+    form: str,
+) -> None:
+    """Mask a CPU past the hard-lockup threshold: is it reported, with its stack?
+
+    For 2.5 times watchdog_thresh (25 s where that is 10) by the module
+    test_lockup; the CPU then comes back. RCU stalls and soft lockups may be
+    reported too. It has to be armed (`sdeictl drill arm`), and the host named.
+    """
+    show = partial(print_result, form)
+    if permanent and thresh is not None:
+        raise click.UsageError("--thresh does not go with --permanent")
+    if not permanent and (evidence or way_back):
+        raise click.UsageError("--evidence and --way-back go with --permanent")
+    consent = Consent(_host_name(host_name, dry_run=dry_run), way_back)
+    if permanent:
+        request = drill_run.ResetRequest("lockup", "permanent", cpu, evidence)
+        sys.exit(drill_run.run_reset(request, consent, dry_run=dry_run, tell=_tell, show=show))
+    masked = Request(masked=True, cpu=cpu, provider="test_lockup")
+    sys.exit(drill_run.run_lockup(masked, thresh, consent, dry_run=dry_run, tell=_tell, show=show))
+
+
+@drill.command("stop", short_help="RESET THE HOST with a CPU masked: is that CPU stopped?")
+@_CPU
+@_HOST
+@_WAY_BACK
+@_EVIDENCE
+@_DRY_RUN
+@FORMAT
+def drill_stop(
+    *,
+    cpu: int | None,
+    host_name: str | None,
+    way_back: str | None,
+    evidence: str | None,
+    dry_run: bool,
+    form: str,
+) -> None:
+    """Mask a CPU for good and RESET THE HOST (sysrq-b): by which rung is that CPU stopped?
+
+    All file systems are synced before; nothing is shut down. After the boot
+    `sdeictl drill resume` reads the rungs from the ramoops console, or from a log
+    of the serial or net console. It has to be armed, and the host named.
+    """
+    consent = Consent(_host_name(host_name, dry_run=dry_run), way_back)
+    request = drill_run.ResetRequest("stop", None, cpu, evidence)
+    show = partial(print_result, form)
+    sys.exit(drill_run.run_reset(request, consent, dry_run=dry_run, tell=_tell, show=show))
+
+
+@drill.command("crash", short_help="CRASH THE HOST with CPUs masked: are they in the dump?")
+@click.option(
+    "--variant", type=click.Choice(VARIANTS), default=VARIANTS[0], show_default=True,
+    help="One CPU masked, then a panic; all masked but the one that panics; or the detector's own panic.",
+)  # fmt: skip
+@_CPU
+@_HOST
+@_WAY_BACK
+@_DRY_RUN
+@FORMAT
+def drill_crash(
+    *,
+    variant: str,
+    cpu: int | None,
+    host_name: str | None,
+    way_back: str | None,
+    dry_run: bool,
+    form: str,
+) -> None:
+    """CRASH THE HOST through kdump with CPUs masked: does the dump hold their registers?
+
+    All file systems are synced before. After the boot `sdeictl drill resume`
+    looks for the dump and into it. It has to be armed, and the host named.
+    """
+    if variant == "all-masked" and cpu is not None:
+        raise click.UsageError("--cpu does not go with --variant all-masked")
+    consent = Consent(_host_name(host_name, dry_run=dry_run), way_back)
+    request = drill_run.ResetRequest("crash", variant, cpu)
+    show = partial(print_result, form)
+    sys.exit(drill_run.run_reset(request, consent, dry_run=dry_run, tell=_tell, show=show))
+
+
+@drill.command("arm", short_help="Allow one drill that can cost the host, for a while.")
+@click.option("--for", "time", required=True, metavar="TIME", help="For how long: 90s, 10m, 1h at most.")
+def drill_arm(time: str) -> None:
+    """Allow one drill that can cost the host to begin, for a while, on this boot.
+
+    `lockup`, `stop` and `crash` are refused without it. A drill that begins takes
+    it back; so does a reboot.
+    """
+    match = re.fullmatch(r"(\d{1,5})([smh])", time, re.ASCII)
+    seconds = int(match[1]) * _UNITS[match[2]] if match else 0
+    if not 0 < seconds <= MAX_SECONDS:
+        raise click.UsageError("--for takes a time such as 90s, 10m or 1h, and an hour at most")
+    try:
+        arm(seconds, read_boot_id(LiveRoot()))
+    except OSError as error:
+        status = Status.UNKNOWN if isinstance(error, PermissionError) else Status.REFUSED
+        raise SdeictlError(f"it cannot be noted: {error.strerror}", status) from error
+    click.echo(f"armed for {time}: one drill that can cost this host may begin")
 
 
 @drill.command("status", short_help="The last results, and whether something is left to put back.")
 @FORMAT
 def drill_status(form: str) -> None:
-    """Print the last result of each drill, and the drill that was killed, if one was."""
-    status = drill_run.read_status()
+    """Print the last result of each drill, and the drill that has not ended, if there is one."""
+    status = read_status()
     print_result(form, status, render_status(status))
 
 
-@drill.command("resume", short_help="Put back what a killed drill left.")
-def drill_resume() -> None:
-    """Put back what a drill that was killed has left: the console level."""
-    click.echo(drill_run.resume())
+@drill.command("resume", short_help="End a drill that was killed, or that reset the host.")
+@click.option("--evidence", metavar="FILE", help="The log, or the crash dump, that outlasted the reset.")
+@FORMAT
+def drill_resume(evidence: str | None, form: str) -> None:
+    """End a drill that has not ended: put back what it left, judge it by what outlasted a reset.
+
+    Exit status: that of the drill if it is judged now, else 0.
+    """
+    resumed = resume(evidence)
+    lines = [((resumed.sentence, ""),), *(render_result(resumed.result) if resumed.result else ())]
+    print_result(form, {"resumed": resumed.sentence, "result": resumed.result}, lines)
+    sys.exit(resumed.status)
+
+
+def _host_name(given: str | None, *, dry_run: bool) -> str | None:
+    """Return the host's name as it was given, or typed on a terminal."""
+    if given is not None or dry_run or not (sys.stdin and sys.stdin.isatty()):
+        return given
+    name: str = click.prompt(
+        "This can cost the host. Type its name to go on", err=True, default="", show_default=False
+    )
+    return name
 
 
 def _tell(step: str) -> None:

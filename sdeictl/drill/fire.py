@@ -7,7 +7,10 @@ import platform
 
 from sdeictl.drill.bpf import BpfWindow
 from sdeictl.drill.host import CHANGEABLE, CPU_LATENCY, SYSRQ_TRIGGER, ModuleFile, latency_request
+from sdeictl.drill.lkdtm import CRASH_TYPES, DIRECT
+from sdeictl.facts import KMSG
 
+MARKER = "sdeictl: drill "
 _SYSCALL_FINIT_MODULE = {"aarch64": 273}
 _MODULE_INIT_COMPRESSED_FILE = 4
 
@@ -15,6 +18,43 @@ _MODULE_INIT_COMPRESSED_FILE = 4
 def fire_sysrq(command: str) -> None:
     """Write one command to /proc/sysrq-trigger; returns when the kernel has done it."""
     _write(SYSRQ_TRIGGER, command.encode())
+
+
+def fire_lkdtm(crash_type: str) -> None:
+    """Let LKDTM break the kernel, on this CPU; HARDLOCKUP and the panics never return."""
+    if crash_type not in CRASH_TYPES:
+        raise ValueError(f"{crash_type} is none of the crashes that a drill uses")
+    _write(DIRECT, crash_type.encode())
+
+
+def fire_marker(identifier: str) -> None:
+    """Write the name of a drill into the kernel log, to find it again in what outlasts a reset."""
+    _write(KMSG, f"<6>{MARKER}{identifier}".encode())
+
+
+def fire_printers_off(cpu: int) -> dict[int, set[int]]:
+    """Keep the threads that print to the consoles off a CPU; return where each might run before.
+
+    `pr/ttyAMA0` and the like (kernel/printk/nbcon.c, nbcon_kthread_create()).
+    """
+    before = {}
+    for name in filter(str.isdecimal, os.listdir("/proc")):
+        with contextlib.suppress(OSError):
+            with open(f"/proc/{name}/comm", "rb") as comm:
+                if not comm.read().startswith(b"pr/"):
+                    continue
+            allowed = os.sched_getaffinity(int(name))
+            if cpu in allowed and len(allowed) > 1:
+                os.sched_setaffinity(int(name), allowed - {cpu})
+                before[int(name)] = allowed
+    return before
+
+
+def fire_affinities(affinities: dict[int, set[int]]) -> None:
+    """Let threads run again where they might before."""
+    for pid, allowed in affinities.items():
+        with contextlib.suppress(OSError):
+            os.sched_setaffinity(pid, allowed)
 
 
 def fire_setting(path: str, value: int) -> None:

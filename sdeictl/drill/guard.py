@@ -20,10 +20,18 @@ class Reason(NamedTuple):
 
 
 def guard(facts: HostFacts, host: DrillHost, request: Request) -> tuple[Reason, ...]:
-    """Return every reason against a drill; none means it may run."""
+    """Return every reason against `drill backtrace`; none means it may run."""
+    reasons = about_host(facts, host)
+    if request.masked and facts.architecture == "arm64":
+        reasons += _about_window(host, request)
+    return tuple(reasons)
+
+
+def about_host(facts: HostFacts, host: DrillHost) -> list[Reason]:
+    """Return what speaks against any drill on this host."""
     if facts.architecture != "arm64":
         known = facts.architecture or "unknown"
-        return (Reason(PLATFORM, f"This is no arm64 host ({known}): there is nothing to prove."),)
+        return [Reason(PLATFORM, f"This is no arm64 host ({known}): there is nothing to prove.")]
     reasons = []
     if not host.privileged:
         reasons.append(Reason(PRIVILEGE, "A drill writes to the kernel's triggers: run it as root."))
@@ -41,15 +49,18 @@ def guard(facts: HostFacts, host: DrillHost, request: Request) -> tuple[Reason, 
     if host.moving:
         cpus = ", ".join(map(str, host.moving))
         reasons.append(Reason(POLICY, f"CPU {cpus} is being taken on or off line: wait until it is done."))
-    if request.masked:
-        reasons += _about_window(host, request)
-    return tuple(reasons)
+    return reasons
+
+
+def about_target(host: DrillHost, cpu: int | None) -> list[Reason]:
+    """Return why a CPU cannot be the one that is masked."""
+    if cpu is not None and host.online and cpu not in host.online:
+        return [Reason(POLICY, f"CPU {cpu} is not online.")]
+    return []
 
 
 def _about_window(host: DrillHost, request: Request) -> list[Reason]:
-    reasons = []
-    if request.cpu is not None and host.online and request.cpu not in host.online:
-        reasons.append(Reason(POLICY, f"CPU {request.cpu} is not online."))
+    reasons = about_target(host, request.cpu)
     longest = longest_window(host)
     if request.seconds > longest:
         half_of = (

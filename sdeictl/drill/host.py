@@ -3,6 +3,7 @@
 import errno
 import os
 import struct
+from string import hexdigits
 from typing import NamedTuple
 
 from sdeictl.cpulist import parse_cpulist
@@ -100,6 +101,16 @@ def read_setting(root: Root, path: str) -> int | None:
 def read_boot_id(root: Root) -> str:
     """Return what tells one boot of this host from another; "" if unknown."""
     return _text(root, "/proc/sys/kernel/random/boot_id").strip()
+
+
+def read_places(root: Root, cpus: tuple[int, ...]) -> dict[int, int]:
+    """Return the physical address at which each CPU leaves its registers when the kernel crashes."""
+    found = {}
+    for cpu in cpus:
+        text = _text(root, f"{CPUS}/cpu{cpu}/crash_notes").strip()
+        if text and all(digit in hexdigits for digit in text):
+            found[cpu] = int(text, 16)
+    return found
 
 
 def _is_moving(root: Root, cpu: int) -> bool:

@@ -14,6 +14,8 @@ RUN_DIRECTORY = "/run/sdeictl"
 STATE_DIRECTORY = "/var/lib/sdeictl/drills"
 _JOURNAL = "journal.json"
 _LOCK = "drill.lock"
+COSTLY = ("lockup", "stop", "crash")
+"""The drills that need arming."""
 
 
 class Setting(NamedTuple):
@@ -26,6 +28,25 @@ class Setting(NamedTuple):
     """What the drill sets; any other value is somebody else's, and stays."""
 
 
+class Aftermath(NamedTuple):
+    """What is needed to judge a drill after the reset that ends it."""
+
+    fired: bool
+    """From here on the host may be down at any time."""
+    target: int | None
+    channel: str | None
+    """`ramoops`, `stated` or None: where the kernel's last lines will be."""
+    path: str | None
+    host: dict[str, Any]
+    """As in a report: the kernel and the firmware it was done on."""
+    places: dict[str, int]
+    """Physical address of each CPU's note in a crash dump (cpuN/crash_notes)."""
+    online: tuple[int, ...]
+    tries: int = 0
+    """How often it was looked for in vain during the boot `tried_in`."""
+    tried_in: str = ""
+
+
 class Entry(NamedTuple):
     """One drill that has begun and not yet ended."""
 
@@ -35,6 +56,8 @@ class Entry(NamedTuple):
     boot_id: str
     pid: int
     settings: tuple[Setting, ...] = ()
+    aftermath: Aftermath | None = None
+    """Only of drills that end in a reset."""
 
 
 class JournalError(Exception):
@@ -81,11 +104,16 @@ def write_journal(entry: Entry, directory: str = STATE_DIRECTORY) -> None:
     """Put the intent on disk, before the host is changed; raise JournalError if it is not there for sure."""
     try:
         os.makedirs(directory, mode=0o755, exist_ok=True)
-        _replace(os.path.join(directory, _JOURNAL), json.dumps(entry._asdict()).encode() + b"\n", 0o600)
+        write_whole(os.path.join(directory, _JOURNAL), _entry_json(entry) + b"\n", 0o600)
     except OSError as error:
         raise JournalError(
             f"The journal {directory}/{_JOURNAL} cannot be written: {error.strerror}."
         ) from error
+
+
+def _entry_json(entry: Entry) -> bytes:
+    aftermath = entry.aftermath._asdict() if entry.aftermath else None
+    return json.dumps(entry._asdict() | {"aftermath": aftermath}).encode()
 
 
 def read_journal(directory: str = STATE_DIRECTORY) -> Entry | None:
@@ -112,7 +140,8 @@ def _parse_entry(data: bytes) -> Entry:
         raise ValueError("a setting that is no number")
     if not all(setting.path in CHANGEABLE for setting in settings):
         raise ValueError("a setting that no drill changes")
-    return entry._replace(settings=settings)
+    aftermath = Aftermath(**entry.aftermath) if isinstance(entry.aftermath, dict) else None
+    return entry._replace(settings=settings, aftermath=aftermath)
 
 
 def end_journal(directory: str = STATE_DIRECTORY) -> None:
@@ -124,8 +153,8 @@ def end_journal(directory: str = STATE_DIRECTORY) -> None:
 
 def store_result(identifier: str, result: bytes, log: bytes, directory: str = STATE_DIRECTORY) -> None:
     """Keep a result (0644) and its log slice (0600)."""
-    _replace(os.path.join(directory, f"{identifier}.log"), log, 0o600)
-    _replace(os.path.join(directory, f"{identifier}.json"), result, 0o644)
+    write_whole(os.path.join(directory, f"{identifier}.log"), log, 0o600)
+    write_whole(os.path.join(directory, f"{identifier}.json"), result, 0o644)
 
 
 class StoredResults(NamedTuple):
@@ -138,8 +167,14 @@ class StoredResults(NamedTuple):
 
 def read_results(directory: str = STATE_DIRECTORY) -> StoredResults:
     """Return the last result of each drill and variant, and the files that are none."""
-    latest: dict[tuple[str, str | None], dict[str, Any]] = {}
-    unreadable = []
+    results, unreadable = _results(directory)
+    latest = {(str(result["drill"]), result["variant"]): result for result in results}
+    return StoredResults(tuple(latest.values()), tuple(unreadable))
+
+
+def _results(directory: str) -> tuple[list[dict[str, Any]], list[str]]:
+    """Return all results, oldest first, and the paths of files that are none."""
+    results, unreadable = [], []
     try:
         names = sorted(os.listdir(directory))
     except FileNotFoundError:
@@ -150,13 +185,25 @@ def read_results(directory: str = STATE_DIRECTORY) -> StoredResults:
         try:
             with open(os.path.join(directory, name), "rb") as file:
                 result = json.loads(file.read())
-            latest[str(result["drill"]), result["variant"]] = result
-        except (OSError, ValueError, KeyError, TypeError, RecursionError):
-            unreadable.append(os.path.join(directory, name))
-    return StoredResults(tuple(latest.values()), tuple(unreadable))
+            if {"drill", "variant", "outcome"} <= result.keys():
+                results.append(result)
+                continue
+        except (OSError, ValueError, AttributeError, RecursionError):
+            pass
+        unreadable.append(os.path.join(directory, name))
+    return results, unreadable
 
 
-def _replace(path: str, data: bytes, mode: int) -> None:
+def read_unresolved(directory: str = STATE_DIRECTORY) -> int:
+    """Return how many drills that can cost a host ended unknown or lost, the last ones in a row."""
+    count = 0
+    for result in _results(directory)[0]:
+        if result.get("drill") in COSTLY and result.get("outcome") != "refused":
+            count = count + 1 if result.get("outcome") in ("unknown", "lost") else 0
+    return count
+
+
+def write_whole(path: str, data: bytes, mode: int) -> None:
     """Write a file so that it is there as a whole or not at all, also after a power cut."""
     new = f"{path}.new"
     with contextlib.suppress(FileNotFoundError):

@@ -14,6 +14,12 @@ def open_kmsg() -> int:
     return descriptor
 
 
+def is_kernel(record: bytes) -> bool:
+    """Tell whether a record is the kernel's own: its facility is 0."""
+    priority = record.split(b",", 1)[0]
+    return priority.isdigit() and int(priority) < 8
+
+
 class KmsgFollower:
     """Collects what is logged from now on; one read(2) gives one record."""
 

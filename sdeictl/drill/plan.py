@@ -37,6 +37,32 @@ DRILLS = (
         " nothing else meanwhile)",
         "the same, and BPF with three CPUs or the module test_lockup",
     ),
+    Drill(
+        "lockup",
+        "the hard-lockup detector reports a masked CPU, with its stack from inside",
+        "one CPU answers no interrupt for 25 s (2.5 times watchdog_thresh): RCU stalls and soft lockups may"
+        " be reported, and what waits for it waits",
+        "the same, arming, and the module test_lockup",
+    ),
+    Drill(
+        "lockup --permanent",
+        "the same by a CPU that never comes back",
+        "THE HOST IS RESET, nothing is shut down",
+        "the same, LKDTM instead of test_lockup, and a console log that outlasts the reset",
+    ),
+    Drill(
+        "stop",
+        "a reset stops a masked CPU, and by which rung",
+        "THE HOST IS RESET, nothing is shut down",
+        "arming, LKDTM, and a console log that outlasts the reset: ramoops, or a recorded serial console",
+    ),
+    Drill(
+        "crash",
+        "the crash dump holds the registers of a masked CPU (--variant wedged), of all of them (all-masked),"
+        " or of the one whose lockup made the host panic (hardlockup-panic)",
+        "THE HOST CRASHES and boots",
+        "arming, LKDTM, and a loaded crash kernel",
+    ),
 )
 
 
@@ -115,7 +141,7 @@ def make_plan(request: Request, host: DrillHost) -> Plan:
     wanted = [p for p in PROVIDERS if request.provider in (None, p.name) and not usable(p, host)]
     # The first that leaves a CPU free to watch: without it a missing answer cannot be proven by bpf.
     provider = max(wanted, key=lambda p: len(host.online) > p.cpus)
-    target = request.cpu if request.cpu is not None else _default_target(host)
+    target = request.cpu if request.cpu is not None else default_target(host)
     others = [cpu for cpu in _by_use(host) if cpu != target]
     if provider.name == "bpf":
         caller = others.pop(2 if len(others) > 2 else 1)
@@ -129,7 +155,7 @@ def _by_use(host: DrillHost) -> list[int]:
     return sorted(host.online, key=lambda cpu: (cpu in host.isolated, cpu))
 
 
-def _default_target(host: DrillHost) -> int:
+def default_target(host: DrillHost) -> int:
     """Return the last CPU that is not set apart: the first ones have most to do."""
     common = [cpu for cpu in host.online if cpu not in host.isolated]
     return (common or host.online)[-1]

@@ -17,6 +17,17 @@ _OUTCOMES = {
     "refused": ("REFUSED", "bold yellow"),
 }
 
+_WHAT = {
+    ("backtrace", None): "backtrace of every CPU",
+    ("backtrace", "masked"): "backtrace of a masked CPU",
+    ("lockup", None): "lockup of a CPU for a bounded time",
+    ("lockup", "permanent"): "lockup of a CPU for good",
+    ("stop", None): "reset with a masked CPU",
+    ("crash", "wedged"): "crash with a masked CPU",
+    ("crash", "all-masked"): "crash with all CPUs masked",
+    ("crash", "hardlockup-panic"): "crash by the hard-lockup detector",
+}
+
 
 def render_result(result: Json) -> Iterator[Line]:
     """Return a result as text: the outcome, why, then what each CPU did."""
@@ -24,8 +35,7 @@ def render_result(result: Json) -> Iterator[Line]:
     if result["lost_cpus"]:
         cpus = ", ".join(map(str, result["lost_cpus"]))
         yield ((f"*** CPU {cpus} LOST: NOTHING RUNS THERE ANY MORE. THIS HOST NEEDS A RESET. ***", style),)
-    what = "backtrace of a masked CPU" if result["variant"] == "masked" else "backtrace of every CPU"
-    yield ((word, style), (f"  {what}, path {result['path']}", "bold"))
+    yield ((word, style), (f"  {_WHAT[result['drill'], result['variant']]}, path {result['path']}", "bold"))
     for reason in result["reasons"]:
         yield ((reason, ""),)
     target, window = result["target"], result["window"]
@@ -35,10 +45,31 @@ def render_result(result: Json) -> Iterator[Line]:
     if seen := _path_words(result["path_evidence"]):
         yield ((f"path {result['path']}: {seen}", ""),)
     yield from cpu_lines(result["cpus"])
+    yield from _reset_lines(result)
     if result["records_lost"]:
         yield ((f"{result['records_lost']} records of the kernel log were lost", "yellow"),)
     if result["evidence"]:
         yield ((f"evidence: {result['evidence']}", "dim"),)
+
+
+def _reset_lines(result: Json) -> Iterator[Line]:
+    """Return what only drills of the hard-lockup detector, of resets and of crashes have."""
+    if detection := result.get("detection"):
+        by = f", first by CPU {detection['detected_by']}" if detection["reports"] else ""
+        yield ((f"reported by the hard-lockup detector: {detection['reports']} times{by}", ""),)
+    if stop := result.get("stop"):
+        retried = f"; the IPI did not stop CPUs {_list(stop['retried'])}" if stop["retried"] else ""
+        failed = f"; not stopped at all: CPUs {_list(stop['failed'])}" if stop["failed"] else ""
+        yield ((f"stop ladder: {' > '.join(stop['rungs'])}{retried}{failed}", ""),)
+    for cpu in (result.get("vmcore") or {}).get("cpus", ()):
+        if cpu["online"] is not False:
+            where = cpu["function"] or ("not in the dump" if cpu["masked"] is None else "outside the kernel")
+            masked = " masked" if cpu["masked"] else ""
+            yield ((f"  cpu {cpu['cpu']:<4}", "bold"), (f"{where}{masked}", ""))
+
+
+def _list(cpus: Iterable[int]) -> str:
+    return ", ".join(map(str, cpus))
 
 
 def _path_words(evidence: Json) -> str:
@@ -78,18 +109,23 @@ def render_status(status: Json) -> Iterator[Line]:
     """Return what has been drilled here, and whether something is left to put back."""
     pending = status["pending"]
     if pending:
-        hint = f"unless process {pending['pid']} still runs it, `sdeictl drill resume` puts back what it left"
-        hint = hint if pending["this_boot"] else "it was ended by a reboot"
-        yield (("not ended: ", "bold yellow"), (f"{pending['id']}; {hint}", ""))
+        yield (("not ended: ", "bold yellow"), (f"{pending['id']}; {_pending_words(pending)}", ""))
     for path in status["unreadable"]:
         yield ((f"not a result: {path}", "yellow"),)
     for result in status["results"]:
         word, style = _OUTCOMES.get(result["outcome"], (str(result["outcome"]), ""))
-        variant = f" --{result['variant']}" if result["variant"] else ""
+        variant = f" {result['variant']}" if result["variant"] else ""
+        stale = ", stale: the host has another kernel or firmware now" if result.get("stale") else ""
         kernel = (result.get("host") or {}).get("kernel")
-        yield (
-            (f"{word:8}", style),
-            (f" {result['drill']}{variant}, path {result['path']}, Linux {kernel}, {result['id']}", ""),
-        )
+        name = f"{result['drill']}{variant}, path {result['path']}, Linux {kernel}, {result['id']}{stale}"
+        yield ((f"{word:8}", style), (f" {name}", ""))
     if not pending and not status["results"]:
         yield (("no drill has been run here", ""),)
+
+
+def _pending_words(pending: Json) -> str:
+    if pending["fired"] and not pending["this_boot"]:
+        return "it has reset the host: `sdeictl drill resume` judges it by what outlasted that"
+    if not pending["this_boot"]:
+        return "it was ended by a reboot: `sdeictl drill resume`"
+    return f"unless process {pending['pid']} still runs it, `sdeictl drill resume` puts back what it left"

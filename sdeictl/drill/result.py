@@ -22,6 +22,19 @@ IPI_FRAME = "arch_trigger_cpumask_backtrace"
 STATUSES = {PASS: Status.GOOD, FAIL: Status.FAILED, LOST: Status.FAILED, UNKNOWN: Status.UNKNOWN}
 
 
+class Identity(NamedTuple):
+    """Which drill a result is of, and where it was earned."""
+
+    id: str
+    drill: str
+    variant: str | None
+    host: Json
+    """As in a report."""
+    boot_id: str
+    evidence: str | None = None
+    """Path of the log slice, or of another file it was judged by."""
+
+
 class Predicted(NamedTuple):
     """What the probe said before the drill."""
 
@@ -32,7 +45,7 @@ class Predicted(NamedTuple):
 
 
 class Observed(NamedTuple):
-    """Everything that one backtrace drill saw."""
+    """Everything that a drill saw of a host that stayed up."""
 
     log: bytes = b""
     """Records of /dev/kmsg, from before the trigger."""
@@ -43,6 +56,8 @@ class Observed(NamedTuple):
     window: WindowEvidence | None = None
     row_moved: bool | None = None
     """The row "CPU backtrace interrupts" went up on a CPU that was asked; None without such a row."""
+    counted: bool | None = None
+    """/sys/kernel/hardlockup_count went up; None without such a file."""
     stuck: tuple[int, ...] = ()
     """CPUs that were alive before and are not any more."""
     changed: bool = False
@@ -78,6 +93,12 @@ class DrillResult(NamedTuple):
     cpus: tuple[CpuAnswer, ...] = ()
     lost_cpus: tuple[int, ...] = ()
     records_lost: int = 0
+    detection: Json | None = None
+    """What the hard-lockup detector said; only of drills that wait for it."""
+    stop: Json | None = None
+    """The ladder by which the CPUs were stopped; only of drills that end in a reset or a crash."""
+    vmcore: Json | None = None
+    """What the crash dump holds of each CPU; only of `drill crash`."""
 
 
 def refuse(reasons: tuple[Reason, ...]) -> DrillResult:
@@ -112,7 +133,7 @@ def judge(plan: Plan, predicted: Predicted, observed: Observed) -> DrillResult:
         path_evidence=evidence,
         window=observed.window,
         target=target,
-        in_window=_in_window(plan, target, observed.window) if observed.window else None,
+        in_window=in_window(plan, target, observed.window) if observed.window else None,
         cpus=request.cpus if request else (),
         lost_cpus=observed.stuck,
         records_lost=lost,
@@ -125,7 +146,9 @@ def _decide(
     plan: Plan, predicted: Predicted, observed: Observed, result: DrillResult
 ) -> tuple[str, list[str]]:
     if result.lost_cpus:
-        return LOST, [f"{_cpus(result.lost_cpus)} did not come back: nothing runs there since the request."]
+        return LOST, [
+            f"{cpu_words(result.lost_cpus)} did not come back: nothing runs there since the request."
+        ]
     doubts = _doubts(plan, observed, result)
     if doubts or observed.trouble:
         return UNKNOWN, doubts
@@ -134,12 +157,18 @@ def _decide(
         return FAIL, failures
     if plan.target is not None and not result.in_window:
         return UNKNOWN, [f"Whether CPU {plan.target} answered from inside the window was not seen."]
-    if result.path not in (predicted.nmi_path, UNKNOWN) and predicted.nmi_path != UNKNOWN:
-        text = f"The probe found the path {predicted.nmi_path}, but the answers came by {result.path}."
-        return UNKNOWN, [text]
+    if other := other_path(predicted, result.path):
+        return UNKNOWN, [other]
     if result.path == UNKNOWN:
         return UNKNOWN, ["Every CPU answered, but by which path was not seen."]
     return PASS, []
+
+
+def other_path(predicted: Predicted, path: str) -> str:
+    """Return a sentence if a path is another than the probe named, else ""."""
+    if path in (predicted.nmi_path, UNKNOWN) or predicted.nmi_path == UNKNOWN:
+        return ""
+    return f"The probe found the path {predicted.nmi_path}, but the answers came by {path}."
 
 
 def _doubts(plan: Plan, observed: Observed, result: DrillResult) -> list[str]:
@@ -159,9 +188,9 @@ def _doubts(plan: Plan, observed: Observed, result: DrillResult) -> list[str]:
         unasked = set(plan.online) - {cpu.cpu for cpu in result.cpus}
         pending = [cpu.cpu for cpu in result.cpus if cpu.state == "pending"]
         if unasked:
-            doubts.append(f"{_cpus(unasked)} was not asked.")
+            doubts.append(f"{cpu_words(unasked)} was not asked.")
         if pending:
-            doubts.append(f"Whether {_cpus(pending)} would have answered was not waited for.")
+            doubts.append(f"Whether {cpu_words(pending)} would have answered was not waited for.")
     if not observed.returned:
         doubts.append("The request has not come to its end.")
     if observed.window and not observed.window.opened:
@@ -175,7 +204,7 @@ def _failures(plan: Plan, result: DrillResult) -> list[str]:
     failures = []
     silent = [cpu.cpu for cpu in result.cpus if cpu.state in ("silent", "late")]
     if silent:
-        failures.append(f"{_cpus(silent)} did not answer within the kernel's 10 seconds.")
+        failures.append(f"{cpu_words(silent)} did not answer within the kernel's 10 seconds.")
     target = result.target
     if target and result.in_window is False and target.cpu not in silent:
         how = "it was idle" if target.state == "idle" else f"it was in {target.pc}"
@@ -185,14 +214,14 @@ def _failures(plan: Plan, result: DrillResult) -> list[str]:
     return failures
 
 
-def _in_window(plan: Plan, target: CpuAnswer | None, window: WindowEvidence) -> bool | None:
+def in_window(plan: Plan, target: CpuAnswer | None, window: WindowEvidence | None) -> bool | None:
     """Tell whether an answer came from inside the window: by the stack and the mask, never by a time.
 
     None if it shows neither: a masked CPU whose stack has not the window's
     function, or one whose mask is not there to be judged, was reached by more
     than a plain interrupt, but not provably inside the window.
     """
-    if not target or not plan.provider or not window.opened:
+    if not target or not plan.provider or not window or not window.opened:
         return False
     if target.state != "backtrace" or target.masked is False:
         return False
@@ -232,27 +261,30 @@ def _path(evidence: PathEvidence) -> str:
     return {PASS: "pseudo-nmi", FAIL: "none"}.get(evidence.pseudo_nmi, UNKNOWN)
 
 
-def result_json(result: DrillResult, plan: Plan | None, *, masked: bool, identity: Json) -> Json:
-    """Return a result as its JSON document; `identity` has id, host and evidence."""
-    window = None
-    if masked:
-        seen = result.window or WindowEvidence()
-        window = {
-            "opened": seen.opened,
-            "held": seen.held,
-            "closed": seen.closed,
-            "provider": plan.provider.name if plan and plan.provider else None,
-            "seconds": plan.request.seconds if plan else None,
-        }
+def window_json(result: DrillResult, plan: Plan | None) -> Json:
+    """Return the time in which a CPU was masked."""
+    seen = result.window or WindowEvidence()
+    return {
+        "opened": seen.opened,
+        "held": seen.held,
+        "closed": seen.closed,
+        "provider": plan.provider.name if plan and plan.provider else None,
+        "seconds": plan.request.seconds if plan else None,
+    }
+
+
+def result_json(result: DrillResult, identity: Identity, window: Json | None = None) -> Json:
+    """Return a result as its JSON document."""
     target = None
     if result.target:
         target = cpu_json(result.target) | {"in_window": result.in_window}
-    return {
+    document = {
         "schema": DRILL_SCHEMA,
-        "id": identity["id"],
-        "drill": "backtrace",
-        "variant": "masked" if masked else None,
-        "host": identity["host"],
+        "id": identity.id,
+        "drill": identity.drill,
+        "variant": identity.variant,
+        "host": identity.host,
+        "boot_id": identity.boot_id,
         "outcome": result.outcome,
         "reasons": list(result.reasons),
         "path": result.path,
@@ -262,10 +294,13 @@ def result_json(result: DrillResult, plan: Plan | None, *, masked: bool, identit
         "cpus": [cpu_json(cpu) for cpu in result.cpus],
         "lost_cpus": list(result.lost_cpus),
         "records_lost": result.records_lost,
-        "evidence": identity["evidence"],
+        "evidence": identity.evidence,
     }
+    extra = {"detection": result.detection, "stop": result.stop, "vmcore": result.vmcore}
+    return document | {name: value for name, value in extra.items() if value is not None}
 
 
-def _cpus(numbers: "set[int] | list[int] | tuple[int, ...]") -> str:
+def cpu_words(numbers: set[int] | list[int] | tuple[int, ...]) -> str:
+    """Return `CPU 1` or `CPUs 1, 2`."""
     ordered = sorted(numbers)
     return f"CPU{'s' if len(ordered) > 1 else ''} {', '.join(map(str, ordered))}"

@@ -1,31 +1,57 @@
 """From the command to the stored result: facts, guard, plan, drill, verdict."""
 
+import hashlib
 import json
 import os
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
+from typing import NamedTuple
 
+from sdeictl.checks.check import UNKNOWN
 from sdeictl.checks.check import judge as judge_check
 from sdeictl.checks.table import CHAIN
 from sdeictl.collect import collect
+from sdeictl.drill.arming import disarm
 from sdeictl.drill.backtrace import BacktraceDrill
-from sdeictl.drill.guard import Reason, guard
-from sdeictl.drill.host import DrillHost, read_boot_id, read_drill_host
-from sdeictl.drill.journal import (
-    STATE_DIRECTORY,
-    BusyError,
-    Entry,
-    JournalError,
-    Lock,
-    end_journal,
-    read_journal,
-    read_results,
-    store_result,
+from sdeictl.drill.danger import Consent, read_danger
+from sdeictl.drill.guard import POLICY, Reason, about_host, guard
+from sdeictl.drill.host import WATCHDOG_THRESH, read_boot_id, read_drill_host, read_places
+from sdeictl.drill.journal import STATE_DIRECTORY, Aftermath, Entry, Setting, store_result
+from sdeictl.drill.lockup import (
+    THRESHOLDS,
+    LockupDrill,
+    guard_lockup,
+    lockup_lines,
+    lockup_plan,
+    lockup_settings,
 )
-from sdeictl.drill.plan import Request, make_plan, plan_lines, quiet_console
+from sdeictl.drill.lockup_result import judge_lockup
+from sdeictl.drill.plan import Request, default_target, make_plan, plan_lines, quiet_console, setting_line
 from sdeictl.drill.render import render_plan, render_reasons, render_result
-from sdeictl.drill.result import STATUSES, DrillResult, Predicted, judge, refuse, refused_status, result_json
-from sdeictl.drill.session import DrillRefusedError, put_back
+from sdeictl.drill.reset import (
+    LOG,
+    Channel,
+    ResetDrill,
+    about_channel,
+    choose_channel,
+    find_kind,
+    guard_reset,
+    reset_lines,
+    reset_settings,
+)
+from sdeictl.drill.result import (
+    LOST,
+    STATUSES,
+    DrillResult,
+    Identity,
+    Predicted,
+    judge,
+    refuse,
+    refused_status,
+    result_json,
+    window_json,
+)
+from sdeictl.drill.session import DrillRefusedError
 from sdeictl.errors import SdeictlError, Status
 from sdeictl.facts import HostFacts
 from sdeictl.lines import Line
@@ -33,55 +59,187 @@ from sdeictl.report import Json, host_json
 from sdeictl.root import LiveRoot
 from sdeictl.verdict import REGISTERED, decide
 
-RESUME_WAIT_SECONDS = 30.0
-"""How long the helpers of a killed drill may still be in the kernel."""
-
-NOTHING_LEFT = "nothing was left by a drill"
-
+Tell = Callable[[str], None]
 Show = Callable[[Json, Iterable[Line]], None]
+Reasons = tuple[Reason, ...]
+Outcome = tuple[DrillResult, bytes, Json | None]
+"""The result, its log slice, and the window."""
 
 
-def run(request: Request, *, dry_run: bool, tell: Callable[[str], None], show: Show) -> Status:
-    """Run `drill backtrace` on this host, show its result, and return the exit status."""
-    root = LiveRoot()
-    facts = collect(root)
-    masked = request.masked and facts.architecture == "arm64"
-    host = read_drill_host(root, facts.release, masked=masked)
-    reasons = guard(facts, host, request)
-    if dry_run:
-        return _show_plan(request, host, reasons, show)
-    identifier = f"{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}-backtrace"
-    if reasons:
-        return _show_refusal(request, facts, identifier, reasons, show)
-    plan = make_plan(request, host)
-    variant = "masked" if request.masked else None
-    settings = quiet_console(host.console_level)
-    entry = Entry(identifier, "backtrace", variant, read_boot_id(root), os.getpid(), settings)
+class Call:
+    """One call of a drill on this host."""
+
+    def __init__(self, drill: str, variant: str | None, show: Show, *, masked: bool) -> None:
+        self.root = LiveRoot()
+        self.facts = collect(self.root)
+        self.is_arm64 = self.facts.architecture == "arm64"
+        self.host = read_drill_host(self.root, self.facts.release, masked=masked and self.is_arm64)
+        identifier = f"{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}-{drill}"
+        host = host_json(self.facts)
+        self.identity = Identity(identifier, drill, variant, host, read_boot_id(self.root))
+        self._show = show
+
+    def entry(self, settings: tuple[Setting, ...], aftermath: Aftermath | None = None) -> Entry:
+        """Return what the journal has to know."""
+        identity = self.identity
+        return Entry(
+            identity.id, identity.drill, identity.variant, identity.boot_id, os.getpid(), settings, aftermath
+        )
+
+    def show_plan(self, lines: list[tuple[str, str]]) -> Status:
+        """Show what would be done."""
+        self._show({"plan": [list(line) for line in lines], "reasons": []}, render_plan(lines))
+        return Status.GOOD
+
+    def show_reasons(self, reasons: Reasons) -> Status:
+        """Show why it would be refused."""
+        document = {"plan": None, "reasons": [reason._asdict() for reason in reasons]}
+        self._show(document, render_reasons(reasons))
+        return refused_status(reasons)
+
+    def refuse(self, reasons: Reasons) -> Status:
+        """Show a refusal; nothing is stored of it."""
+        document = result_json(refuse(reasons), self.identity)
+        self._show(document, render_result(document))
+        return refused_status(reasons)
+
+    def finish(self, result: DrillResult, log: bytes, window: Json | None = None) -> Status:
+        """Store a result and show it."""
+        document = store(result, self.identity, log, window)
+        self._show(document, render_result(document))
+        return STATUSES[result.outcome]
+
+
+def store(result: DrillResult, identity: Identity, log: bytes, window: Json | None = None) -> Json:
+    """Keep a result and its log slice; one that cannot be kept says so. Return the document."""
+    evidence = f"{STATE_DIRECTORY}/{identity.id}.log" if log else identity.evidence
+    document = result_json(result, identity._replace(evidence=evidence), window)
+    if log:
+        document["evidence_sha256"] = hashlib.sha256(log).hexdigest()
     try:
-        observed = BacktraceDrill(root, host, plan, entry, tell).run()
+        store_result(identity.id, json.dumps(document, indent=1).encode() + b"\n", log)
+    except OSError as error:
+        document["evidence"] = None
+        document["reasons"].append(f"The result could not be stored: {error.strerror}.")
+    return document
+
+
+def run_backtrace(request: Request, *, dry_run: bool, tell: Tell, show: Show) -> Status:
+    """Run `drill backtrace` on this host, show its result, and return the exit status."""
+    call = Call("backtrace", "masked" if request.masked else None, show, masked=request.masked)
+    reasons = guard(call.facts, call.host, request)
+    if reasons:
+        return call.show_reasons(reasons) if dry_run else call.refuse(reasons)
+    plan = make_plan(request, call.host)
+    if dry_run:
+        return call.show_plan(plan_lines(plan, call.host.console_level))
+    entry = call.entry(quiet_console(call.host.console_level))
+
+    def carry_out() -> Outcome:
+        observed = BacktraceDrill(call.root, call.host, plan, entry, tell).run()
+        result = judge(plan, predict(call.facts), observed)
+        return result, observed.log, window_json(result, plan) if request.masked else None
+
+    return _finish(call, carry_out)
+
+
+def run_lockup(
+    request: Request, thresh: int | None, consent: Consent, *, dry_run: bool, tell: Tell, show: Show
+) -> Status:
+    """Run `drill lockup` on this host, show its result, and return the exit status."""
+    call = Call("lockup", None, show, masked=True)
+    request = request._replace(seconds=THRESHOLDS * (thresh or call.host.watchdog_thresh or 10))
+    reasons = tuple(about_host(call.facts, call.host))
+    if call.is_arm64:
+        danger = read_danger(call.root)
+        reasons += tuple(guard_lockup(call.facts, call.host, danger, consent, request))
+        reasons += _about_thresh(call.host.watchdog_thresh, thresh)
+    if reasons:
+        return call.show_reasons(reasons) if dry_run else call.refuse(reasons)
+    plan = lockup_plan(request, call.host)
+    settings = lockup_settings(call.host, thresh)
+    if dry_run:
+        return call.show_plan([*map(setting_line, settings), *lockup_lines(plan)])
+    disarm()
+
+    def carry_out() -> Outcome:
+        observed = LockupDrill(call.root, call.host, plan, call.entry(settings), tell).run()
+        result = judge_lockup(plan, predict(call.facts), observed)
+        return result, observed.log, window_json(result, plan)
+
+    return _finish(call, carry_out)
+
+
+def _about_thresh(found: int | None, thresh: int | None) -> Reasons:
+    if thresh is not None and found and thresh >= found:
+        text = f"{WATCHDOG_THRESH} is {found} already: --thresh is for a lower one."
+        return (Reason(POLICY, text),)
+    return ()
+
+
+class ResetRequest(NamedTuple):
+    """What the user asked for."""
+
+    drill: str
+    variant: str | None
+    cpu: int | None = None
+    evidence: str | None = None
+    """The file in which the kernel's last lines will be."""
+
+
+def run_reset(request: ResetRequest, consent: Consent, *, dry_run: bool, tell: Tell, show: Show) -> Status:
+    """Run a drill that ends in a reset; it comes back only if that did not come about."""
+    kind = find_kind(request.drill, request.variant)
+    call = Call(kind.drill, kind.variant, show, masked=False)
+    channel = choose_channel(call.facts, request.evidence) if kind.outlasts == LOG else None
+    reasons = tuple(about_host(call.facts, call.host))
+    if call.is_arm64:
+        danger = read_danger(call.root)
+        reasons += tuple(guard_reset(kind, call.facts, call.host, danger, consent, request.cpu))
+        reasons += tuple(about_channel(kind, channel, call.facts))
+    if reasons:
+        return call.show_reasons(reasons) if dry_run else call.refuse(reasons)
+    target = None
+    if kind.wedges:
+        target = default_target(call.host) if request.cpu is None else request.cpu
+    settings = reset_settings(kind, call.root)
+    if dry_run:
+        return call.show_plan([*map(setting_line, settings), *reset_lines(kind, target, channel)])
+    entry = call.entry(settings, _aftermath(call, target, channel))
+    disarm()
+
+    def carry_out() -> Outcome:
+        drill = ResetDrill(call.root, call.host, kind, entry, tell)
+        why = drill.run()
+        outcome = LOST if drill.stuck else UNKNOWN
+        return DrillResult(outcome, (why,), UNKNOWN, lost_cpus=drill.stuck), b"", None
+
+    return _finish(call, carry_out)
+
+
+def _aftermath(call: Call, target: int | None, channel: Channel | None) -> Aftermath:
+    return Aftermath(
+        fired=False,
+        target=target,
+        channel=channel.name if channel else None,
+        path=os.path.abspath(channel.path) if channel and channel.path else None,
+        host=call.identity.host,
+        places={str(cpu): place for cpu, place in read_places(call.root, call.host.online).items()},
+        online=call.host.online,
+    )
+
+
+def _finish(call: Call, carry_out: Callable[[], Outcome]) -> Status:
+    """Carry a drill out, store its result and show it."""
+    try:
+        result, log, window = carry_out()
     except DrillRefusedError as refusal:
-        return _show_refusal(request, facts, identifier, refusal.reasons, show)
+        return call.refuse(refusal.reasons)
     except OSError as error:
         what = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
         text = f"the drill could not go on ({what}); `sdeictl drill status` tells whether something is left"
         raise SdeictlError(text, Status.UNKNOWN) from error
-    result = judge(plan, predict(facts), observed)
-    evidence = f"{STATE_DIRECTORY}/{identifier}.log" if observed.log else None
-    identity = {"id": identifier, "host": host_json(facts), "evidence": evidence}
-    document = result_json(result, plan, masked=request.masked, identity=identity)
-    if observed.log:
-        _store(identifier, document, observed.log)
-    show(document, render_result(document))
-    return STATUSES[result.outcome]
-
-
-def _store(identifier: str, document: Json, log: bytes) -> None:
-    """Keep the result; one that cannot be kept is still shown, and says so."""
-    try:
-        store_result(identifier, json.dumps(document, indent=1).encode() + b"\n", log)
-    except OSError as error:
-        document["evidence"] = None
-        document["reasons"].append(f"The result could not be stored: {error.strerror}.")
+    return call.finish(result, log, window)
 
 
 def predict(facts: HostFacts) -> Predicted:
@@ -90,67 +248,3 @@ def predict(facts: HostFacts) -> Predicted:
     # Not the finding of the verdict: where SDEI serves, that calls the other path not applicable.
     pseudo_nmi = next(check for check in CHAIN if check.id == REGISTERED["pseudo-nmi"])
     return Predicted(verdict.nmi_path, judge_check(pseudo_nmi, facts).outcome, facts.bootlog)
-
-
-def _show_plan(request: Request, host: DrillHost, reasons: tuple[Reason, ...], show: Show) -> Status:
-    if reasons:
-        show({"plan": None, "reasons": [reason._asdict() for reason in reasons]}, render_reasons(reasons))
-        return refused_status(reasons)
-    lines = plan_lines(make_plan(request, host), host.console_level)
-    show({"plan": [list(line) for line in lines], "reasons": []}, render_plan(lines))
-    return Status.GOOD
-
-
-def _show_refusal(
-    request: Request, facts: HostFacts, identifier: str, reasons: tuple[Reason, ...], show: Show
-) -> Status:
-    result: DrillResult = refuse(reasons)
-    identity = {"id": identifier, "host": host_json(facts), "evidence": None}
-    document = result_json(result, None, masked=request.masked, identity=identity)
-    show(document, render_result(document))
-    return refused_status(reasons)
-
-
-def read_status() -> Json:
-    """Return what has been drilled here and what is left to put back."""
-    try:
-        pending = read_journal()
-        stored = read_results()
-    except JournalError as error:
-        raise SdeictlError(str(error), Status.UNKNOWN) from error
-    except OSError as error:
-        raise SdeictlError(f"{STATE_DIRECTORY} cannot be read: {error.strerror}", Status.UNKNOWN) from error
-    entry = pending._asdict() if pending else None
-    if pending and entry:
-        entry["this_boot"] = pending.boot_id == read_boot_id(LiveRoot())
-    return {"pending": entry, "results": list(stored.latest), "unreadable": list(stored.unreadable)}
-
-
-def resume() -> str:
-    """Put back what a killed drill has left; return a sentence about it."""
-    if os.geteuid():
-        raise SdeictlError("only root can put back what a drill has left", Status.UNKNOWN)
-    try:
-        if not read_journal():
-            return NOTHING_LEFT
-        lock = Lock(wait_seconds=RESUME_WAIT_SECONDS)
-    except BusyError as error:
-        raise SdeictlError("a drill is running; there is nothing to resume yet", Status.REFUSED) from error
-    except JournalError as error:
-        raise SdeictlError(str(error), Status.UNKNOWN) from error
-    try:
-        pending = read_journal()
-        if not pending:
-            return NOTHING_LEFT
-        root = LiveRoot()
-        if pending.boot_id != read_boot_id(root):
-            end_journal()
-            return f"the drill {pending.id} was ended by a reboot, which put everything back"
-        put_back(root, pending)
-        return f"put back what the drill {pending.id} had left"
-    except JournalError as error:
-        raise SdeictlError(str(error), Status.UNKNOWN) from error
-    except OSError as error:
-        raise SdeictlError(f"it could not be put back: {error.strerror}", Status.UNKNOWN) from error
-    finally:
-        lock.release()

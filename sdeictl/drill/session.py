@@ -23,6 +23,7 @@ from sdeictl.drill.kmsg import KmsgFollower, open_kmsg
 from sdeictl.drill.plan import SETTLE_SECONDS
 from sdeictl.drill.signals import Signals
 from sdeictl.interrupts import TIMER_ROW, parse_interrupts
+from sdeictl.klog import parse_log
 from sdeictl.root import Root
 
 INTERRUPTS = "/proc/interrupts"
@@ -71,13 +72,17 @@ class Session:
         self.entry = entry
         self.signals = Signals()
         self.follower: KmsgFollower | None = None
-        self._tell = say
+        self._say = say
 
     def say(self, step: str) -> None:
         """Tell which step comes next; raise InterruptedDrillError if a signal came."""
         self.signals.check()
         self.signals.step = step
-        self._tell(step)
+        self.tell(step)
+
+    def tell(self, step: str) -> None:
+        """Tell which step comes next, where no signal stops it any more."""
+        self._say(step)
 
     def sleep(self, seconds: float) -> None:
         """Wait; raise InterruptedDrillError if a signal came."""
@@ -112,7 +117,8 @@ class Session:
 
     def _write_down(self, stack: ExitStack) -> None:
         try:
-            stack.callback(Lock().release)
+            self.lock = Lock()
+            stack.callback(self.lock.release)
             pending = read_journal()
             if pending:
                 text = f"The drill {pending.id} was killed: `sdeictl drill resume` puts back what it left."
@@ -145,12 +151,16 @@ class Session:
             text = f"The kernel log cannot be read: {error.strerror}."
             raise DrillRefusedError(Reason(PRIVILEGE, text)) from error
         stack.callback(os.close, self.follower.descriptor)
+        # Load what reads it now: the CPU that is masked then may have the interrupts of the disk it lies on.
+        parse_log(b"")
         return self.follower
 
-    def helper(self, stack: ExitStack, cpu: int, action: Callable[[], None]) -> Helper:
-        """Place a child on a CPU that waits there for its word."""
+    def helper(
+        self, stack: ExitStack, cpu: int, action: Callable[[], None], seconds: float = FINISH_SECONDS
+    ) -> Helper:
+        """Place a child on a CPU that waits there for its word; in the end it is waited for so long."""
         helper = Helper(cpu, action)
-        stack.callback(helper.finish, FINISH_SECONDS)
+        stack.callback(helper.finish, seconds)
         try:
             helper.wait_ready(READY_SECONDS)
         except HelperError as error:

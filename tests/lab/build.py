@@ -142,7 +142,8 @@ class Lab:
             self._site = tempfile.TemporaryDirectory(prefix="site-", dir=self.cache)
             base = Path(self._site.name)
             pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
-            _run([*pip, "wheel", "--no-deps", "--wheel-dir", str(base), str(PROJECT)])
+            with self._lock("wheel.lock"):  # two at once would meet in the checkout's build directory
+                _run([*pip, "wheel", "--no-deps", "--wheel-dir", str(base), str(PROJECT)])
             (wheel,) = base.glob("*.whl")
             # A directory of its own: unlike a temporary one, every user in the guest can read it.
             _run([*pip, "install", "--no-deps", "--no-compile", "--target", str(base / "site"), str(wheel)])
@@ -157,8 +158,8 @@ class Lab:
         return self.cache / f"{part.name}-{digest.hexdigest()[:_KEY_LENGTH]}"
 
     @contextmanager
-    def _lock(self) -> Iterator[None]:
-        with (self.cache / "lock").open("w") as lock:
+    def _lock(self, name: str = "lock") -> Iterator[None]:
+        with (self.cache / name).open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 

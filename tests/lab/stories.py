@@ -1,10 +1,12 @@
 """What is done to an emulated host, and the files each story leaves in the shared directory."""
 
+import shlex
+from collections.abc import Sequence
 from pathlib import Path
 
 from tests.lab.build import Lab
-from tests.lab.machines import Machine
-from tests.lab.vm import VmRun, run_in_vm
+from tests.lab.machines import Boot, Machine
+from tests.lab.vm import VmRun, cut_power, run_across_resets, run_in_vm
 
 CAPTURE_TIMEOUT = 300.0
 WEDGE_TIMEOUT = 300.0
@@ -32,6 +34,8 @@ $trace -o /lab/capture.trace python3 -m sdeictl capture /lab/capture.tar.gz
 """
 DRILL_TIMEOUT = 900.0
 CONTROL_TIMEOUT = 300.0
+LADDER_TIMEOUT = 900.0
+CRASH_KERNEL = "192M"
 
 
 def capture_host(machine: Machine, *, lab: Lab, directory: Path) -> VmRun:
@@ -86,4 +90,32 @@ def rotate_log(machine: Machine, *, lab: Lab, directory: Path) -> VmRun:
     """Push the kernel's log out of its ring; leave {rotated,journal,kcore}.json and deep.trace."""
     return run_in_vm(
         machine, "exec python3 /lab/guest/deep.py", lab=lab, directory=directory, timeout=CAPTURE_TIMEOUT
+    )
+
+
+def climb_ladder(machine: Machine, commands: Sequence[str], *, lab: Lab, directory: Path) -> VmRun:
+    """Run drills that can cost the host, over its resets; leave {ladder,cpus,status}.json."""
+    job = f"exec python3 /lab/guest/ladder.py {shlex.join(commands)}"
+    return run_across_resets(_ready(machine), job, lab=lab, directory=directory, timeout=LADDER_TIMEOUT)
+
+
+def fall_at_each_step(machine: Machine, command: str, *, lab: Lab, directory: Path) -> VmRun:
+    """Kill a drill that can cost the host at each of its steps, over the resets; leave falls.json."""
+    job = f"exec python3 /lab/guest/fall.py {command}"
+    return run_across_resets(_ready(machine), job, lab=lab, directory=directory, timeout=LADDER_TIMEOUT)
+
+
+def lose_power(machine: Machine, command: str, *, lab: Lab, directory: Path, said: str) -> VmRun:
+    """Cut the power when a drill that can cost the host has said a step, boot again; leave ended.json."""
+    job = f"exec python3 /lab/guest/cut.py {command}"
+    ready = _ready(machine)
+    cut_power(ready, job, lab=lab, directory=directory / "cut", timeout=CAPTURE_TIMEOUT, said=said)
+    return run_across_resets(ready, job, lab=lab, directory=directory / "vm", timeout=CAPTURE_TIMEOUT)
+
+
+def _ready(machine: Machine) -> Machine:
+    """Return a machine with a crash kernel and, where it has a device tree, a ramoops console."""
+    return machine._replace(
+        ramoops=machine.boot is Boot.TRUSTED_FIRMWARE,
+        cmdline=f"{machine.cmdline} crashkernel={CRASH_KERNEL}".strip(),
     )

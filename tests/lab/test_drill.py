@@ -57,6 +57,17 @@ def test_one_cpu_is_refused(lab: Lab, tmp_path: Path) -> None:
 def test_every_obstacle_is_named(lab: Lab, tmp_path: Path) -> None:
     refusals = read(refuse_drills(MACHINES["dt-sdei"], lab=lab, directory=tmp_path / "vm").share, "refusals")
     assert refusals.pop("not root")["status"] == 0
+    arming, full = refusals.pop("full disk, arming"), refusals.pop("full disk")
+    assert (arming["status"], arming["said"]) == (4, "sdeictl: it cannot be noted: No space left on device\n")
+    assert full["status"] == 4
+    assert any(reason.startswith("Only 0 MiB are free") for reason in full["result"]["reasons"])
+    for name, sentence in (
+        ("nothing outlasts a reset", "Nothing carries the kernel's last lines across a reset"),
+        ("no crash kernel", "No crash kernel is loaded"),
+    ):
+        refused = refusals.pop(name)
+        assert (refused["status"], refused["result"]["outcome"]) == (3, "refused")
+        assert any(reason.startswith(sentence) for reason in refused["result"]["reasons"]), refused
     others = refusals.pop("the others")
     assert (others["status"], others["result"]["outcome"]) == (0, "pass")
     assert [cpu["cpu"] for cpu in others["result"]["cpus"]] == [0, 1, 2]
@@ -65,6 +76,8 @@ def test_every_obstacle_is_named(lab: Lab, tmp_path: Path) -> None:
         "another drill": "Another drill is running, or has not ended yet.",
         "a killed drill": "was killed: `sdeictl drill resume` puts back what it left.",
         "cpu off line": "CPU 3 is not online.",
+        "not armed": "`sdeictl drill arm --for 10m` allows one such drill.",
+        "another costly drill": "Another drill is running, or has not ended yet.",
         "a stuck cpu": "Nothing can be run on CPU 2: it is stuck already, or not open to this process.",
     }
     assert set(refusals) == set(sentences)

@@ -186,9 +186,39 @@ def run_across_resets(machine: Machine, command: str, *, lab: Lab, directory: Pa
     /var/lib/sdeictl and /var/crash are on a disk, state.ext4 beside `directory`,
     which is made where it is missing. The guest sees its own console log in the share.
     """
+    line, share = _line_across_resets(machine, command, lab, directory)
+    status = _run(machine, directory, line, timeout, survives=True)
+    return VmRun(status, share, share / "console.log")
+
+
+def cut_power(
+    machine: Machine, command: str, *, lab: Lab, directory: Path, timeout: float, said: str
+) -> None:
+    """Like run_across_resets, but QEMU is killed once /lab/said has this text.
+
+    Raises VmLostError if it does not come in time.
+    """
+    line, share = _line_across_resets(machine, command, lab, directory)
+    with (directory / "qemu.log").open("wb") as log:
+        process = subprocess.Popen(line, stdin=subprocess.DEVNULL, stderr=log)
+    deadline = time.monotonic() + timeout
+    try:
+        while not _has_said(share / "said", said):
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise VmLostError(f"{machine.name} did not say {said!r} ({directory})")
+            time.sleep(0.02)
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _has_said(path: Path, text: str) -> bool:
+    return path.exists() and text in path.read_text()
+
+
+def _line_across_resets(machine: Machine, command: str, lab: Lab, directory: Path) -> tuple[list[str], Path]:
     share = _prepare(machine, lab, directory, command)
     shutil.copy(lab.part(machine.kernel) / "Image", share)  # for kexec
-    console = share / "console.log"
     state = directory.parent / "state.ext4"
     if not state.exists():
         subprocess.run(
@@ -198,10 +228,10 @@ def run_across_resets(machine: Machine, command: str, *, lab: Lab, directory: Pa
             timeout=60,
         )
     line = [
-        *_command_line(machine, lab, directory, ["-serial", f"file:{console}"]),
+        *_command_line(machine, lab, directory, ["-serial", f"file:{share / 'console.log'}"]),
         "-drive", f"file={state},format=raw,if=none,id=state", "-device", "virtio-blk-pci,drive=state",
     ]  # fmt: skip
-    return VmRun(_run(machine, directory, line, timeout, survives=True), share, console)
+    return line, share
 
 
 def _run(machine: Machine, directory: Path, line: list[str], timeout: float, survives: bool) -> int | None:

@@ -3,9 +3,11 @@
 Leaves /lab/refusals.json: for each obstacle what the drill said.
 """
 
+import contextlib
 import fcntl
 import os
 import signal
+import subprocess
 import time
 from pathlib import Path
 from typing import Any
@@ -33,11 +35,11 @@ def as_nobody() -> dict[str, Any]:
     return {"status": os.waitstatus_to_exitcode(status)}
 
 
-def while_another_runs() -> dict[str, Any]:
+def while_another_runs(*costly_drill: str) -> dict[str, Any]:
     os.makedirs("/run/sdeictl", exist_ok=True)
     with open("/run/sdeictl/drill.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        return drill()
+        return costly(*costly_drill) if costly_drill else drill()
 
 
 def after_a_kill() -> dict[str, Any]:
@@ -58,6 +60,30 @@ def with_a_cpu_off_line() -> tuple[dict[str, Any], dict[str, Any]]:
     return both
 
 
+def costly(*arguments: str) -> dict[str, Any]:
+    done: dict[str, Any] = sdeictl("drill", *arguments, "--host", "lab", "--format", "json")
+    return done
+
+
+def with_a_full_disk() -> tuple[dict[str, Any], dict[str, Any]]:
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "full", "/var/lib/sdeictl"], check=True)
+    with contextlib.suppress(OSError), open("/var/lib/sdeictl/filler", "wb", buffering=0) as filler:
+        while True:
+            filler.write(bytes(4096))
+    both = sdeictl("drill", "arm", "--for", "10m"), costly("lockup")
+    subprocess.run(["umount", "/var/lib/sdeictl"], check=True)
+    return both
+
+
+def after_arming() -> dict[str, Any]:
+    sdeictl("drill", "arm", "--for", "10m")
+    return {
+        "another costly drill": while_another_runs("lockup"),
+        "nothing outlasts a reset": costly("stop", "--way-back", "a switch"),
+        "no crash kernel": costly("crash", "--way-back", "a switch"),
+    }
+
+
 def with_a_stuck_cpu() -> dict[str, Any]:
     if os.fork() == 0:
         os.sched_setaffinity(0, {VICTIM})
@@ -74,6 +100,9 @@ def main() -> None:
         "another drill": while_another_runs(),
         "a killed drill": after_a_kill(),
     }
+    refusals["not armed"] = costly("lockup")
+    refusals["full disk, arming"], refusals["full disk"] = with_a_full_disk()
+    refusals |= after_arming()
     refusals["cpu off line"], refusals["the others"] = with_a_cpu_off_line()
     refusals["a stuck cpu"] = with_a_stuck_cpu()
     leave("refusals", refusals)

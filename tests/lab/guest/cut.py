@@ -1,0 +1,36 @@
+"""Runs in a guest: begin a drill that can cost the host and say its steps to the host, which cuts the power.
+
+    cut.py COMMAND...
+
+In the boot after that: resume, and leave /lab/ended.json.
+"""
+
+import os
+import sys
+import time
+from pathlib import Path
+
+from fall import ended, settings
+from ladder import CONSENT, load_crash_kernel
+from observe import leave, sdeictl
+
+FIRED = Path("/state/begun")
+
+
+def main() -> None:
+    if FIRED.exists():
+        leave("ended", {**ended(), "settings": settings()})
+        return
+    load_crash_kernel()
+    assert sdeictl("drill", "arm", "--for", "10m")["status"] == 0
+    FIRED.touch()
+    os.sync()
+    os.dup2(os.open("/lab/said", os.O_WRONLY | os.O_CREAT | os.O_SYNC, 0o644), 2)
+    consent = CONSENT[:2] if sys.argv[1] == "lockup" else CONSENT
+    command = ["sdeictl", "drill", *sys.argv[1:], *consent]
+    if not os.fork():
+        os.execvp(sys.executable, [sys.executable, "-m", *command])
+    time.sleep(600)
+
+
+main()

@@ -1,0 +1,116 @@
+"""Runs in a guest, in each boot anew: a drill that can cost the host is killed at each of its steps.
+
+    fall.py COMMAND...          such as `stop`, `crash --variant wedged`
+
+Leaves /lab/falls.json: for each step what the drill had said, what the resume then said, and the host's
+settings before and after. Where a CPU is left wedged, the host is reset and goes on in the next boot.
+"""
+
+import json
+import os
+import shutil
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from ladder import CONSENT, load_crash_kernel
+from observe import finish, keep_interrupts_here, leave, runs_on, sdeictl, start
+
+PROGRESS = Path("/state/falls.json")
+DRILLS = Path("/var/lib/sdeictl/drills")
+SETTINGS = ("printk", "watchdog_thresh", "hardlockup_panic")
+STEP_SECONDS = 120.0
+DOWN_SECONDS = 60.0
+TARGET = 3
+
+
+def settings() -> dict[str, str]:
+    return {name: Path(f"/proc/sys/kernel/{name}").read_text() for name in SETTINGS}
+
+
+def said() -> list[str]:
+    try:
+        lines = Path("/tmp/fallen.err").read_text().splitlines()
+    except FileNotFoundError:
+        return []
+    return [line for line in lines if line.startswith("drill: ")]
+
+
+def kill_at(step: int, command: list[str]) -> dict[str, Any] | None:
+    """Return what the drill had said when it was killed; None if it has no such step."""
+    shutil.rmtree(DRILLS, ignore_errors=True)
+    Path("/tmp/fallen.err").unlink(missing_ok=True)
+    assert sdeictl("drill", "arm", "--for", "10m")["status"] == 0
+    consent = CONSENT[:2] if command[0] == "lockup" else CONSENT
+    pid = start("drill", *command, *consent, "--format", "json", name="fallen")
+    deadline = time.monotonic() + STEP_SECONDS
+    while len(said()) <= step and time.monotonic() < deadline:
+        if os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+            finish(pid, "fallen")
+            return None
+        time.sleep(0.002)
+    os.kill(pid, signal.SIGKILL)
+    finish(pid, "fallen")
+    return {"step": said()[step], "said": said()}
+
+
+def store(progress: dict[str, Any]) -> None:
+    PROGRESS.with_suffix(".new").write_text(json.dumps(progress))
+    os.sync()
+    PROGRESS.with_suffix(".new").rename(PROGRESS)
+    os.sync()
+
+
+def ended() -> dict[str, Any]:
+    """Resume, and tell what is left then."""
+    first = sdeictl("drill", "resume", "--format", "json")
+    resumes = [first]
+    if (DRILLS / "journal.json").exists():
+        resumes.append(sdeictl("drill", "resume", "--format", "json"))
+    stored = [json.loads(path.read_text()) for path in sorted(DRILLS.glob("*.json"))]
+    return {"resumes": resumes, "stored": stored, "journal": (DRILLS / "journal.json").exists()}
+
+
+def main() -> None:
+    command = sys.argv[1:]
+    keep_interrupts_here()
+    progress: dict[str, Any] = {"step": -1, "falls": [], "found": settings(), "boots": 0}
+    if PROGRESS.exists():
+        progress = json.loads(PROGRESS.read_text())
+    progress["boots"] += 1
+    if len(progress["falls"]) <= progress["step"]:
+        # The host went down before the drill could be killed: that was its last step.
+        progress["falls"].append({"step": None, "said": [], "settings": settings(), **ended()})
+        leave("falls", progress)
+        return
+    load_crash_kernel()
+    while True:
+        progress["step"] += 1
+        store(progress)
+        killed = kill_at(progress["step"], command)
+        if killed is None:
+            break
+        time.sleep(2)  # what its helpers have begun goes on
+        fall = {**killed, "wedged": not runs_on(TARGET), **ended(), "settings": settings()}
+        progress["falls"].append(fall)
+        if fall["wedged"]:
+            store_and_reset(progress)
+    leave("falls", progress)
+
+
+def store_and_reset(progress: dict[str, Any]) -> None:
+    # No sync: it would wait for the wedged CPU. What is written here is synced by fsync alone.
+    descriptor = os.open(PROGRESS.with_suffix(".new"), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+    os.write(descriptor, json.dumps(progress).encode())
+    os.fsync(descriptor)
+    PROGRESS.with_suffix(".new").rename(PROGRESS)
+    directory = os.open(PROGRESS.parent, os.O_RDONLY)
+    os.fsync(directory)
+    Path("/proc/sysrq-trigger").write_text("b")
+    time.sleep(DOWN_SECONDS)
+
+
+if __name__ == "__main__":
+    main()

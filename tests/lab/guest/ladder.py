@@ -1,0 +1,70 @@
+"""Runs in a guest, in each boot anew: one drill after the other that can cost the host.
+
+    ladder.py COMMAND...        each as `stop`, `crash --variant wedged`, `stop --evidence /lab/console.log`
+
+Goes on where the last boot was left; leaves /lab/ladder.json: what each drill, or the resume after its
+reset, said. /state is the disk that outlasts a reset.
+"""
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from observe import leave, look_at_cpus, sdeictl
+
+PROGRESS = Path("/state/ladder.json")
+YEAR_SECONDS = 365 * 86400
+CONSENT = ("--host", "lab", "--way-back", "the lab's own power switch")
+
+
+def load_crash_kernel() -> None:
+    """As a kdump service does."""
+    if Path("/sys/kernel/kexec_crash_size").read_text() == "0\n":
+        return
+    words = [
+        word for word in Path("/proc/cmdline").read_text().split() if not word.startswith("crashkernel=")
+    ]
+    line = " ".join([*words, "nr_cpus=1", "reset_devices"])
+    subprocess.run(["kexec", "-s", "-p", "/lab/Image", f"--append={line}"], check=True)
+    Path("/proc/sys/kernel/panic").write_text("5")
+
+
+def store(progress: dict[str, Any]) -> None:
+    new = PROGRESS.with_suffix(".new")
+    new.write_text(json.dumps(progress))
+    os.sync()
+    new.rename(PROGRESS)
+    os.sync()
+
+
+def main() -> None:
+    commands = [shlex.split(command) for command in sys.argv[1:]]
+    progress: dict[str, Any] = {"begun": 0, "done": [], "boots": 0}
+    if PROGRESS.exists():
+        progress = json.loads(PROGRESS.read_text())
+    progress["boots"] += 1
+    if len(progress["done"]) < progress["begun"]:
+        progress["done"].append(sdeictl("drill", "resume", "--format", "json"))
+    load_crash_kernel()
+    while progress["begun"] < len(commands):
+        command = commands[progress["begun"]]
+        progress["begun"] += 1
+        store(progress)
+        assert sdeictl("drill", "arm", "--for", "10m")["status"] == 0
+        # The machine's own clock tells the time again after a reset: nothing may hang on it.
+        time.clock_settime(time.CLOCK_REALTIME, time.time() - YEAR_SECONDS)
+        consent = CONSENT[:2] if command == ["lockup"] or "--thresh" in command else CONSENT
+        done = sdeictl("drill", *command, *consent, "--format", "json")
+        progress["done"].append(done)
+    leave("cpus", look_at_cpus(8.0))
+    leave("status", sdeictl("drill", "status", "--format", "json"))
+    leave("ladder", progress)
+
+
+if __name__ == "__main__":
+    main()
