@@ -152,8 +152,9 @@ def end_journal(directory: str = STATE_DIRECTORY) -> None:
 
 
 def store_result(identifier: str, result: bytes, log: bytes, directory: str = STATE_DIRECTORY) -> None:
-    """Keep a result (0644) and its log slice (0600)."""
-    write_whole(os.path.join(directory, f"{identifier}.log"), log, 0o600)
+    """Keep a result (0644) and, if it has one, its log slice (0600)."""
+    if log:
+        write_whole(os.path.join(directory, f"{identifier}.log"), log, 0o600)
     write_whole(os.path.join(directory, f"{identifier}.json"), result, 0o644)
 
 

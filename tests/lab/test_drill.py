@@ -129,7 +129,10 @@ def test_a_signal_at_any_step_leaves_nothing(number: str, provider: str, lab: La
         assert kill["after"] == found, kill
         assert kill["resume"]["status"] == 0, kill
         if number == "SIGKILL":
-            assert (kill["drill"]["status"], kill["drill"]["result"], kill["stored"]) == (-9, "", []), kill
+            assert (kill["drill"]["status"], kill["drill"]["result"]) == (-9, ""), kill
+            # It ends when it is resumed, and claims nothing; at the last step it may have ended already.
+            last = kill is kills[-1] and kill["stored"] == []
+            assert kill["stored"] == ["unknown"] or last, kill
         else:
             assert kill["left"] == found, kill
             check_stopped(kill, number)

@@ -5,6 +5,7 @@
 Leaves /lab/kills.json: for each step what the drill, the resume and the host then said.
 """
 
+import json
 import os
 import signal
 import struct
@@ -56,7 +57,7 @@ def stop_at(step: int, number: signal.Signals, provider: str) -> dict[str, Any] 
     drill = finish(pid, "killed")
     left = host_state()
     resume = sdeictl("drill", "resume")
-    new = {path.name for path in DRILLS.glob("*.json")} - {path.name for path in stored} - {"journal.json"}
+    new = {path for path in DRILLS.glob("*.json") if path.name != "journal.json"} - stored
     return {
         "step": steps_said()[step],
         "steps": steps_said(),
@@ -64,7 +65,7 @@ def stop_at(step: int, number: signal.Signals, provider: str) -> dict[str, Any] 
         "left": left,
         "resume": resume,
         "after": settled_state(),
-        "stored": sorted(new),
+        "stored": [json.loads(path.read_text())["outcome"] for path in sorted(new)],
     }
 
 
