@@ -56,8 +56,9 @@ def main() -> None:
         progress["begun"] += 1
         store(progress)
         assert sdeictl("drill", "arm", "--for", "10m")["status"] == 0
-        # The machine's own clock tells the time again after a reset: nothing may hang on it.
-        time.clock_settime(time.CLOCK_REALTIME, time.time() - YEAR_SECONDS)
+        # Back by a year, or on where the machine has no clock; after the reset it is right again.
+        now = time.time()
+        time.clock_settime(time.CLOCK_REALTIME, now + (YEAR_SECONDS if now < YEAR_SECONDS else -YEAR_SECONDS))
         consent = CONSENT[:2] if command == ["lockup"] or "--thresh" in command else CONSENT
         done = sdeictl("drill", *command, *consent, "--format", "json")
         progress["done"].append(done)
