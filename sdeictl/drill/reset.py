@@ -5,7 +5,7 @@ They fire here and are judged after the next boot, by what outlasted it.
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import NamedTuple
 
@@ -19,7 +19,7 @@ from sdeictl.drill.danger import (
 from sdeictl.drill.fire import fire_affinities, fire_lkdtm, fire_marker, fire_printers_off, fire_sysrq
 from sdeictl.drill.guard import POLICY, PROVIDER, Reason, about_target
 from sdeictl.drill.helper import Helper, find_stuck
-from sdeictl.drill.host import CONSOLE_LEVEL, HARDLOCKUP_PANIC, DrillHost, read_setting
+from sdeictl.drill.host import CONSOLE_LEVEL, DrillHost, read_setting
 from sdeictl.drill.journal import Aftermath, Entry, Setting, write_journal
 from sdeictl.drill.kmsg import is_kernel
 from sdeictl.drill.lkdtm import ENTRY, HARDLOCKUP, PANIC, PANIC_STOP_IRQOFF
@@ -45,6 +45,7 @@ LOOK_SECONDS = 0.2
 NO_ANSWER = b"haven't responded to the NMI"
 REPORT = "Watchdog detected hard LOCKUP on cpu "
 LOG, VMCORE = "log", "vmcore"
+RESET = "reset"
 
 
 class Kind(NamedTuple):
@@ -55,24 +56,23 @@ class Kind(NamedTuple):
     wedges: bool
     """One CPU is masked for good first, by LKDTM HARDLOCKUP."""
     waits: bool
-    """For the hard-lockup detector's report, or what it does then."""
+    """For the hard-lockup detector's report."""
     ending: str
-    """`reset`: sysrq-b; else what LKDTM does; `panic`: the detector's own."""
+    """`reset`: sysrq-b; else what LKDTM does."""
     outlasts: str
     """What it is judged by: LOG, or VMCORE."""
 
     @property
     def crash_types(self) -> tuple[str, ...]:
         """Return what it needs LKDTM to have."""
-        return (HARDLOCKUP,) * self.wedges + (self.ending,) * (self.ending in (PANIC, PANIC_STOP_IRQOFF))
+        return (HARDLOCKUP,) * self.wedges + (self.ending,) * (self.ending != RESET)
 
 
 KINDS = (
-    Kind("lockup", "permanent", wedges=True, waits=True, ending="reset", outlasts=LOG),
-    Kind("stop", None, wedges=True, waits=False, ending="reset", outlasts=LOG),
+    Kind("lockup", "permanent", wedges=True, waits=True, ending=RESET, outlasts=LOG),
+    Kind("stop", None, wedges=True, waits=False, ending=RESET, outlasts=LOG),
     Kind("crash", "wedged", wedges=True, waits=False, ending=PANIC, outlasts=VMCORE),
     Kind("crash", "all-masked", wedges=False, waits=False, ending=PANIC_STOP_IRQOFF, outlasts=VMCORE),
-    Kind("crash", "hardlockup-panic", wedges=True, waits=True, ending="panic", outlasts=VMCORE),
 )
 
 
@@ -115,7 +115,7 @@ def guard_reset(
     if kind.outlasts == VMCORE:
         yield from _about_kdump(facts)
     settings = dict(facts.settings or ())
-    if kind.waits and kind.ending == "reset" and settings.get(f"{SYSCTLS}/hardlockup_panic", "0") != "0":
+    if kind.waits and settings.get(f"{SYSCTLS}/hardlockup_panic", "0") != "0":
         yield Reason(POLICY, "The detector would make the host panic: hardlockup_panic is set.")
 
 
@@ -147,11 +147,10 @@ def about_channel(kind: Kind, channel: Channel | None, facts: HostFacts) -> Iter
 
 def reset_settings(kind: Kind, root: Root) -> tuple[Setting, ...]:
     """Return what is set before it fires."""
-    wanted = [(CONSOLE_LEVEL, LOUD_CONSOLE)] if kind.outlasts == LOG else []
-    if kind.ending == "panic":
-        wanted.append((HARDLOCKUP_PANIC, 1))
-    found = [(path, read_setting(root, path), value) for path, value in wanted]
-    return tuple(Setting(path, now, value) for path, now, value in found if now is not None and now < value)
+    level = read_setting(root, CONSOLE_LEVEL)
+    if kind.outlasts != LOG or level is None or level >= LOUD_CONSOLE:
+        return ()
+    return (Setting(CONSOLE_LEVEL, level, LOUD_CONSOLE),)
 
 
 def reset_lines(kind: Kind, target: int | None, channel: Channel | None) -> list[tuple[str, str]]:
@@ -159,11 +158,10 @@ def reset_lines(kind: Kind, target: int | None, channel: Channel | None) -> list
     lines = [("write", "all file systems are synced to their disks")]
     if kind.wedges:
         lines.append(("write", f"LKDTM HARDLOCKUP on CPU {target}: it is masked until the host is reset"))
-    endings = {
-        "reset": "sysrq-b: THIS HOST IS RESET AT ONCE, nothing is shut down",
-        "panic": "THIS HOST PANICS when the detector reports that CPU",
-    }
-    lines.append(("write", endings.get(kind.ending, f"LKDTM {kind.ending}: THIS HOST PANICS")))
+    ending = "sysrq-b: THIS HOST IS RESET AT ONCE, nothing is shut down"
+    if kind.ending != RESET:
+        ending = f"LKDTM {kind.ending}: THIS HOST PANICS"
+    lines.append(("write", ending))
     if kind.outlasts == VMCORE:
         lines.append(
             ("expect", "a crash dump with the registers of every CPU, the masked ones in their loop")
@@ -211,12 +209,9 @@ class ResetDrill(Session):
 
     def _place(self, stack: ExitStack) -> None:
         self._log = self.follow_log(stack)
-        endings: dict[str, Callable[[], None]] = {
-            PANIC: lambda: fire_lkdtm(PANIC),
-            PANIC_STOP_IRQOFF: lambda: fire_lkdtm(PANIC_STOP_IRQOFF),
-        }
+        ending = self._kind.ending
         self._ender = self.helper(
-            stack, self._trigger, endings.get(self._kind.ending, lambda: fire_sysrq("b"))
+            stack, self._trigger, lambda: fire_sysrq("b") if ending == RESET else fire_lkdtm(ending)
         )
         self._wedger: Helper | None = None
         if self._kind.wedges:
