@@ -209,10 +209,6 @@ class ResetDrill(Session):
 
     def _place(self, stack: ExitStack) -> None:
         self._log = self.follow_log(stack)
-        ending = self._kind.ending
-        self._ender = self.helper(
-            stack, self._trigger, lambda: fire_sysrq("b") if ending == RESET else fire_lkdtm(ending)
-        )
         self._wedger: Helper | None = None
         if self._kind.wedges:
             assert self._aftermath.target is not None  # noqa: S101 - what wedges has a target
@@ -220,6 +216,11 @@ class ResetDrill(Session):
             moved = fire_printers_off(self._aftermath.target)
             stack.callback(fire_affinities, moved)
             self._wedger = self.helper(stack, self._aftermath.target, self._wedge, 0)
+        # After that helper, which would keep this one's pipe open, and with it this one, for good.
+        ending = self._kind.ending
+        self._ender = self.helper(
+            stack, self._trigger, lambda: fire_sysrq("b") if ending == RESET else fire_lkdtm(ending)
+        )
         os.sched_setaffinity(0, {self._watcher})
 
     def _wedge(self) -> None:

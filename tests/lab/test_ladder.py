@@ -142,6 +142,8 @@ def test_a_drill_killed_at_any_step_ends_once(name: str, command: str, lab: Lab,
     for fall in story["falls"]:
         assert not fall["journal"], fall
         assert fall["settings"] == story["found"], fall
+        if not fall["stored"] and fall is story["falls"][0]:
+            continue  # killed before it was written down: it has never begun
         (result,) = fall["stored"]
         SCHEMA.validate(result)
         assert (result["drill"], result["variant"]) == name_of(command)
