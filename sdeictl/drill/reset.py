@@ -216,7 +216,7 @@ class ResetDrill(Session):
             moved = fire_printers_off(self._aftermath.target)
             stack.callback(fire_affinities, moved)
             self._wedger = self.helper(stack, self._aftermath.target, self._wedge, 0)
-        # After that helper, which would keep this one's pipe open, and with it this one, for good.
+        # Forked after the one that never comes back, which would keep this one's pipe open, and it alive.
         ending = self._kind.ending
         self._ender = self.helper(
             stack, self._trigger, lambda: fire_sysrq("b") if ending == RESET else fire_lkdtm(ending)
