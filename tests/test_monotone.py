@@ -87,10 +87,14 @@ class Damaged:
         return self._call(path, self._root.link)
 
 
+def is_text(data: bytes) -> bool:
+    """Tell whether bytes are lines of text, or strings of a device tree, each with a NUL behind it."""
+    strings = data.decode("utf-8", "replace").replace("\n", " ").removesuffix("\0").split("\0")
+    return all(string and string.isprintable() for string in strings)
+
+
 # Garbage is what no kernel writes into a file of text: "0" in the place of "1" would be another host.
-garbage = st.binary(min_size=1, max_size=64).filter(
-    lambda data: not data.decode("utf-8", "replace").replace("\n", " ").isprintable()
-)
+garbage = st.binary(min_size=1, max_size=64).filter(lambda data: not is_text(data))
 cuts_and_garbage = st.floats(0, 1, exclude_max=True) | garbage | st.just(os.urandom(300))
 losses = st.fixed_dictionaries(
     {},
