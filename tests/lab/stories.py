@@ -99,9 +99,9 @@ def climb_ladder(machine: Machine, commands: Sequence[str], *, lab: Lab, directo
     return run_across_resets(_ready(machine), job, lab=lab, directory=directory, timeout=LADDER_TIMEOUT)
 
 
-def fall_at_each_step(machine: Machine, command: str, *, lab: Lab, directory: Path) -> VmRun:
-    """Kill a drill that can cost the host at each of its steps, over the resets; leave falls.json."""
-    job = f"exec python3 /lab/guest/fall.py {command}"
+def fall_at_each_step(machine: Machine, command: str, first: int, *, lab: Lab, directory: Path) -> VmRun:
+    """Kill a drill that can cost the host at each step from `first` on; leave falls.json."""
+    job = f"exec python3 /lab/guest/fall.py {first} {command}"
     return run_across_resets(_ready(machine), job, lab=lab, directory=directory, timeout=LADDER_TIMEOUT)
 
 

@@ -127,7 +127,8 @@ def check_crash(machine: Machine, command: str, result: Mapping[str, Any]) -> No
 
 
 FALLS = (("dt-sdei", STOP),)
-"""The drill killed at each of its steps; `make soak` kills each of them."""
+"""A drill killed at its last steps, around the trigger; `make soak` kills each drill at every step."""
+LAST_STEPS = 5
 SOAKED_FALLS = (
     ("dt-sdei", "lockup --thresh 4"), ("dt-sdei", STOP), *(("dt-sdei", crash) for crash in CRASHES),
     ("dt-vhe", STOP), ("dt-none", STOP), ("acpi-sdei", CRASHES[0]),
@@ -136,13 +137,14 @@ SOAKED_FALLS = (
 
 @pytest.mark.parametrize(("name", "command"), SOAKED_FALLS if EXTRA else FALLS)
 def test_a_drill_killed_at_any_step_ends_once(name: str, command: str, lab: Lab, tmp_path: Path) -> None:
-    share = fall_at_each_step(MACHINES[name], command, lab=lab, directory=tmp_path / "vm").share
+    first = 0 if EXTRA else LAST_STEPS
+    share = fall_at_each_step(MACHINES[name], command, first, lab=lab, directory=tmp_path / "vm").share
     story = json.loads((share / "falls.json").read_text())
-    assert len(story["falls"]) >= 6
+    assert len(story["falls"]) + first >= 7
     for fall in story["falls"]:
         assert not fall["journal"], fall
         assert fall["settings"] == story["found"], fall
-        if not fall["stored"] and fall is story["falls"][0]:
+        if not fall["stored"] and first == 0 and fall is story["falls"][0]:
             continue  # killed before it was written down: it has never begun
         (result,) = fall["stored"]
         SCHEMA.validate(result)

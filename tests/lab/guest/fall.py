@@ -1,6 +1,6 @@
 """Runs in a guest, in each boot anew: a drill that can cost the host is killed at each of its steps.
 
-    fall.py COMMAND...          such as `stop`, `crash --variant wedged`
+    fall.py FIRST COMMAND...    such as `0 stop`, `4 crash --variant wedged`; FIRST is the step to begin with
 
 Leaves /lab/falls.json: for each step what the drill had said, what the resume then said, and the host's
 settings before and after. Where a CPU is left wedged, the host is reset and goes on in the next boot.
@@ -74,13 +74,19 @@ def ended() -> dict[str, Any]:
 
 
 def main() -> None:
-    command = sys.argv[1:]
+    first, command = int(sys.argv[1]), sys.argv[2:]
     keep_interrupts_here()
-    progress: dict[str, Any] = {"step": -1, "falls": [], "found": settings(), "boots": 0}
+    progress: dict[str, Any] = {
+        "step": first - 1,
+        "first": first,
+        "falls": [],
+        "found": settings(),
+        "boots": 0,
+    }
     if PROGRESS.exists():
         progress = json.loads(PROGRESS.read_text())
     progress["boots"] += 1
-    if len(progress["falls"]) <= progress["step"]:
+    if len(progress["falls"]) <= progress["step"] - first:
         # The host went down before the drill could be killed: that was its last step.
         progress["falls"].append({"step": None, "said": [], "settings": settings(), **ended()})
         leave("falls", progress)
