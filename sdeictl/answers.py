@@ -49,6 +49,20 @@ def cpu_json(cpu: CpuAnswer) -> Json:
     return fields
 
 
+def stop_json(stop: Stop) -> Json:
+    """Return the ladder of a stop as results of drills and reports on cores have it."""
+    return {"rungs": list(stop.rungs), "retried": list(stop.retried), "failed": list(stop.failed)}
+
+
+def ladder_line(stop: Json) -> Line:
+    """Return such a ladder as a line of text."""
+    retried, failed = (", ".join(map(str, stop[name])) for name in ("retried", "failed"))
+    words = f"stop ladder: {' > '.join(stop['rungs'])}"
+    words += f"; the IPI did not stop CPUs {retried}" if retried else ""
+    words += f"; not stopped at all: CPUs {failed}" if failed else ""
+    return ((words, ""),)
+
+
 def render_analysis(analysis: Analysis) -> Iterator[Line]:
     """Return an analysis as text, one paragraph an episode."""
     lost = f", {analysis.records_lost} lost" if analysis.records_lost else ""

@@ -3,6 +3,7 @@
 import re
 
 from sdeictl.analysis import analyze
+from sdeictl.answers import stop_json
 from sdeictl.checks.check import FAIL, PASS, UNKNOWN
 from sdeictl.drill.fire import MARKER
 from sdeictl.drill.journal import Aftermath, Entry
@@ -55,7 +56,7 @@ def _judge_stop(log: KernelLog, target: int, result: DrillResult) -> DrillResult
     if stop is None:
         reason = "The log ends before the CPUs were stopped."
         return result._replace(reasons=(reason,))
-    result = result._replace(stop=_stop_json(stop))
+    result = result._replace(stop=stop_json(stop))
     if target in stop.failed:
         return result._replace(
             outcome=FAIL, path="none", reasons=(f"CPU {target} could not be stopped: {_ladder(stop)}.",)
@@ -63,10 +64,6 @@ def _judge_stop(log: KernelLog, target: int, result: DrillResult) -> DrillResult
     if stop.failed or target not in stop.retried:
         return result._replace(reasons=(f"How CPU {target} was stopped is not in the log: {_ladder(stop)}.",))
     return result._replace(outcome=PASS, path=stop.rungs[-1])
-
-
-def _stop_json(stop: Stop) -> Json:
-    return {"rungs": list(stop.rungs), "retried": list(stop.retried), "failed": list(stop.failed)}
 
 
 def _ladder(stop: Stop) -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 
-from sdeictl.answers import cpu_lines
+from sdeictl.answers import cpu_lines, ladder_line
 from sdeictl.drill.guard import Reason
 from sdeictl.drill.plan import DRILLS
 from sdeictl.interrupts import BACKTRACE_ROW
@@ -57,18 +57,12 @@ def _reset_lines(result: Json) -> Iterator[Line]:
         by = f", first by CPU {detection['detected_by']}" if detection["reports"] else ""
         yield ((f"reported by the hard-lockup detector: {detection['reports']} times{by}", ""),)
     if stop := result.get("stop"):
-        retried = f"; the IPI did not stop CPUs {_list(stop['retried'])}" if stop["retried"] else ""
-        failed = f"; not stopped at all: CPUs {_list(stop['failed'])}" if stop["failed"] else ""
-        yield ((f"stop ladder: {' > '.join(stop['rungs'])}{retried}{failed}", ""),)
+        yield ladder_line(stop)
     for cpu in (result.get("vmcore") or {}).get("cpus", ()):
         if cpu["online"] is not False:
             where = cpu["function"] or ("not in the dump" if cpu["masked"] is None else "outside the kernel")
             masked = " masked" if cpu["masked"] else ""
             yield ((f"  cpu {cpu['cpu']:<4}", "bold"), (f"{where}{masked}", ""))
-
-
-def _list(cpus: Iterable[int]) -> str:
-    return ", ".join(map(str, cpus))
 
 
 def _path_words(evidence: Json) -> str:

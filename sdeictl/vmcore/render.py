@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
+from sdeictl.answers import ladder_line
 from sdeictl.lines import Line
 from sdeictl.report import Json
 from sdeictl.vmcore.report import PARKED
@@ -23,10 +24,7 @@ def render_vmcore(report: Json) -> Iterator[Line]:
     for registers in report["unmatched"]:
         yield (("  cpu ?   ", "yellow"), (_register_words(registers), ""))
     if stop := report["stop"]:
-        words = " > ".join(stop["rungs"])
-        retried = f"; the IPI did not stop CPUs {_list(stop['retried'])}" if stop["retried"] else ""
-        failed = f"; not stopped at all: CPUs {_list(stop['failed'])}" if stop["failed"] else ""
-        yield ((f"stop ladder: {words}{retried}{failed}", ""),)
+        yield ladder_line(stop)
     for gap in report["gaps"]:
         yield ((f"gap: {gap}", "yellow"),)
 

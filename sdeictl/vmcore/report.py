@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 from sdeictl.analysis import analyze
+from sdeictl.answers import stop_json
 from sdeictl.bootlog import read_bootlog
 from sdeictl.episodes import Panic, Stop
 from sdeictl.errors import Status
@@ -84,9 +85,7 @@ def vmcore_json(core: Core) -> Json:
         "cpus": [_cpu_json(cpu, words) for cpu in core.cpus],
         "missing": list(missing_cpus(core)),
         "unmatched": [_registers_json(registers, words) for registers in core.unmatched],
-        "stop": None if stop is None else {
-            "rungs": list(stop.rungs), "retried": list(stop.retried), "failed": list(stop.failed),
-        },
+        "stop": None if stop is None else stop_json(stop),
         "gaps": list(core.gaps),
     }  # fmt: skip
 
