@@ -12,6 +12,7 @@ from sdeictl.errors import SdeictlError, Status
 from sdeictl.root import MANIFEST, find_words, not_found, parse_manifest
 
 MAX_CAPTURE_BYTES = 512 << 20
+_PIECE_BYTES = 1 << 16
 MAX_MEMBERS = 100_000
 
 
@@ -83,6 +84,11 @@ class CaptureRoot:
             elif member.isdir():
                 self._directories.setdefault(path, set())
             self._enter(path)
+        # tarfile stops at the archive's end mark; only behind it stand the length and the sum of it all.
+        while archive.fileobj and (rest := archive.fileobj.read(_PIECE_BYTES)):
+            budget -= len(rest)
+            if budget < 0:
+                raise ValueError("it unpacks to more than a capture can hold")
 
     def _enter(self, path: str) -> None:
         while path != "/":
