@@ -142,6 +142,10 @@ def test_a_module_of_a_former_drill_is_no_trouble_of_the_kernel() -> None:
         (reset("crash wedged", with_setting("/sys/kernel/kexec_crash_size", "1048576")), "Only 1 MiB are"),
         (reset("crash wedged", with_setting("/proc/sys/kernel/panic", "0")), "kernel.panic is 0"),
         (
+            reset("crash hardlockup-panic", with_setting("/proc/sys/kernel/nmi_watchdog", "0")),
+            "No hard-lockup detector",
+        ),
+        (
             reset("lockup permanent", with_setting("/proc/sys/kernel/hardlockup_panic", "1")),
             "hardlockup_panic is set",
         ),

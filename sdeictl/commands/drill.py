@@ -19,7 +19,7 @@ from sdeictl.errors import SdeictlError, Status
 from sdeictl.output import FORMAT, print_result
 from sdeictl.root import LiveRoot
 
-VARIANTS = ("wedged", "all-masked")
+VARIANTS = ("wedged", "all-masked", "hardlockup-panic")
 _UNITS = {"s": 1, "m": 60, "h": 3600}
 
 _CPU = click.option(
@@ -164,7 +164,7 @@ def drill_stop(
 @drill.command("crash", short_help="CRASH THE HOST with CPUs masked: are they in the dump?")
 @click.option(
     "--variant", type=click.Choice(VARIANTS), default=VARIANTS[0], show_default=True,
-    help="One CPU masked, then a panic; or all masked but the one that panics.",
+    help="One CPU masked, then a panic; all masked but the one that panics; or the detector's own panic.",
 )  # fmt: skip
 @_CPU
 @_HOST

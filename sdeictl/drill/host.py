@@ -13,7 +13,8 @@ from sdeictl.root import Root
 CPUS = "/sys/devices/system/cpu"
 CONSOLE_LEVEL = "/proc/sys/kernel/printk"
 WATCHDOG_THRESH = "/proc/sys/kernel/watchdog_thresh"
-CHANGEABLE = (CONSOLE_LEVEL, WATCHDOG_THRESH)
+HARDLOCKUP_PANIC = "/proc/sys/kernel/hardlockup_panic"
+CHANGEABLE = (CONSOLE_LEVEL, WATCHDOG_THRESH, HARDLOCKUP_PANIC)
 """The settings that drills change, and nothing else may be put back."""
 CPU_LATENCY = "/dev/cpu_dma_latency"
 SYSRQ_TRIGGER = "/proc/sysrq-trigger"

@@ -58,7 +58,8 @@ DRILLS = (
     ),
     Drill(
         "crash",
-        "the crash dump holds the registers of a masked CPU (--variant wedged), or of all (all-masked)",
+        "the crash dump holds the registers of a masked CPU (--variant wedged), of all of them (all-masked),"
+        " or of the one whose lockup made the host panic (hardlockup-panic)",
         "THE HOST CRASHES and boots",
         "arming, LKDTM, and a loaded crash kernel",
     ),

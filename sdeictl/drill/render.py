@@ -25,6 +25,7 @@ _WHAT = {
     ("stop", None): "reset with a masked CPU",
     ("crash", "wedged"): "crash with a masked CPU",
     ("crash", "all-masked"): "crash with all CPUs masked",
+    ("crash", "hardlockup-panic"): "crash by the hard-lockup detector",
 }
 
 

@@ -19,7 +19,7 @@ from sdeictl.drill.danger import (
 from sdeictl.drill.fire import fire_affinities, fire_lkdtm, fire_marker, fire_printers_off, fire_sysrq
 from sdeictl.drill.guard import POLICY, PROVIDER, Reason, about_target
 from sdeictl.drill.helper import Helper, find_stuck
-from sdeictl.drill.host import CONSOLE_LEVEL, DrillHost, read_setting
+from sdeictl.drill.host import CONSOLE_LEVEL, HARDLOCKUP_PANIC, DrillHost, read_setting
 from sdeictl.drill.journal import Aftermath, Entry, Setting, write_journal
 from sdeictl.drill.kmsg import is_kernel
 from sdeictl.drill.lkdtm import ENTRY, HARDLOCKUP, PANIC, PANIC_STOP_IRQOFF
@@ -45,7 +45,7 @@ LOOK_SECONDS = 0.2
 NO_ANSWER = b"haven't responded to the NMI"
 REPORT = "Watchdog detected hard LOCKUP on cpu "
 LOG, VMCORE = "log", "vmcore"
-RESET = "reset"
+RESET, DETECTOR = "reset", "detector"
 
 
 class Kind(NamedTuple):
@@ -56,16 +56,16 @@ class Kind(NamedTuple):
     wedges: bool
     """One CPU is masked for good first, by LKDTM HARDLOCKUP."""
     waits: bool
-    """For the hard-lockup detector's report."""
+    """For the hard-lockup detector's report, or what it does then."""
     ending: str
-    """`reset`: sysrq-b; else what LKDTM does."""
+    """RESET: sysrq-b; DETECTOR: its own panic; else what LKDTM does."""
     outlasts: str
     """What it is judged by: LOG, or VMCORE."""
 
     @property
     def crash_types(self) -> tuple[str, ...]:
         """Return what it needs LKDTM to have."""
-        return (HARDLOCKUP,) * self.wedges + (self.ending,) * (self.ending != RESET)
+        return (HARDLOCKUP,) * self.wedges + (self.ending,) * (self.ending not in (RESET, DETECTOR))
 
 
 KINDS = (
@@ -73,6 +73,7 @@ KINDS = (
     Kind("stop", None, wedges=True, waits=False, ending=RESET, outlasts=LOG),
     Kind("crash", "wedged", wedges=True, waits=False, ending=PANIC, outlasts=VMCORE),
     Kind("crash", "all-masked", wedges=False, waits=False, ending=PANIC_STOP_IRQOFF, outlasts=VMCORE),
+    Kind("crash", "hardlockup-panic", wedges=True, waits=True, ending=DETECTOR, outlasts=VMCORE),
 )
 
 
@@ -115,7 +116,7 @@ def guard_reset(
     if kind.outlasts == VMCORE:
         yield from _about_kdump(facts)
     settings = dict(facts.settings or ())
-    if kind.waits and settings.get(f"{SYSCTLS}/hardlockup_panic", "0") != "0":
+    if kind.waits and kind.ending == RESET and settings.get(f"{SYSCTLS}/hardlockup_panic", "0") != "0":
         yield Reason(POLICY, "The detector would make the host panic: hardlockup_panic is set.")
 
 
@@ -147,10 +148,11 @@ def about_channel(kind: Kind, channel: Channel | None, facts: HostFacts) -> Iter
 
 def reset_settings(kind: Kind, root: Root) -> tuple[Setting, ...]:
     """Return what is set before it fires."""
-    level = read_setting(root, CONSOLE_LEVEL)
-    if kind.outlasts != LOG or level is None or level >= LOUD_CONSOLE:
-        return ()
-    return (Setting(CONSOLE_LEVEL, level, LOUD_CONSOLE),)
+    wanted = [(CONSOLE_LEVEL, LOUD_CONSOLE)] if kind.outlasts == LOG else []
+    if kind.ending == DETECTOR:
+        wanted.append((HARDLOCKUP_PANIC, 1))
+    found = [(path, read_setting(root, path), value) for path, value in wanted]
+    return tuple(Setting(path, now, value) for path, now, value in found if now is not None and now < value)
 
 
 def reset_lines(kind: Kind, target: int | None, channel: Channel | None) -> list[tuple[str, str]]:
@@ -158,10 +160,11 @@ def reset_lines(kind: Kind, target: int | None, channel: Channel | None) -> list
     lines = [("write", "all file systems are synced to their disks")]
     if kind.wedges:
         lines.append(("write", f"LKDTM HARDLOCKUP on CPU {target}: it is masked until the host is reset"))
-    ending = "sysrq-b: THIS HOST IS RESET AT ONCE, nothing is shut down"
-    if kind.ending != RESET:
-        ending = f"LKDTM {kind.ending}: THIS HOST PANICS"
-    lines.append(("write", ending))
+    endings = {
+        RESET: "sysrq-b: THIS HOST IS RESET AT ONCE, nothing is shut down",
+        DETECTOR: "THIS HOST PANICS when the detector reports that CPU",
+    }
+    lines.append(("write", endings.get(kind.ending, f"LKDTM {kind.ending}: THIS HOST PANICS")))
     if kind.outlasts == VMCORE:
         lines.append(
             ("expect", "a crash dump with the registers of every CPU, the masked ones in their loop")
@@ -218,8 +221,10 @@ class ResetDrill(Session):
             self._wedger = self.helper(stack, self._aftermath.target, self._wedge, 0)
         # Forked after the one that never comes back, which would keep this one's pipe open, and it alive.
         ending = self._kind.ending
+        # Where the detector should have made it panic and did not, a reset takes the masked CPU back.
+        resets = ending in (RESET, DETECTOR)
         self._ender = self.helper(
-            stack, self._trigger, lambda: fire_sysrq("b") if ending == RESET else fire_lkdtm(ending)
+            stack, self._trigger, lambda: fire_sysrq("b") if resets else fire_lkdtm(ending)
         )
         os.sched_setaffinity(0, {self._watcher})
 

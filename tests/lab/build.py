@@ -96,7 +96,7 @@ PARTS_TABLE = (
     Part("kernel-no-ghes", ("kernel.sh", "kernel.config", "kernel-no-ghes.config"), _KERNEL, extra=True),
     Part("kernel-64k", ("kernel.sh", "kernel.config", "kernel-64k.config"), _KERNEL, extra=True),
     Part("iasl", (), ("usr",)),
-    Part("qemu", (), ("usr",), extra=True),
+    Part("qemu", (), ("usr",)),
 )
 
 

@@ -43,7 +43,7 @@ class Machine(NamedTuple):
     extra: bool = False
     """Whether it needs the lab's extra parts (build.py)."""
     newer_qemu: bool = False
-    """Whether it needs the extra part `qemu`, the emulator of trixie-backports."""
+    """Whether it needs the part `qemu`, the emulator of trixie-backports."""
 
 
 PSEUDO_NMI = "irqchip.gicv3_pseudo_nmi=1"

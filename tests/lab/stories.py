@@ -114,8 +114,12 @@ def lose_power(machine: Machine, command: str, *, lab: Lab, directory: Path, sai
 
 
 def _ready(machine: Machine) -> Machine:
-    """Return a machine with a crash kernel and, where it has a device tree, a ramoops console."""
+    """Return a machine with a crash kernel and, where it has a device tree, a ramoops console.
+
+    By the newer QEMU: with 7.2 a crash kernel that an interrupt handler started gets no interrupt.
+    """
     return machine._replace(
+        newer_qemu=True,
         ramoops=machine.boot is Boot.TRUSTED_FIRMWARE,
         cmdline=f"{machine.cmdline} crashkernel={CRASH_KERNEL}".strip(),
     )

@@ -18,13 +18,13 @@ SCHEMA = Draft202012Validator(json.loads((PROJECT / "sdeictl/schemas/drill-1.jso
 TARGET = 3
 STOP = "stop"
 STOP_BY_SERIAL = "stop --evidence /lab/console.log"
-CRASHES = ("crash --variant wedged", "crash --variant all-masked")
+CRASHES = ("crash --variant wedged", "crash --variant all-masked", "crash --variant hardlockup-panic")
 LADDERS = {
     "dt-sdei": ("lockup --thresh 4", STOP, CRASHES[0]),
     "dt-none": ("lockup", STOP, CRASHES[0]),
     "dt-both": (STOP,),
     "dt-vhe": ("lockup --permanent", CRASHES[1]),
-    "acpi-sdei": (STOP_BY_SERIAL,),
+    "acpi-sdei": (STOP_BY_SERIAL, CRASHES[2]),
 }
 """Every drill and every kind of machine once; `make soak` climbs all of it on each."""
 SOAKED = ("dt-sdei", "dt-vhe", "acpi-sdei", "dt-none", "dt-both", "dt-64k")
@@ -161,7 +161,7 @@ CUTS = ((STOP, "masking CPU 3 for good"),)
 """The power is cut at one step; in `make soak` before, during and after the trigger of each drill."""
 SOAKED_CUTS = tuple(
     (command, said)
-    for command in ("lockup --thresh 4", STOP, *CRASHES)
+    for command in ("lockup --thresh 4", STOP, *CRASHES[:2])
     for said in ("placing the helper", "masking CPU 3", "taking this host down")
     if not (said == "masking CPU 3" and "all-masked" in command)
     if not (said == "taking this host down" and command.startswith("lockup"))
@@ -178,3 +178,4 @@ def test_a_power_cut_at_any_step_ends_it_once(command: str, said: str, lab: Lab,
     assert (result["drill"], result["variant"]) == name_of(command)
     # What was in memory is gone with the power: nothing may pass.
     assert (result["outcome"], result["lost_cpus"]) == ("unknown", [])
+    assert story["settings"]["hardlockup_panic"] == "0\n"

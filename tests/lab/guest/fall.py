@@ -20,7 +20,7 @@ from observe import finish, keep_interrupts_here, leave, runs_on, sdeictl, start
 
 PROGRESS = Path("/state/falls.json")
 DRILLS = Path("/var/lib/sdeictl/drills")
-SETTINGS = ("printk", "watchdog_thresh")
+SETTINGS = ("printk", "watchdog_thresh", "hardlockup_panic")
 STEP_SECONDS = 120.0
 DOWN_SECONDS = 60.0
 TARGET = 3

@@ -1,6 +1,7 @@
 #!/bin/bash
-# The emulator of trixie-backports, with its libraries, as a tree of its own: it
-# emulates FEAT_NMI (since QEMU 9.1), whatever this machine's own QEMU can.
+# The emulator of trixie-backports, with its libraries, as a tree of its own, whatever
+# this machine's own QEMU can: it emulates FEAT_NMI (since QEMU 9.1), and a crash kernel
+# that an interrupt handler started gets interrupts (in QEMU 7.2 it does not).
 set -euo pipefail
 # shellcheck source=tests/lab/parts/lib.sh
 . "$LAB_PARTS/lib.sh"
