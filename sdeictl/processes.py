@@ -1,4 +1,4 @@
-"""The only door to other programs; of sdeictl's commands only `probe --deep` goes through it."""
+"""The only door to other programs: `probe --deep` and `drill crash` go through it."""
 
 import errno
 import os
@@ -6,7 +6,7 @@ import subprocess
 import threading
 from typing import IO, cast
 
-PROGRAMS = ("/usr/bin", "/bin")
+PROGRAMS = ("/usr/bin", "/usr/sbin", "/bin", "/sbin")
 """Where a program is looked for: the caller's own search path may lead anywhere."""
 TIMEOUT_SECONDS = 60.0
 MAX_OUTPUT_BYTES = 32 << 20

@@ -4,7 +4,9 @@ import errno
 import json
 import mmap
 import os
+from contextlib import ExitStack
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import assume, given
@@ -12,7 +14,7 @@ from hypothesis import strategies as st
 
 from sdeictl.drill import bpf, session
 from sdeictl.drill.bpf import BpfWindow
-from sdeictl.drill.guard import guard
+from sdeictl.drill.guard import Reason, guard
 from sdeictl.drill.helper import ENDED_EARLY, Helper, HelperError, find_stuck
 from sdeictl.drill.host import CONSOLE_LEVEL, DrillHost, ModuleFile, read_drill_host
 from sdeictl.drill.journal import (
@@ -30,9 +32,10 @@ from sdeictl.drill.journal import (
 from sdeictl.drill.plan import PROVIDERS, Request, make_plan, plan_lines, usable
 from sdeictl.drill.result import refused_status
 from sdeictl.drill.session import DrillRefusedError, Session, put_back
+from sdeictl.drill.signals import InterruptedDrillError
 from sdeictl.errors import Status
 from sdeictl.facts import HostFacts
-from sdeictl.root import DirectoryRoot
+from sdeictl.root import DirectoryRoot, Root
 
 ARM64 = HostFacts(architecture="arm64")
 HOST = DrillHost(
@@ -295,10 +298,68 @@ def test_what_a_drill_changed_is_put_back_and_nothing_else(
 ) -> None:
     done: list[object] = []
     monkeypatch.setattr(session, "fire_setting", lambda *change: done.append(change))
-    monkeypatch.setattr(session, "end_journal", lambda: done.append("ended"))
     root = tree(tmp_path, {"proc/sys/kernel/printk": found})
     put_back(root, ENTRY._replace(settings=settings))
-    assert done == [*set_, "ended"]
+    assert done == set_
+
+
+class TracedDrill(Session[str]):
+    """A drill that notes in which order things happen; it is refused, or interrupted, where that is asked."""
+
+    def __init__(self, trace: list[str], trouble: Exception | None, root: Root) -> None:
+        super().__init__(root, HOST, ENTRY, lambda _step: None)
+        self.trace, self._trouble = trace, trouble
+
+    def place(self, stack: ExitStack) -> None:
+        stack.callback(self.trace.append, "helpers gone")
+
+    def fire(self) -> None:
+        self.trace.append("fire")
+        if self._trouble:
+            raise self._trouble
+
+    def after(self) -> None:
+        self.trace.append("after")
+
+    def observed(self) -> str:
+        return "; ".join(self.trouble)
+
+
+@pytest.mark.parametrize(
+    ("trouble", "expected"),
+    [
+        (None, "written, fire, after, helpers gone, put back, kept , ended, released"),
+        (
+            InterruptedDrillError("Interrupted."),
+            "written, fire, after, helpers gone, put back, kept Interrupted., ended, released",
+        ),
+        (
+            DrillRefusedError(Reason("policy", "No.")),
+            "written, fire, helpers gone, put back, ended, released, refused",
+        ),
+        (OSError(5, "the disk is gone"), "written, fire, helpers gone, put back, released, failed"),
+    ],
+)
+def test_a_journal_ends_when_all_is_put_back_and_the_result_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trouble: Exception | None, expected: str
+) -> None:
+    trace: list[str] = []
+    lock = SimpleNamespace(release=lambda: trace.append("released"))
+    monkeypatch.setattr(session, "Lock", lambda: lock)
+    monkeypatch.setattr(session, "read_journal", lambda: None)
+    monkeypatch.setattr(session, "write_journal", lambda _entry: trace.append("written"))
+    monkeypatch.setattr(session, "put_back", lambda _root, _entry: trace.append("put back"))
+    monkeypatch.setattr(session, "end_journal", lambda: trace.append("ended"))
+    monkeypatch.setattr(Session, "_begin", lambda _self, _stack: None)
+    drill = TracedDrill(trace, trouble, tree(tmp_path, {}))
+    monkeypatch.setattr(drill.signals, "note", lambda: None)
+    try:
+        drill.run(lambda seen: trace.append(f"kept {seen}"))
+    except DrillRefusedError:
+        trace.append("refused")
+    except OSError:
+        trace.append("failed")
+    assert ", ".join(trace) == expected
 
 
 class RestlessRoot(DirectoryRoot):
@@ -321,7 +382,7 @@ def test_a_cpu_that_cannot_be_held_out_of_deep_idle_is_refused(
     states = {f"{cpus}/cpu{cpu}/cpuidle/state1/usage": "5\n" for cpu in range(3)}
     tree(tmp_path, states)
     for root, refused in ((RestlessRoot(str(tmp_path)), True), (DirectoryRoot(str(tmp_path)), False)):
-        drill = Session(root, HOST, ENTRY, print)
+        drill: Session[None] = Session(root, HOST, ENTRY, print)
         if refused:
             with pytest.raises(DrillRefusedError, match="CPU 1 still enters a deeper idle state"):
                 drill.check_idle()

@@ -13,7 +13,7 @@ from sdeictl.checks.check import FAIL, PASS, UNKNOWN
 from sdeictl.drill import resume
 from sdeictl.drill.aftermath import find_drill, judge_core, judge_log
 from sdeictl.drill.arming import MAX_SECONDS, arm, armed_seconds, disarm
-from sdeictl.drill.danger import Consent, Danger, HardwareWatchdog, about_danger
+from sdeictl.drill.danger import Consent, Danger, HardwareWatchdog, about_danger, about_dump
 from sdeictl.drill.guard import Reason
 from sdeictl.drill.host import CONSOLE_LEVEL, DrillHost, ModuleFile
 from sdeictl.drill.journal import (
@@ -155,6 +155,14 @@ def test_what_speaks_against_one_of_them(reasons: list[Reason], sentence: str) -
     (reason,) = reasons
     assert sentence in reason.text
     assert reason.text.endswith(".")
+
+
+def test_a_dump_that_makedumpfile_cannot_read_is_refused_unless_it_is_not_needed() -> None:
+    problem = "makedumpfile ended with status 1"
+    (reason,) = about_dump(problem, CONSENT)
+    assert problem in reason.text
+    assert list(about_dump(problem, CONSENT._replace(plain_dump=True))) == []
+    assert list(about_dump(None, CONSENT)) == []
 
 
 def test_an_armed_watchdog_is_a_way_back_and_a_long_one_no_danger() -> None:
@@ -365,7 +373,8 @@ class Stage:
         monkeypatch.setattr(resume, "read_journal", lambda: read_journal(self.directory))
         monkeypatch.setattr(resume, "write_journal", lambda entry: write_journal(entry, self.directory))
         monkeypatch.setattr(resume, "end_journal", self.end)
-        monkeypatch.setattr(resume, "put_back", self.restore)
+        monkeypatch.setattr(resume, "read_result", self.kept)
+        monkeypatch.setattr(resume, "put_back", lambda _root, entry: self.put_back.append(entry))
         monkeypatch.setattr(resume, "read_boot_id", lambda _root: boot_id)
         monkeypatch.setattr(resume, "find_stuck", lambda _cpus, _seconds: (3,))
         monkeypatch.setattr(resume, "_store", self.store)
@@ -373,9 +382,8 @@ class Stage:
     def end(self) -> None:
         os.unlink(f"{self.directory}/journal.json")
 
-    def restore(self, _root: object, entry: Entry) -> None:
-        self.put_back.append(entry)
-        self.end()
+    def kept(self, identifier: str) -> dict[str, Any] | None:
+        return next((stored for stored in self.stored if stored["id"] == identifier), None)
 
     def store(self, _root: object, entry: Entry, result: DrillResult, *_: object) -> dict[str, Any]:
         self.stored.append({"id": entry.id, "outcome": result.outcome, "reasons": result.reasons})
@@ -406,6 +414,19 @@ def test_a_drill_that_was_killed_ends_once(
     assert read_journal(stage.directory) is None
 
 
+@pytest.mark.parametrize("boot_id", ["boot", "the next boot"])
+def test_a_result_that_was_kept_is_the_result_although_the_drill_was_killed_then(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, boot_id: str
+) -> None:
+    stage = Stage(tmp_path, monkeypatch, boot_id)
+    stage.stored.append({"id": ENTRY.id, "outcome": "lost"})
+    write_journal(ENTRY._replace(aftermath=AFTERMATH._replace(fired=True)), stage.directory)
+    assert stage.resume() is Status.FAILED
+    assert len(stage.stored) == 1
+    assert bool(stage.put_back) is (boot_id == "boot")
+    assert read_journal(stage.directory) is None
+
+
 def test_evidence_is_looked_for_twice_in_a_boot_and_then_the_drill_ends(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -419,6 +440,7 @@ def test_evidence_is_looked_for_twice_in_a_boot_and_then_the_drill_ends(
     assert stage.resume() is Status.GOOD
     assert [stored["outcome"] for stored in stage.stored] == [PASS]
     log.unlink()
+    entry = entry._replace(id="20260102T000000.000000Z-stop")
     write_journal(entry, stage.directory)
     assert (stage.resume(), stage.resume()) == (Status.UNKNOWN, Status.UNKNOWN)
     assert stage.stored[-1]["outcome"] == UNKNOWN

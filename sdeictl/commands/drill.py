@@ -169,14 +169,18 @@ def drill_stop(
 @_CPU
 @_HOST
 @_WAY_BACK
+@click.option(
+    "--plain-dump", is_flag=True, help="The kdump service also saves a dump that makedumpfile cannot read."
+)
 @_DRY_RUN
 @FORMAT
-def drill_crash(
+def drill_crash(  # noqa: PLR0913 - one for each option
     *,
     variant: str,
     cpu: int | None,
     host_name: str | None,
     way_back: str | None,
+    plain_dump: bool,
     dry_run: bool,
     form: str,
 ) -> None:
@@ -187,7 +191,7 @@ def drill_crash(
     """
     if variant == "all-masked" and cpu is not None:
         raise click.UsageError("--cpu does not go with --variant all-masked")
-    consent = Consent(_host_name(host_name, dry_run=dry_run), way_back)
+    consent = Consent(_host_name(host_name, dry_run=dry_run), way_back, plain_dump)
     request = drill_run.ResetRequest("crash", variant, cpu)
     show = partial(print_result, form)
     sys.exit(drill_run.run_reset(request, consent, dry_run=dry_run, tell=_tell, show=show))

@@ -11,7 +11,6 @@ from sdeictl.drill.journal import Entry
 from sdeictl.drill.plan import SETTLE_SECONDS, Plan
 from sdeictl.drill.result import Observed
 from sdeictl.drill.session import POLL_SECONDS, DrillRefusedError, Say, Session
-from sdeictl.drill.signals import InterruptedDrillError
 from sdeictl.drill.window import Window, WindowEvidence, make_window
 from sdeictl.interrupts import BACKTRACE_ROW, TIMER_ROW
 from sdeictl.klog import parse_log
@@ -22,7 +21,7 @@ ANSWER_SECONDS = 120.0
 """The kernel waits for 10,000 times a millisecond, which took up to 16 s where emulated."""
 
 
-class BacktraceDrill(Session):
+class BacktraceDrill(Session[Observed]):
     """One run. Without a target nobody is masked."""
 
     def __init__(self, root: Root, host: DrillHost, plan: Plan, entry: Entry, say: Say) -> None:
@@ -33,30 +32,9 @@ class BacktraceDrill(Session):
         self._triggered = False
         self._stuck: tuple[int, ...] = ()
         self._row_moved: bool | None = None
-        self._trouble: list[str] = []
 
-    def run(self) -> Observed:
-        """Do it and return what was observed; raise DrillRefusedError if it was not begun."""
-        self.signals.note()
-        with ExitStack() as stack:
-            try:
-                self.begin(stack)
-                self.say("placing the helpers")
-                self._place(stack)
-                self.change_settings()
-                self._ask()
-                self._wait()
-            except InterruptedDrillError as interruption:
-                self._trouble.append(str(interruption))
-            # From here on nothing is gained by stopping early.
-            self.signals.armed = False
-            self._after()
-            self.say("putting everything back")
-        return self._observed()
-
-    # Before
-
-    def _place(self, stack: ExitStack) -> None:
+    def place(self, stack: ExitStack) -> None:
+        """Make the window; place who masks and who asks."""
         try:
             self._window = make_window(self._plan, self.host)
         except OSError as error:
@@ -70,7 +48,10 @@ class BacktraceDrill(Session):
         # What would run on the masked CPU would not run until it is over.
         os.sched_setaffinity(0, {self._plan.watcher})
 
-    # The request
+    def fire(self) -> None:
+        """Open the window, ask every CPU, wait for the answers."""
+        self._ask()
+        self._wait()
 
     def _ask(self) -> None:
         self._requests = self.row(BACKTRACE_ROW)
@@ -82,7 +63,7 @@ class BacktraceDrill(Session):
                 self.sleep(POLL_SECONDS)
             if not self._see().opened:
                 problem = self._masker.poll() or "it was not seen to open"
-                self._trouble.append(f"The window on CPU {self._plan.target} did not open: {problem}.")
+                self.trouble.append(f"The window on CPU {self._plan.target} did not open: {problem}.")
                 return
         # Nothing between the window's opening and this: it does not stay open for long.
         self._trigger.go()
@@ -106,9 +87,7 @@ class BacktraceDrill(Session):
         helpers = (self._masker, self._trigger if self._triggered else None)
         return any(helper and helper.poll() is None for helper in helpers)
 
-    # After
-
-    def _after(self) -> None:
+    def after(self) -> None:
         """See what has become of the CPUs; also after an interruption, for the request may be out."""
         if not self._triggered:
             return
@@ -118,7 +97,7 @@ class BacktraceDrill(Session):
         self._log.drain()
         error = self._trigger.poll()
         if error:
-            self._trouble.append(f"The request could not be sent: {error}.")
+            self.trouble.append(f"The request could not be sent: {error}.")
         self.say("looking whether every CPU is still alive")
         timers = self.row(TIMER_ROW)
         requests = self.row(BACKTRACE_ROW)
@@ -127,7 +106,8 @@ class BacktraceDrill(Session):
         self.sleep(SETTLE_SECONDS)
         self._stuck = self.find_stuck(timers)
 
-    def _observed(self) -> Observed:
+    def observed(self) -> Observed:
+        """Return what was observed."""
         seen = self.slice()
         return Observed(
             log=seen.log if self._triggered else b"",
@@ -138,5 +118,5 @@ class BacktraceDrill(Session):
             row_moved=self._row_moved,
             stuck=self._stuck,
             changed=self.changed(),
-            trouble=tuple(self._trouble),
+            trouble=tuple(self.trouble),
         )

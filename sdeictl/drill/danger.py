@@ -13,7 +13,9 @@ from sdeictl.drill.host import read_boot_id, read_setting
 from sdeictl.drill.journal import STATE_DIRECTORY, read_unresolved
 from sdeictl.drill.lkdtm import DIRECT, read_crash_types
 from sdeictl.facts import HostFacts
+from sdeictl.kernel import KCORE
 from sdeictl.livestate import SYSCTLS
+from sdeictl.processes import output_of
 from sdeictl.root import Root
 
 WATCHDOGS = "/sys/class/watchdog"
@@ -45,6 +47,8 @@ class Consent(NamedTuple):
     """The name of the host that is meant."""
     way_back: str | None = None
     """How the host is reset if it does not come back by itself: a BMC, a switched socket."""
+    plain_dump: bool = False
+    """The kdump service saves the memory as it is: makedumpfile is not needed."""
 
 
 class Danger(NamedTuple):
@@ -79,6 +83,21 @@ def read_danger(root: Root) -> Danger:
         unresolved=read_unresolved(),
         crash_types=read_crash_types(root),
     )
+
+
+def try_makedumpfile() -> str | None:
+    """Return why makedumpfile cannot read this kernel, None if it can.
+
+    By the running one's memory, for the crash kernel is of the same build: no list of versions
+    knows which page size and address width a distribution's makedumpfile was taught.
+    """
+    try:
+        output_of("makedumpfile", "--mem-usage", KCORE)
+    except FileNotFoundError:
+        return "it is not installed"
+    except OSError as error:
+        return str(error.strerror)
+    return None
 
 
 def _others() -> tuple[str, ...]:
@@ -148,6 +167,16 @@ def about_lkdtm(facts: HostFacts, danger: Danger, wanted: tuple[str, ...]) -> It
         missing = [kind for kind in wanted if kind not in danger.crash_types]
         if missing:
             yield Reason(PROVIDER, f"This kernel's LKDTM has no {', '.join(missing)}.")
+
+
+def about_dump(problem: str | None, consent: Consent) -> Iterator[Reason]:
+    """Yield that the crash kernel may not be able to save a dump; `problem` is of try_makedumpfile."""
+    if problem and not consent.plain_dump:
+        text = (
+            f"makedumpfile cannot read this kernel ({problem}): `makedumpfile --mem-usage {KCORE}` says more."
+            " Take a newer one, or say that the kdump service also saves a dump without it (--plain-dump)."
+        )
+        yield Reason(PROVIDER, text)
 
 
 def about_way_back(danger: Danger, consent: Consent) -> Iterator[Reason]:

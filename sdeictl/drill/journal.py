@@ -145,7 +145,7 @@ def _parse_entry(data: bytes) -> Entry:
 
 
 def end_journal(directory: str = STATE_DIRECTORY) -> None:
-    """Note that everything is put back."""
+    """Note that everything is put back, and the result is kept."""
     with contextlib.suppress(FileNotFoundError):
         os.unlink(os.path.join(directory, _JOURNAL))
     _sync_directory(directory)
@@ -156,6 +156,12 @@ def store_result(identifier: str, result: bytes, log: bytes, directory: str = ST
     if log:
         write_whole(os.path.join(directory, f"{identifier}.log"), log, 0o600)
     write_whole(os.path.join(directory, f"{identifier}.json"), result, 0o644)
+
+
+def read_result(identifier: str, directory: str = STATE_DIRECTORY) -> dict[str, Any] | None:
+    """Return a drill's own result, if it came to keep one."""
+    results, _unreadable = _results(directory)
+    return next((result for result in results if result.get("id") == identifier), None)
 
 
 class StoredResults(NamedTuple):

@@ -13,7 +13,6 @@ from sdeictl.drill.journal import Entry, Setting
 from sdeictl.drill.plan import PROVIDERS, Plan, Request, default_target, quiet_console, usable
 from sdeictl.drill.result import Observed
 from sdeictl.drill.session import POLL_SECONDS, Say, Session
-from sdeictl.drill.signals import InterruptedDrillError
 from sdeictl.drill.window import make_window, read_marks
 from sdeictl.facts import HostFacts
 from sdeictl.interrupts import TIMER_ROW
@@ -89,7 +88,7 @@ def lockup_lines(plan: Plan) -> list[tuple[str, str]]:
     ]
 
 
-class LockupDrill(Session):
+class LockupDrill(Session[Observed]):
     """One run."""
 
     def __init__(self, root: Root, host: DrillHost, plan: Plan, entry: Entry, say: Say) -> None:
@@ -98,38 +97,24 @@ class LockupDrill(Session):
         self._over: str | None = None
         self._counted: bool | None = None
         self._stuck: tuple[int, ...] = ()
-        self._trouble: list[str] = []
         self._fired = False
 
-    def run(self) -> Observed:
-        """Do it and return what was observed; raise DrillRefusedError if it was not begun."""
-        self.signals.note()
-        with ExitStack() as stack:
-            try:
-                self.begin(stack)
-                self.say("placing the helper")
-                self._place(stack)
-                self.change_settings()
-                self.say(f"masking CPU {self._plan.target} for {self._plan.request.seconds:g} s")
-                before = read_setting(self.root, COUNT)
-                self._masker.go()
-                self._fired = True
-                self.say("waiting for the detector, and for the CPU to come back")
-                self._wait()
-            except InterruptedDrillError as interruption:
-                self._trouble.append(str(interruption))
-            self.signals.armed = False
-            if self._fired:
-                self._after(before)
-            self.say("putting everything back")
-        return self._observed()
-
-    def _place(self, stack: ExitStack) -> None:
+    def place(self, stack: ExitStack) -> None:
+        """Place who masks."""
         window = make_window(self._plan, self.host)
         assert window is not None  # noqa: S101 - the plan has a target
         self._log = self.follow_log(stack)
         self._masker = self.helper(stack, window.cpu, window.opens)
         os.sched_setaffinity(0, {self._plan.watcher})
+
+    def fire(self) -> None:
+        """Mask the CPU, and wait until it is back."""
+        self.say(f"masking CPU {self._plan.target} for {self._plan.request.seconds:g} s")
+        self._before = read_setting(self.root, COUNT)
+        self._masker.go()
+        self._fired = True
+        self.say("waiting for the detector, and for the CPU to come back")
+        self._wait()
 
     def _wait(self) -> None:
         deadline = time.monotonic() + self._plan.request.seconds + RETURN_SECONDS
@@ -138,20 +123,24 @@ class LockupDrill(Session):
             self._over = self._masker.poll()
             self.sleep(POLL_SECONDS)
 
-    def _after(self, before: int | None) -> None:
+    def after(self) -> None:
+        """See that every CPU is back, and whether the kernel counted a lockup."""
+        if not self._fired:
+            return
         self._wait()
         if self._over:
-            self._trouble.append(f"CPU {self._plan.target} could not be masked: {self._over}.")
+            self.trouble.append(f"CPU {self._plan.target} could not be masked: {self._over}.")
         self.say("looking whether every CPU is still alive")
         timers = self.row(TIMER_ROW)
         self.sleep(1.0)
         self._stuck = self.find_stuck(timers)
         self._log.drain()
         now = read_setting(self.root, COUNT)
-        if before is not None and now is not None:
-            self._counted = now > before
+        if self._before is not None and now is not None:
+            self._counted = now > self._before
 
-    def _observed(self) -> Observed:
+    def observed(self) -> Observed:
+        """Return what was observed."""
         seen = self.slice()
         target = self._plan.target
         assert target is not None  # noqa: S101 - as above
@@ -164,5 +153,5 @@ class LockupDrill(Session):
             counted=self._counted,
             stuck=self._stuck,
             changed=self.changed(),
-            trouble=tuple(self._trouble),
+            trouble=tuple(self.trouble),
         )

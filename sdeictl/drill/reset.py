@@ -20,13 +20,12 @@ from sdeictl.drill.fire import fire_affinities, fire_lkdtm, fire_marker, fire_pr
 from sdeictl.drill.guard import POLICY, PROVIDER, Reason, about_target
 from sdeictl.drill.helper import Helper, find_stuck
 from sdeictl.drill.host import CONSOLE_LEVEL, HARDLOCKUP_PANIC, DrillHost, read_setting
-from sdeictl.drill.journal import Aftermath, Entry, Setting, write_journal
+from sdeictl.drill.journal import Aftermath, Entry, JournalError, Setting, write_journal
 from sdeictl.drill.kmsg import is_kernel
 from sdeictl.drill.lkdtm import ENTRY, HARDLOCKUP, PANIC, PANIC_STOP_IRQOFF
 from sdeictl.drill.lockup import THRESHOLDS, about_detector
 from sdeictl.drill.plan import default_target
 from sdeictl.drill.session import ALIVE_SECONDS, DrillRefusedError, Say, Session
-from sdeictl.drill.signals import InterruptedDrillError
 from sdeictl.facts import HostFacts
 from sdeictl.livestate import COUNTERS, SYSCTLS
 from sdeictl.root import Root
@@ -177,7 +176,16 @@ def reset_lines(kind: Kind, target: int | None, channel: Channel | None) -> list
     return lines
 
 
-class ResetDrill(Session):
+class Returned(NamedTuple):
+    """The host did not go down."""
+
+    why: str
+    """A sentence."""
+    stuck: tuple[int, ...]
+    """CPUs on which nothing runs any more."""
+
+
+class ResetDrill(Session[Returned]):
     """One run. It comes back only if the host did not go down."""
 
     def __init__(self, root: Root, host: DrillHost, kind: Kind, entry: Entry, say: Say) -> None:
@@ -187,30 +195,10 @@ class ResetDrill(Session):
         self._aftermath: Aftermath = entry.aftermath
         others = [cpu for cpu in host.online if cpu != self._aftermath.target]
         self._watcher, self._trigger = others[0], others[:2][-1]
-        self.stuck: tuple[int, ...] = ()
-        """CPUs on which nothing runs any more, if the host stayed up."""
+        self._stuck: tuple[int, ...] = ()
 
-    def run(self) -> str:
-        """Fire; return why the host is still up, a sentence. Raises DrillRefusedError if it was not begun."""
-        self.signals.note()
-        with ExitStack() as stack:
-            try:
-                self.begin(stack)
-                self.say("placing the helpers")
-                self._place(stack)
-                self.change_settings()
-                self.say("writing all file systems to their disks")
-                self._sync(stack)
-                self.say("noting in the journal that it fires now")
-            except InterruptedDrillError as interruption:
-                return str(interruption)
-            self.signals.armed = False
-            write_journal(self.entry._replace(aftermath=self._aftermath._replace(fired=True)))
-            why = self._fire()
-            self.stuck = find_stuck(self.host.online, ALIVE_SECONDS)
-            return why
-
-    def _place(self, stack: ExitStack) -> None:
+    def place(self, stack: ExitStack) -> None:
+        """Place who masks a CPU for good, who writes the file systems, and who ends it."""
         self._log = self.follow_log(stack)
         self._wedger: Helper | None = None
         if self._kind.wedges:
@@ -226,22 +214,40 @@ class ResetDrill(Session):
         self._ender = self.helper(
             stack, self._trigger, lambda: fire_sysrq("b") if resets else fire_lkdtm(ending)
         )
+        self._syncer = self.helper(stack, self._watcher, os.sync)
         os.sched_setaffinity(0, {self._watcher})
+
+    def fire(self) -> None:
+        """Write all file systems to their disks: after a wedge that would wait for ever."""
+        self.say("writing all file systems to their disks")
+        self._syncer.go()
+        if self._syncer.poll(SYNC_SECONDS) != "":
+            text = f"The file systems could not be written to their disks within {SYNC_SECONDS:g} s."
+            raise DrillRefusedError(Reason(POLICY, text))
+        self.say("noting in the journal that it fires now")
+
+    def after(self) -> None:
+        """Take the host down, by which it ends; no signal keeps it from that any more."""
+        if self.trouble:
+            return
+        try:
+            write_journal(self.entry._replace(aftermath=self._aftermath._replace(fired=True)))
+        except JournalError as error:
+            self.trouble.append(str(error))
+            return
+        self.trouble.append(self._take_down())
+        self._stuck = find_stuck(self.host.online, ALIVE_SECONDS)
+
+    def observed(self) -> Returned:
+        """Return why the host is still up."""
+        return Returned(self.trouble[0], self._stuck)
 
     def _wedge(self) -> None:
         # This helper never comes back: the lock must not stay with it.
         self.lock.release()
         fire_lkdtm(HARDLOCKUP)
 
-    def _sync(self, stack: ExitStack) -> None:
-        # Now, for after the wedge it would wait for ever.
-        syncer = self.helper(stack, self._watcher, os.sync)
-        syncer.go()
-        if syncer.poll(SYNC_SECONDS) != "":
-            text = f"The file systems could not be written to their disks within {SYNC_SECONDS:g} s."
-            raise DrillRefusedError(Reason(POLICY, text))
-
-    def _fire(self) -> str:
+    def _take_down(self) -> str:
         fire_marker(self.entry.id)
         if self._wedger:
             self.tell(f"masking CPU {self._aftermath.target} for good")

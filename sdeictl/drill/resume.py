@@ -16,6 +16,7 @@ from sdeictl.drill.journal import (
     Lock,
     end_journal,
     read_journal,
+    read_result,
     read_results,
     write_journal,
 )
@@ -96,6 +97,12 @@ def resume(evidence: str | None = None) -> Resumed:
 
 def _end(root: LiveRoot, entry: Entry, evidence: str | None) -> Resumed:
     same_boot = entry.boot_id == read_boot_id(root)
+    kept = read_result(entry.id)
+    if kept:  # it was killed between its result and its end
+        if same_boot:
+            put_back(root, entry)
+        end_journal()
+        return Resumed(f"the drill {entry.id} had ended", STATUSES[kept["outcome"]], kept)
     if entry.aftermath and entry.aftermath.fired and not same_boot:
         return _judge(root, entry, evidence)
     if not same_boot:
@@ -113,6 +120,7 @@ def _end(root: LiveRoot, entry: Entry, evidence: str | None) -> Resumed:
             result = DrillResult(LOST, (why,), UNKNOWN, lost_cpus=stuck)
     document = _store(root, entry, result)
     put_back(root, entry)
+    end_journal()
     status = Status.FAILED if result.outcome == LOST else Status.GOOD
     return Resumed(f"put back what the drill {entry.id} had left", status, document)
 
@@ -162,4 +170,4 @@ def _store(
 ) -> Json:
     host = entry.aftermath.host if entry.aftermath else host_json(collect(root))
     identity = Identity(entry.id, entry.drill, entry.variant, host, entry.boot_id, path)
-    return store(result, identity, log)
+    return store(identity, result, log)

@@ -13,7 +13,7 @@ from sdeictl.checks.table import CHAIN
 from sdeictl.collect import collect
 from sdeictl.drill.arming import disarm
 from sdeictl.drill.backtrace import BacktraceDrill
-from sdeictl.drill.danger import Consent, read_danger
+from sdeictl.drill.danger import Consent, about_dump, read_danger, try_makedumpfile
 from sdeictl.drill.guard import POLICY, Reason, about_host, guard
 from sdeictl.drill.host import WATCHDOG_THRESH, read_boot_id, read_drill_host, read_places
 from sdeictl.drill.journal import STATE_DIRECTORY, Aftermath, Entry, Setting, store_result
@@ -30,8 +30,10 @@ from sdeictl.drill.plan import Request, default_target, make_plan, plan_lines, q
 from sdeictl.drill.render import render_plan, render_reasons, render_result
 from sdeictl.drill.reset import (
     LOG,
+    VMCORE,
     Channel,
     ResetDrill,
+    Returned,
     about_channel,
     choose_channel,
     find_kind,
@@ -44,6 +46,7 @@ from sdeictl.drill.result import (
     STATUSES,
     DrillResult,
     Identity,
+    Observed,
     Predicted,
     judge,
     refuse,
@@ -51,7 +54,7 @@ from sdeictl.drill.result import (
     result_json,
     window_json,
 )
-from sdeictl.drill.session import DrillRefusedError
+from sdeictl.drill.session import DrillRefusedError, Seen, Session
 from sdeictl.errors import SdeictlError, Status
 from sdeictl.facts import HostFacts
 from sdeictl.lines import Line
@@ -103,14 +106,21 @@ class Call:
         self._show(document, render_result(document))
         return refused_status(reasons)
 
-    def finish(self, result: DrillResult, log: bytes, window: Json | None = None) -> Status:
-        """Store a result and show it."""
-        document = store(result, self.identity, log, window)
+    def carry_out(self, drill: Session[Seen], judge_it: Callable[[Seen], Outcome]) -> Status:
+        """Run a drill; its result is stored before its journal ends, and then shown."""
+        try:
+            document = drill.run(lambda seen: store(self.identity, *judge_it(seen)))
+        except DrillRefusedError as refusal:
+            return self.refuse(refusal.reasons)
+        except OSError as error:
+            what = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+            text = f"the drill could not go on ({what}); `sdeictl drill status` tells what is left"
+            raise SdeictlError(text, Status.UNKNOWN) from error
         self._show(document, render_result(document))
-        return STATUSES[result.outcome]
+        return STATUSES[document["outcome"]]
 
 
-def store(result: DrillResult, identity: Identity, log: bytes, window: Json | None = None) -> Json:
+def store(identity: Identity, result: DrillResult, log: bytes, window: Json | None = None) -> Json:
     """Keep a result and its log slice; one that cannot be kept says so. Return the document."""
     evidence = f"{STATE_DIRECTORY}/{identity.id}.log" if log else identity.evidence
     document = result_json(result, identity._replace(evidence=evidence), window)
@@ -135,12 +145,11 @@ def run_backtrace(request: Request, *, dry_run: bool, tell: Tell, show: Show) ->
         return call.show_plan(plan_lines(plan, call.host.console_level))
     entry = call.entry(quiet_console(call.host.console_level))
 
-    def carry_out() -> Outcome:
-        observed = BacktraceDrill(call.root, call.host, plan, entry, tell).run()
+    def judge_it(observed: Observed) -> Outcome:
         result = judge(plan, predict(call.facts), observed)
         return result, observed.log, window_json(result, plan) if request.masked else None
 
-    return _finish(call, carry_out)
+    return call.carry_out(BacktraceDrill(call.root, call.host, plan, entry, tell), judge_it)
 
 
 def run_lockup(
@@ -162,12 +171,11 @@ def run_lockup(
         return call.show_plan([*map(setting_line, settings), *lockup_lines(plan)])
     disarm()
 
-    def carry_out() -> Outcome:
-        observed = LockupDrill(call.root, call.host, plan, call.entry(settings), tell).run()
+    def judge_it(observed: Observed) -> Outcome:
         result = judge_lockup(plan, predict(call.facts), observed)
         return result, observed.log, window_json(result, plan)
 
-    return _finish(call, carry_out)
+    return call.carry_out(LockupDrill(call.root, call.host, plan, call.entry(settings), tell), judge_it)
 
 
 def _about_thresh(found: int | None, thresh: int | None) -> Reasons:
@@ -197,6 +205,8 @@ def run_reset(request: ResetRequest, consent: Consent, *, dry_run: bool, tell: T
         danger = read_danger(call.root)
         reasons += tuple(guard_reset(kind, call.facts, call.host, danger, consent, request.cpu))
         reasons += tuple(about_channel(kind, channel, call.facts))
+        if kind.outlasts == VMCORE:
+            reasons += tuple(about_dump(try_makedumpfile(), consent))
     if reasons:
         return call.show_reasons(reasons) if dry_run else call.refuse(reasons)
     target = None
@@ -208,13 +218,11 @@ def run_reset(request: ResetRequest, consent: Consent, *, dry_run: bool, tell: T
     entry = call.entry(settings, _aftermath(call, target, channel))
     disarm()
 
-    def carry_out() -> Outcome:
-        drill = ResetDrill(call.root, call.host, kind, entry, tell)
-        why = drill.run()
-        outcome = LOST if drill.stuck else UNKNOWN
-        return DrillResult(outcome, (why,), UNKNOWN, lost_cpus=drill.stuck), b"", None
+    def judge_it(returned: Returned) -> Outcome:
+        outcome = LOST if returned.stuck else UNKNOWN
+        return DrillResult(outcome, (returned.why,), UNKNOWN, lost_cpus=returned.stuck), b"", None
 
-    return _finish(call, carry_out)
+    return call.carry_out(ResetDrill(call.root, call.host, kind, entry, tell), judge_it)
 
 
 def _aftermath(call: Call, target: int | None, channel: Channel | None) -> Aftermath:
@@ -227,19 +235,6 @@ def _aftermath(call: Call, target: int | None, channel: Channel | None) -> After
         places={str(cpu): place for cpu, place in read_places(call.root, call.host.online).items()},
         online=call.host.online,
     )
-
-
-def _finish(call: Call, carry_out: Callable[[], Outcome]) -> Status:
-    """Carry a drill out, store its result and show it."""
-    try:
-        result, log, window = carry_out()
-    except DrillRefusedError as refusal:
-        return call.refuse(refusal.reasons)
-    except OSError as error:
-        what = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-        text = f"the drill could not go on ({what}); `sdeictl drill status` tells whether something is left"
-        raise SdeictlError(text, Status.UNKNOWN) from error
-    return call.finish(result, log, window)
 
 
 def predict(facts: HostFacts) -> Predicted:

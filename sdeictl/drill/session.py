@@ -4,7 +4,7 @@ import os
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 from sdeictl.drill.fire import fire_latency_request, fire_setting
 from sdeictl.drill.guard import POLICY, PRIVILEGE, Reason
@@ -21,7 +21,7 @@ from sdeictl.drill.journal import (
 )
 from sdeictl.drill.kmsg import KmsgFollower, open_kmsg
 from sdeictl.drill.plan import SETTLE_SECONDS
-from sdeictl.drill.signals import Signals
+from sdeictl.drill.signals import InterruptedDrillError, Signals
 from sdeictl.interrupts import TIMER_ROW, parse_interrupts
 from sdeictl.klog import parse_log
 from sdeictl.root import Root
@@ -37,6 +37,9 @@ POLL_SECONDS = 0.01
 
 Say = Callable[[str], None]
 Count = dict[int, int] | None
+Seen = TypeVar("Seen")
+"""What a drill has observed."""
+Kept = TypeVar("Kept")
 
 
 class DrillRefusedError(Exception):
@@ -56,14 +59,13 @@ class Slice(NamedTuple):
 
 
 def put_back(root: Root, entry: Entry) -> None:
-    """Put back what a drill has changed, and note that it is done; what somebody else has set since stays."""
+    """Put back what a drill has changed; what somebody else has set since stays."""
     for setting in reversed(entry.settings):
         if read_setting(root, setting.path) == setting.chosen:
             fire_setting(setting.path, setting.found)
-    end_journal()
 
 
-class Session:
+class Session(Generic[Seen]):
     """One run of a drill. However it ends, the host is as it was found, or the journal says what is not."""
 
     def __init__(self, root: Root, host: DrillHost, entry: Entry, say: Say) -> None:
@@ -72,7 +74,61 @@ class Session:
         self.entry = entry
         self.signals = Signals()
         self.follower: KmsgFollower | None = None
+        self.trouble: list[str] = []
+        """Why it did not go as planned, as sentences."""
         self._say = say
+
+    def run(self, keep: Callable[[Seen], Kept]) -> Kept:
+        """Do it, and return what `keep` makes of what was observed.
+
+        The journal ends after that: a drill that is killed before its result is kept has not ended.
+        Raises DrillRefusedError if it was not begun.
+        """
+        self.signals.note()
+        with ExitStack() as held:
+            self._write_down(held)
+            try:
+                self._carry_out()
+            except DrillRefusedError:
+                end_journal()
+                raise
+            kept = keep(self.observed())
+            end_journal()
+            return kept
+
+    def _carry_out(self) -> None:
+        with ExitStack() as stack:
+            stack.callback(put_back, self.root, self.entry)
+            try:
+                self._begin(stack)
+                self.say("placing the helpers")
+                self.place(stack)
+                self.change_settings()
+                self.fire()
+            except InterruptedDrillError as interruption:
+                self.trouble.append(str(interruption))
+            # From here on nothing is gained by stopping early.
+            self.signals.armed = False
+            self.after()
+            self.say("putting everything back")
+
+    # What each drill is there for
+
+    def place(self, stack: ExitStack) -> None:
+        """Place the helpers, and follow the log."""
+        raise NotImplementedError
+
+    def fire(self) -> None:
+        """Do what the drill is for; a signal may end it."""
+        raise NotImplementedError
+
+    def after(self) -> None:
+        """See what has become of the CPUs; also after an interruption, for a request may be out."""
+        raise NotImplementedError
+
+    def observed(self) -> Seen:
+        """Return what was observed; everything is put back by then."""
+        raise NotImplementedError
 
     def say(self, step: str) -> None:
         """Tell which step comes next; raise InterruptedDrillError if a signal came."""
@@ -96,11 +152,9 @@ class Session:
 
     # Before
 
-    def begin(self, stack: ExitStack) -> None:
-        """Take the lock, put the intent on disk, hold the CPUs out of deep idle, see that all are alive."""
+    def _begin(self, stack: ExitStack) -> None:
+        """Hold the CPUs out of deep idle, see that all are alive."""
         stack.callback(os.sched_setaffinity, 0, os.sched_getaffinity(0))
-        self.say("writing down what will be put back")
-        self._write_down(stack)
         self.say(f"holding the CPUs out of their deeper idle states for {SETTLE_SECONDS:g} s")
         timers = self.row(TIMER_ROW)
         if self.host.has_cpu_latency:
@@ -115,10 +169,12 @@ class Session:
             text = f"Nothing can be run on CPU {cpus}: it is stuck already, or not open to this process."
             raise DrillRefusedError(Reason(POLICY, text))
 
-    def _write_down(self, stack: ExitStack) -> None:
+    def _write_down(self, held: ExitStack) -> None:
+        """Take the lock, put the intent on disk."""
+        self.tell("writing down what will be put back")
         try:
             self.lock = Lock()
-            stack.callback(self.lock.release)
+            held.callback(self.lock.release)
             pending = read_journal()
             if pending:
                 text = f"The drill {pending.id} was killed: `sdeictl drill resume` puts back what it left."
@@ -130,7 +186,6 @@ class Session:
             ) from error
         except JournalError as error:
             raise DrillRefusedError(Reason(PRIVILEGE, str(error))) from error
-        stack.callback(put_back, self.root, self.entry)
 
     def check_idle(self) -> None:
         """Raise DrillRefusedError if a CPU goes on to use a deeper idle state."""

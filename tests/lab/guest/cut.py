@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 from fall import ended, settings
-from ladder import CONSENT, load_crash_kernel
+from ladder import consent, load_crash_kernel
 from observe import leave, sdeictl
 
 FIRED = Path("/state/begun")
@@ -26,8 +26,7 @@ def main() -> None:
     FIRED.touch()
     os.sync()
     os.dup2(os.open("/lab/said", os.O_WRONLY | os.O_CREAT | os.O_SYNC, 0o644), 2)
-    consent = CONSENT[:2] if sys.argv[1] == "lockup" else CONSENT
-    command = ["sdeictl", "drill", *sys.argv[1:], *consent]
+    command = ["sdeictl", "drill", *sys.argv[1:], *consent(sys.argv[1:])]
     if not os.fork():
         os.execvp(sys.executable, [sys.executable, "-m", *command])
     time.sleep(600)

@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from ladder import CONSENT, load_crash_kernel
+from ladder import consent, load_crash_kernel
 from observe import finish, keep_interrupts_here, leave, runs_on, sdeictl, start
 
 PROGRESS = Path("/state/falls.json")
@@ -43,8 +43,7 @@ def kill_at(step: int, command: list[str]) -> dict[str, Any] | None:
     shutil.rmtree(DRILLS, ignore_errors=True)
     Path("/tmp/fallen.err").unlink(missing_ok=True)
     assert sdeictl("drill", "arm", "--for", "10m")["status"] == 0
-    consent = CONSENT[:2] if command[0] == "lockup" else CONSENT
-    pid = start("drill", *command, *consent, "--format", "json", name="fallen")
+    pid = start("drill", *command, *consent(command), "--format", "json", name="fallen")
     deadline = time.monotonic() + STEP_SECONDS
     while len(said()) <= step and time.monotonic() < deadline:
         if os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT):

@@ -34,6 +34,16 @@ def load_crash_kernel() -> None:
     Path("/proc/sys/kernel/panic").write_text("5")
 
 
+def consent(command: list[str]) -> tuple[str, ...]:
+    """Return what the operator says about a drill."""
+    if command[0] == "lockup" and "--permanent" not in command:
+        return CONSENT[:2]
+    # Debian's makedumpfile reads a kernel with addresses of 52 bits only where its pages are of 64 KiB.
+    if command[0] == "crash" and os.sysconf("SC_PAGESIZE") == 4096:
+        return (*CONSENT, "--plain-dump")
+    return CONSENT
+
+
 def store(progress: dict[str, Any]) -> None:
     new = PROGRESS.with_suffix(".new")
     new.write_text(json.dumps(progress))
@@ -59,8 +69,7 @@ def main() -> None:
         # Back by a year, or on where the machine has no clock; after the reset it is right again.
         now = time.time()
         time.clock_settime(time.CLOCK_REALTIME, now + (YEAR_SECONDS if now < YEAR_SECONDS else -YEAR_SECONDS))
-        consent = CONSENT[:2] if command == ["lockup"] or "--thresh" in command else CONSENT
-        done = sdeictl("drill", *command, *consent, "--format", "json")
+        done = sdeictl("drill", *command, *consent(command), "--format", "json")
         progress["done"].append(done)
     leave("cpus", look_at_cpus(8.0))
     leave("status", sdeictl("drill", "status", "--format", "json"))
