@@ -19,6 +19,8 @@ from observe import leave, look_at_cpus, sdeictl
 
 PROGRESS = Path("/state/ladder.json")
 YEAR_SECONDS = 365 * 86400
+NO_CLOCK = 20 * YEAR_SECONDS
+"""Before this the machine has only counted from 1970 on."""
 CONSENT = ("--host", "lab", "--way-back", "the lab's own power switch")
 
 
@@ -68,7 +70,8 @@ def main() -> None:
         assert sdeictl("drill", "arm", "--for", "10m")["status"] == 0
         # Back by a year, or on where the machine has no clock; after the reset it is right again.
         now = time.time()
-        time.clock_settime(time.CLOCK_REALTIME, now + (YEAR_SECONDS if now < YEAR_SECONDS else -YEAR_SECONDS))
+        shift = YEAR_SECONDS if now < NO_CLOCK else -YEAR_SECONDS
+        time.clock_settime(time.CLOCK_REALTIME, now + shift)
         done = sdeictl("drill", *command, *consent(command), "--format", "json")
         progress["done"].append(done)
     leave("cpus", look_at_cpus(8.0))
