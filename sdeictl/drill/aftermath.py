@@ -101,7 +101,9 @@ def judge_core(kind: Kind, entry: Entry, core: Core) -> DrillResult:
         UNKNOWN, (), _path(words, entry.aftermath.target), stop=report["stop"], vmcore=_summary(core, report)
     )
     if missing := missing_cpus(core):
-        text = f"{cpu_words(missing)} could not be stopped: the dump has no registers of it."
+        text = f"The dump has no registers of {cpu_words(missing)}."
+        if words.stop and words.stop.failed:
+            text += f" {cpu_words(words.stop.failed)} could not be stopped."
         return result._replace(outcome=FAIL, reasons=(text,))
     if doubtful_cpus(core) or not core.cpus or core.unmatched:
         return result._replace(reasons=("Which CPU's registers are missing cannot be told from the dump.",))
