@@ -12,7 +12,7 @@ import click
 from sdeictl import __version__
 from sdeictl.errors import SdeictlError, Status
 
-COMMANDS = ("probe", "capture", "explain", "analyze", "drill", "vmcore", "version")
+COMMANDS = ("probe", "capture", "explain", "analyze", "drill", "vmcore", "bench", "version")
 """Each is the function of that name in commands/NAME.py."""
 
 

@@ -50,3 +50,10 @@ def _find(name: str) -> str:
         if os.access(f"{directory}/{name}", os.X_OK):
             return f"{directory}/{name}"
     raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
+
+
+def run_program(words: tuple[str, ...]) -> None:
+    """Run a program of the user's, its output thrown away; raise OSError if it fails."""
+    done = subprocess.run(words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, check=False)  # noqa: S603
+    if done.returncode:
+        raise OSError(errno.EIO, f"it ended with status {done.returncode}", words[0])

@@ -1,0 +1,149 @@
+"""One benchmark run: measured, with its conditions, as the document `sdeictl.bench/1`."""
+
+import json
+import os
+import re
+import statistics
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from typing import Any
+
+from sdeictl.bench.conditions import Watch, labels, read_conditions
+from sdeictl.bench.estimate import estimate, mad
+from sdeictl.bench.loop import CALLS, DEFAULT_CALLS, EMPTY, PYTHON, load_loops
+from sdeictl.bench.measure import measure, time_workload
+from sdeictl.drill.journal import write_whole
+from sdeictl.errors import SdeictlError, Status
+from sdeictl.processes import output_of, run_program
+from sdeictl.root import LiveRoot
+
+Json = dict[str, Any]
+BENCH_SCHEMA = "sdeictl.bench/1"
+DIRECTORY = "/var/lib/sdeictl/bench"
+WORKLOAD = "workload"
+EMPTY_SECONDS = 0.2
+CROSS_ROUNDS = 3
+CROSS_LOOPS = 1_000_000
+DISTURBED = 1.2
+"""Half of the samples took so much longer than an undisturbed one."""
+_OPS = re.compile(rb"^\s*([\d,]+) ops/sec", re.MULTILINE)
+
+
+def run_bench(calls: tuple[str, ...], seconds: float, workload: tuple[str, ...], rounds: int) -> Json:
+    """Time calls, for so long each, or a program, so often; return the document."""
+    loops = load_loops()
+    calls = calls or (() if workload else DEFAULT_CALLS)
+    missing = [name for name in calls if name not in loops.timers]
+    if missing:
+        known = [call.name for call in CALLS]
+        why = "sdeictl was installed without a C compiler" if loops.kind == PYTHON else "not on this machine"
+        wrong = [name for name in missing if name not in known]
+        if wrong:
+            raise SdeictlError(f"no call {wrong[0]}: `sdeictl bench list` names them", Status.USAGE)
+        raise SdeictlError(f"{', '.join(missing)} cannot be timed here: {why}", Status.UNKNOWN)
+    conditions = read_conditions(LiveRoot(), loops.kind)
+    watch = Watch()
+    before = watch.see()
+    try:
+        samples = measure({name: loops.timers[name] for name in calls}, seconds) if calls else {}
+        empty = measure({EMPTY: loops.timers[EMPTY]}, EMPTY_SECONDS)[EMPTY]
+        if workload:
+            samples[WORKLOAD] = time_workload(lambda: run_program(workload), rounds)
+        cross = cross_check() if "getppid" in calls else None
+    except OSError as error:
+        what = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+        raise SdeictlError(f"it could not be timed: {what}", Status.UNKNOWN) from error
+    after = watch.see()
+    results = [result_json(name, found) for name, found in samples.items()]
+    marks = [*labels(conditions, before, after), *_disturbed(results)]
+    return {
+        "schema": BENCH_SCHEMA,
+        "id": f"{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}-bench",
+        "host": {name: conditions[name] for name in ("architecture", "kernel", "firmware", "model")},
+        "workload": list(workload) or None,
+        "results": results,
+        "empty_loop": min(empty),
+        "cross_check": cross,
+        "conditions": conditions
+        | {"load_before": before.load, "load_after": after.load, "steal": after.steal},
+        "labels": marks,
+    }
+
+
+def result_json(name: str, samples: list[float]) -> Json:
+    """Return what was measured of one call."""
+    found = estimate(samples)
+    return {
+        "call": name,
+        "unit": "seconds",
+        "min": min(samples),
+        "median": statistics.median(samples),
+        "mad": mad(samples),
+        "undisturbed": found.value if found else None,
+        "ci95": [found.low, found.high] if found else None,
+        "samples": [float(f"{sample:.5g}") for sample in samples],
+    }
+
+
+def _disturbed(results: Iterable[Json]) -> list[str]:
+    return [
+        f"{result['call']}: half of the samples took {result['median'] / result['undisturbed']:.1f} times"
+        " an undisturbed one."
+        for result in results
+        if result["undisturbed"] and result["median"] > DISTURBED * result["undisturbed"]
+    ]
+
+
+def cross_check() -> Json | None:
+    """Return what `perf bench syscall basic` makes of getppid, the best of a few; None without perf."""
+    seconds = []
+    for _round in range(CROSS_ROUNDS):
+        try:
+            output = output_of("perf", "bench", "syscall", "basic", "--loop", str(CROSS_LOOPS))
+        except OSError:
+            return None
+        found = _OPS.search(output)
+        if not found:
+            return None
+        seconds.append(1 / int(found[1].replace(b",", b"")))
+    return {"tool": "perf bench syscall basic", "call": "getppid", "seconds": min(seconds)}
+
+
+def store_bench(document: Json, directory: str = DIRECTORY) -> str:
+    """Keep a document; return its path. Raises OSError."""
+    os.makedirs(directory, mode=0o755, exist_ok=True)
+    path = os.path.join(directory, f"{document['id']}.json")
+    write_whole(path, encode(document), 0o644)
+    return path
+
+
+def encode(document: Json) -> bytes:
+    """Return a document as it is kept: one line each, for the samples are many."""
+    return json.dumps(document).encode() + b"\n"
+
+
+def parse_bench(data: bytes) -> Json:
+    """Return a run's document; raise ValueError, with a sentence, where it is none."""
+    try:
+        document: Json = json.loads(data)
+        if document["schema"] != BENCH_SCHEMA:
+            raise ValueError(f"its schema is {document['schema']!r}, not {BENCH_SCHEMA!r}")
+        if not isinstance(document["conditions"], dict):
+            raise TypeError
+        for result in document["results"]:
+            if not isinstance(result["call"], str):
+                raise TypeError
+            if not all(isinstance(sample, float) and 0 < sample < 1e6 for sample in result["samples"]):
+                raise ValueError(f"{result['call']} has samples that are no times")
+    except (KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError("it is no result of sdeictl bench") from error
+    return document
+
+
+def run_each(number: int, once: Callable[[], Json], say: Callable[[str], None]) -> list[Json]:
+    """Return the documents of so many runs, one after the other."""
+    documents = []
+    for turn in range(number):
+        say(f"run {turn + 1} of {number}")
+        documents.append(once())
+    return documents

@@ -1,0 +1,140 @@
+"""`sdeictl bench`."""
+
+import os
+import shlex
+import sys
+
+import click
+
+from sdeictl.bench.compare import compare, judge_aa, split
+from sdeictl.bench.conditions import MUST_BE_SAME
+from sdeictl.bench.loop import CALLS
+from sdeictl.bench.render import render_aa, render_bench, render_calls, render_comparison
+from sdeictl.bench.run import encode, parse_bench, run_bench, run_each, store_bench
+from sdeictl.errors import SdeictlError, Status
+from sdeictl.output import FORMAT, print_result, read_input, write_new_file
+
+SCHEMA_AA = "sdeictl.bench-aa/1"
+_SECONDS = click.option(
+    "--seconds", type=click.FloatRange(1, 600), default=5.0, show_default=True, metavar="S",
+    help="For how long each call is timed.",
+)  # fmt: skip
+_WORKLOAD = click.option(
+    "--workload", metavar="CMD", help="Time a program instead: its words as a shell would split them."
+)
+_ROUNDS = click.option(
+    "--rounds", type=click.IntRange(6, 1000), default=10, show_default=True, metavar="N",
+    help="How often the program of --workload is run.",
+)  # fmt: skip
+
+
+@click.group(short_help="What does pseudo-NMI cost on this host?")
+def bench() -> None:
+    """Measure what pseudo-NMI costs on this host, and compare runs that may be compared.
+
+    Exit status: 0 measured or compared, 3 could not be, or must not be compared.
+    """
+
+
+@bench.command("list", short_help="What can be timed.")
+@FORMAT
+def bench_list(form: str) -> None:
+    """Print the calls that can be timed."""
+    print_result(form, {"calls": [call._asdict() for call in CALLS]}, render_calls())
+
+
+@bench.command("run", short_help="Time system calls, or a program, and record the conditions.")
+@click.argument("calls", nargs=-1, metavar="[CALL]...")
+@_SECONDS
+@_WORKLOAD
+@_ROUNDS
+@click.option("--output", metavar="FILE", help="Write the result to this new file too.")
+@FORMAT
+def bench_run(
+    *,
+    calls: tuple[str, ...],
+    seconds: float,
+    workload: str | None,
+    rounds: int,
+    output: str | None,
+    form: str,
+) -> None:
+    """Time each CALL (getppid by default), in turns, and record under what conditions.
+
+    What counts is the undisturbed time: of 20 stretches of the run the 5 %
+    quantile each, of these the median, with its 95 % interval. As root the
+    result is kept in /var/lib/sdeictl/bench.
+    """
+    document = run_bench(calls, seconds, _words(workload), rounds)
+    if output:
+        write_new_file(output, encode(document))
+    if not os.geteuid():
+        _keep(document)
+    print_result(form, document, render_bench(document))
+
+
+def _words(workload: str | None) -> tuple[str, ...]:
+    try:
+        words = tuple(shlex.split(workload or ""))
+    except ValueError as error:
+        raise click.UsageError(f"--workload: {error}") from error
+    if workload is not None and not words:
+        raise click.UsageError("--workload: it names no program")
+    return words
+
+
+def _keep(document: dict[str, object]) -> None:
+    try:
+        store_bench(document)
+    except OSError as error:
+        click.echo(f"bench: the result could not be kept: {error.strerror}", err=True)
+
+
+@bench.command("compare", short_help="Do two runs differ, or the runs with and without pseudo-NMI?")
+@click.argument("files", nargs=-1, required=True, metavar="A B...")
+@click.option(
+    "--ignore", "ignored", multiple=True, type=click.Choice([*MUST_BE_SAME, "pmr_sync"]), metavar="FIELD",
+    help="Compare although this condition differs; the output says so.",
+)  # fmt: skip
+@FORMAT
+def bench_compare(files: tuple[str, ...], ignored: tuple[str, ...], form: str) -> None:
+    """Compare run B with run A; of more, those in another state of pseudo-NMI with those like A.
+
+    Refused, with every reason, where anything but that state differs.
+    """
+    if len(files) < 2:
+        raise click.UsageError("two runs at least are needed")
+    comparison = compare(*split([_read(path) for path in files]), ignored)
+    print_result(form, comparison, render_comparison(comparison))
+
+
+def _read(path: str) -> dict[str, object]:
+    try:
+        return parse_bench(read_input(path))
+    except ValueError as error:
+        raise SdeictlError(f"{path}: {error}", Status.UNKNOWN) from error
+
+
+@bench.command("aa", short_help="How often are equal runs called different on this host?")
+@click.argument("calls", nargs=-1, metavar="[CALL]...")
+@click.option(
+    "--runs", type=click.IntRange(2, 1000), default=10, show_default=True, metavar="N", help="How many runs."
+)
+@_SECONDS
+@FORMAT
+def bench_aa(calls: tuple[str, ...], runs: int, seconds: float, form: str) -> None:
+    """Run the same thing again and again and compare the pairs: before a difference is believed."""
+    documents = run_each(runs, lambda: run_bench(calls, seconds, (), 0), _tell)
+    names = [result["call"] for result in documents[0]["results"]]
+    document = {
+        "schema": SCHEMA_AA,
+        "host": documents[0]["host"],
+        "calls": [judge_aa(documents, name) for name in names],
+        "labels": sorted({label for run in documents for label in run["labels"]}),
+    }
+    print_result(form, document, render_aa(document))
+    sys.exit(Status.GOOD)
+
+
+def _tell(step: str) -> None:
+    click.echo(f"bench: {step}", err=True)
