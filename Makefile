@@ -30,6 +30,7 @@ soak: lab
 
 bench: $(VENV)/ready
 	$(BIN)/python -m tests.bench_probe
+	$(BIN)/python -m tests.bench_clock
 
 lab: $(VENV)/ready
 	$(BIN)/python -m tests.lab.build

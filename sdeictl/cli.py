@@ -37,7 +37,7 @@ def cli() -> None:
     """Can this arm64 host still reach a CPU that is stuck with its interrupts masked?
 
     By SDEI firmware events, by GICv3 pseudo-NMI, or not at all. Nothing but
-    `drill` changes the host.
+    `drill` and `bench ab` changes the host.
 
     Exit status: 0 good, 1 a masked CPU cannot be reached or a drill failed, 2
     usage, 3 could not tell, 4 refused by policy, 70 internal error.

@@ -1,4 +1,4 @@
-"""The only door to other programs: `probe --deep` and `drill crash` go through it."""
+"""The only door to other programs: `probe --deep`, `drill crash` and `bench` go through it."""
 
 import errno
 import os
@@ -50,6 +50,15 @@ def _find(name: str) -> str:
         if os.access(f"{directory}/{name}", os.X_OK):
             return f"{directory}/{name}"
     raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
+
+
+def has_program(name: str) -> bool:
+    """Tell whether there is a program of this name."""
+    try:
+        _find(name)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def run_program(words: tuple[str, ...]) -> None:

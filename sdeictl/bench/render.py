@@ -83,3 +83,14 @@ def render_aa(document: Json) -> Iterator[Line]:
             text = "do not believe a comparison on this host as it is now: equal runs differ too often"
             yield ((text, "bold red"),)
     yield from _labels(document)
+
+
+def render_ab(result: Json) -> Iterator[Line]:
+    """Return what came of an experiment."""
+    runs = f"{len(result['runs'])} of {result['boots']} boots were measured"
+    word, style = ("complete", "bold green") if result["complete"] else ("not complete", "bold yellow")
+    yield ((word, style), (f"  {runs}", ""))
+    for reason in result["reasons"]:
+        yield ((reason, ""),)
+    if result["comparison"]:
+        yield from render_comparison(result["comparison"])

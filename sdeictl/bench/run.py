@@ -10,7 +10,7 @@ from typing import Any
 
 from sdeictl.bench.conditions import Watch, labels, read_conditions
 from sdeictl.bench.estimate import estimate, mad
-from sdeictl.bench.loop import CALLS, DEFAULT_CALLS, EMPTY, PYTHON, load_loops
+from sdeictl.bench.loop import CALLS, DEFAULT_CALLS, EMPTY, PYTHON, Loops, load_loops
 from sdeictl.bench.measure import measure, time_workload
 from sdeictl.drill.journal import write_whole
 from sdeictl.errors import SdeictlError, Status
@@ -33,14 +33,7 @@ def run_bench(calls: tuple[str, ...], seconds: float, workload: tuple[str, ...],
     """Time calls, for so long each, or a program, so often; return the document."""
     loops = load_loops()
     calls = calls or (() if workload else DEFAULT_CALLS)
-    missing = [name for name in calls if name not in loops.timers]
-    if missing:
-        known = [call.name for call in CALLS]
-        why = "sdeictl was installed without a C compiler" if loops.kind == PYTHON else "not on this machine"
-        wrong = [name for name in missing if name not in known]
-        if wrong:
-            raise SdeictlError(f"no call {wrong[0]}: `sdeictl bench list` names them", Status.USAGE)
-        raise SdeictlError(f"{', '.join(missing)} cannot be timed here: {why}", Status.UNKNOWN)
+    check_calls(calls, loops)
     conditions = read_conditions(LiveRoot(), loops.kind)
     watch = Watch()
     before = watch.see()
@@ -68,6 +61,18 @@ def run_bench(calls: tuple[str, ...], seconds: float, workload: tuple[str, ...],
         | {"load_before": before.load, "load_after": after.load, "steal": after.steal},
         "labels": marks,
     }
+
+
+def check_calls(calls: tuple[str, ...], loops: Loops) -> None:
+    """Raise SdeictlError for a call that cannot be timed here."""
+    missing = [name for name in calls if name not in loops.timers]
+    if missing:
+        known = [call.name for call in CALLS]
+        why = "sdeictl was installed without a C compiler" if loops.kind == PYTHON else "not on this machine"
+        wrong = [name for name in missing if name not in known]
+        if wrong:
+            raise SdeictlError(f"no call {wrong[0]}: `sdeictl bench list` names them", Status.USAGE)
+        raise SdeictlError(f"{', '.join(missing)} cannot be timed here: {why}", Status.UNKNOWN)
 
 
 def result_json(name: str, samples: list[float]) -> Json:

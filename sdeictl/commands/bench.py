@@ -3,14 +3,19 @@
 import os
 import shlex
 import sys
+from typing import NoReturn
 
 import click
 
+from sdeictl.bench.abrun import AbRequest, Outcome, begin, resume
 from sdeictl.bench.compare import compare, judge_aa, split
 from sdeictl.bench.conditions import MUST_BE_SAME
-from sdeictl.bench.loop import CALLS
-from sdeictl.bench.render import render_aa, render_bench, render_calls, render_comparison
-from sdeictl.bench.run import encode, parse_bench, run_bench, run_each, store_bench
+from sdeictl.bench.loop import CALLS, DEFAULT_CALLS, load_loops
+from sdeictl.bench.render import render_aa, render_ab, render_bench, render_calls, render_comparison
+from sdeictl.bench.run import check_calls, encode, parse_bench, run_bench, run_each, store_bench
+from sdeictl.commands.consent import DRY_RUN, HOST, WAY_BACK, ask_host_name
+from sdeictl.drill.danger import Consent
+from sdeictl.drill.render import render_plan, render_reasons
 from sdeictl.errors import SdeictlError, Status
 from sdeictl.output import FORMAT, print_result, read_input, write_new_file
 
@@ -134,6 +139,75 @@ def bench_aa(calls: tuple[str, ...], runs: int, seconds: float, form: str) -> No
     }
     print_result(form, document, render_aa(document))
     sys.exit(Status.GOOD)
+
+
+@bench.command("ab", short_help="REBOOT THE HOST again and again, with and without pseudo-NMI, and compare.")
+@click.argument("calls", nargs=-1, metavar="[CALL]...")
+@click.option(
+    "--boots", "pairs", type=click.IntRange(1, 50), default=3, show_default=True, metavar="N",
+    help="How many boots with, and as many without.",
+)  # fmt: skip
+@_SECONDS
+@_WORKLOAD
+@_ROUNDS
+@click.option(
+    "--kernel", "image", metavar="FILE", help="The running kernel's image, if it is not below /boot."
+)
+@click.option("--initrd", metavar="FILE", help="And its initrd, with --kernel.")
+@HOST
+@WAY_BACK
+@DRY_RUN
+@FORMAT
+def bench_ab(  # noqa: PLR0913 - one for each option
+    *,
+    calls: tuple[str, ...],
+    pairs: int,
+    seconds: float,
+    workload: str | None,
+    rounds: int,
+    image: str | None,
+    initrd: str | None,
+    host_name: str | None,
+    way_back: str | None,
+    dry_run: bool,
+    form: str,
+) -> None:
+    """Measure with and without pseudo-NMI, in alternating boots, unattended.
+
+    Each boot is for once, by kexec: nothing that is stored for the boot is
+    changed, and any reset leads back to it. It goes on in each boot by
+    `sdeictl bench resume`, a unit of systemd. A boot is tried twice; then the
+    host goes back to its original boot, as it does in the end. It has to be
+    armed (`sdeictl drill arm`), and the host named.
+    """
+    if initrd and not image:
+        raise click.UsageError("--initrd goes with --kernel")
+    words = _words(workload)
+    check_calls(calls, load_loops())
+    request = AbRequest(
+        calls or (() if words else DEFAULT_CALLS), seconds, words, rounds, pairs, image, initrd
+    )
+    consent = Consent(ask_host_name(host_name, dry_run=dry_run), way_back)
+    _show(begin(request, consent, dry_run=dry_run, say=_tell), form)
+
+
+@bench.command("resume", short_help="Go on with `bench ab` in this boot, or end it.")
+@FORMAT
+def bench_resume(form: str) -> None:
+    """Go on with an experiment that has not ended: the unit of systemd does this in each boot."""
+    _show(resume(_tell), form)
+
+
+def _show(outcome: Outcome, form: str) -> NoReturn:
+    if outcome.result:
+        print_result(form, outcome.result, render_ab(outcome.result))
+    elif outcome.plan is not None or outcome.reasons:
+        lines = render_plan(outcome.plan) if outcome.plan else render_reasons(outcome.reasons)
+        reasons = [reason._asdict() for reason in outcome.reasons]
+        print_result(form, {"plan": outcome.plan, "reasons": reasons}, lines)
+    else:
+        print_result(form, {"sentence": outcome.sentence}, [((outcome.sentence, ""),)])
+    sys.exit(outcome.status)
 
 
 def _tell(step: str) -> None:

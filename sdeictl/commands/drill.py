@@ -8,6 +8,7 @@ from functools import partial
 
 import click
 
+from sdeictl.commands.consent import DRY_RUN, HOST, WAY_BACK, ask_host_name
 from sdeictl.drill import run as drill_run
 from sdeictl.drill.arming import MAX_SECONDS, arm
 from sdeictl.drill.danger import Consent
@@ -24,15 +25,6 @@ _UNITS = {"s": 1, "m": 60, "h": 3600}
 
 _CPU = click.option(
     "--cpu", type=click.IntRange(min=0), metavar="N", help="The CPU to mask; by default the last one."
-)
-_DRY_RUN = click.option(
-    "--dry-run", is_flag=True, help="Print the plan, or every reason to refuse it; change nothing."
-)
-_HOST = click.option(
-    "--host", "host_name", metavar="NAME", help="This host's name, so that no other one is meant."
-)
-_WAY_BACK = click.option(
-    "--way-back", metavar="TEXT", help="How the host is reset if it does not come back: a BMC's address."
 )
 _EVIDENCE = click.option(
     "--evidence", metavar="FILE",
@@ -70,7 +62,7 @@ def drill_list(form: str) -> None:
     "--provider", type=click.Choice([provider.name for provider in PROVIDERS]),
     help="What masks it; by default the first of these that the kernel has.",
 )  # fmt: skip
-@_DRY_RUN
+@DRY_RUN
 @FORMAT
 def drill_backtrace(
     *, masked: bool, cpu: int | None, seconds: float, provider: str | None, dry_run: bool, form: str
@@ -98,10 +90,10 @@ def drill_backtrace(
     "--thresh", type=click.IntRange(min=1), metavar="S",
     help="Lower watchdog_thresh to this meanwhile: the CPU is masked for 2.5 times as long.",
 )  # fmt: skip
-@_HOST
-@_WAY_BACK
+@HOST
+@WAY_BACK
 @_EVIDENCE
-@_DRY_RUN
+@DRY_RUN
 @FORMAT
 def drill_lockup(  # noqa: PLR0913 - one for each option
     *,
@@ -125,7 +117,7 @@ def drill_lockup(  # noqa: PLR0913 - one for each option
         raise click.UsageError("--thresh does not go with --permanent")
     if not permanent and (evidence or way_back):
         raise click.UsageError("--evidence and --way-back go with --permanent")
-    consent = Consent(_host_name(host_name, dry_run=dry_run), way_back)
+    consent = Consent(ask_host_name(host_name, dry_run=dry_run), way_back)
     if permanent:
         request = drill_run.ResetRequest("lockup", "permanent", cpu, evidence)
         sys.exit(drill_run.run_reset(request, consent, dry_run=dry_run, tell=_tell, show=show))
@@ -135,10 +127,10 @@ def drill_lockup(  # noqa: PLR0913 - one for each option
 
 @drill.command("stop", short_help="RESET THE HOST with a CPU masked: is that CPU stopped?")
 @_CPU
-@_HOST
-@_WAY_BACK
+@HOST
+@WAY_BACK
 @_EVIDENCE
-@_DRY_RUN
+@DRY_RUN
 @FORMAT
 def drill_stop(
     *,
@@ -155,7 +147,7 @@ def drill_stop(
     `sdeictl drill resume` reads the rungs from the ramoops console, or from a log
     of the serial or net console. It has to be armed, and the host named.
     """
-    consent = Consent(_host_name(host_name, dry_run=dry_run), way_back)
+    consent = Consent(ask_host_name(host_name, dry_run=dry_run), way_back)
     request = drill_run.ResetRequest("stop", None, cpu, evidence)
     show = partial(print_result, form)
     sys.exit(drill_run.run_reset(request, consent, dry_run=dry_run, tell=_tell, show=show))
@@ -167,12 +159,12 @@ def drill_stop(
     help="One CPU masked, then a panic; all masked but the one that panics; or the detector's own panic.",
 )  # fmt: skip
 @_CPU
-@_HOST
-@_WAY_BACK
+@HOST
+@WAY_BACK
 @click.option(
     "--plain-dump", is_flag=True, help="The kdump service also saves a dump that makedumpfile cannot read."
 )
-@_DRY_RUN
+@DRY_RUN
 @FORMAT
 def drill_crash(  # noqa: PLR0913 - one for each option
     *,
@@ -191,7 +183,7 @@ def drill_crash(  # noqa: PLR0913 - one for each option
     """
     if variant == "all-masked" and cpu is not None:
         raise click.UsageError("--cpu does not go with --variant all-masked")
-    consent = Consent(_host_name(host_name, dry_run=dry_run), way_back, plain_dump)
+    consent = Consent(ask_host_name(host_name, dry_run=dry_run), way_back, plain_dump)
     request = drill_run.ResetRequest("crash", variant, cpu)
     show = partial(print_result, form)
     sys.exit(drill_run.run_reset(request, consent, dry_run=dry_run, tell=_tell, show=show))
@@ -237,16 +229,6 @@ def drill_resume(evidence: str | None, form: str) -> None:
     lines = [((resumed.sentence, ""),), *(render_result(resumed.result) if resumed.result else ())]
     print_result(form, {"resumed": resumed.sentence, "result": resumed.result}, lines)
     sys.exit(resumed.status)
-
-
-def _host_name(given: str | None, *, dry_run: bool) -> str | None:
-    """Return the host's name as it was given, or typed on a terminal."""
-    if given is not None or dry_run or not (sys.stdin and sys.stdin.isatty()):
-        return given
-    name: str = click.prompt(
-        "This can cost the host. Type its name to go on", err=True, default="", show_default=False
-    )
-    return name
 
 
 def _tell(step: str) -> None:

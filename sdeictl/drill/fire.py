@@ -9,6 +9,7 @@ from sdeictl.drill.bpf import BpfWindow
 from sdeictl.drill.host import CHANGEABLE, CPU_LATENCY, SYSRQ_TRIGGER, ModuleFile, latency_request
 from sdeictl.drill.lkdtm import CRASH_TYPES, DIRECT
 from sdeictl.facts import KMSG
+from sdeictl.processes import output_of
 
 MARKER = "sdeictl: drill "
 _SYSCALL_FINIT_MODULE = {"aarch64": 273}
@@ -97,6 +98,30 @@ def fire_test_lockup(module: ModuleFile, seconds: float) -> None:
     finally:
         with contextlib.suppress(OSError):
             os.close(descriptor)
+
+
+def fire_kexec(image: str, initrd: str | None, line: str, orderly: bool) -> None:
+    """Boot a kernel with a command line, once, by whichever of the two system calls this one has.
+
+    With `orderly` systemd stops the services first; else the file systems are written to their disks,
+    and nothing is stopped. Raises OSError where the kernel is not taken.
+    """
+    initrds = (f"--initrd={initrd}",) if initrd else ()
+    output_of("kexec", "--load", image, *initrds, f"--command-line={line}")
+    if orderly:
+        output_of("systemctl", "kexec")
+        return
+    os.sync()
+    output_of("kexec", "--exec")
+
+
+def fire_home(orderly: bool) -> None:
+    """Reset the host into its original boot: by the firmware, as a reboot does."""
+    if orderly:
+        output_of("systemctl", "reboot")
+        return
+    os.sync()
+    fire_sysrq("b")
 
 
 def _write(path: str, data: bytes) -> None:

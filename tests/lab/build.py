@@ -60,6 +60,10 @@ LIBRARIES = {
 }
 
 
+FOR_ARM64 = {"CC": "aarch64-linux-gnu-gcc", "_PYTHON_HOST_PLATFORM": "linux-aarch64"}
+"""For the wheel that the guests get (setup.py)."""
+
+
 class LabError(Exception):
     """The lab cannot be built; the message says what to do."""
 
@@ -143,10 +147,14 @@ class Lab:
             base = Path(self._site.name)
             pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
             with self._lock("wheel.lock"):  # two at once would meet in the checkout's build directory
-                _run([*pip, "wheel", "--no-deps", "--wheel-dir", str(base), str(PROJECT)])
-            (wheel,) = base.glob("*.whl")
+                _run(
+                    [*pip, "wheel", "--no-deps", "--wheel-dir", str(base), str(PROJECT)],
+                    os.environ | FOR_ARM64,
+                )
+            (wheel,) = base.glob("*_aarch64.whl")
             # A directory of its own: unlike a temporary one, every user in the guest can read it.
-            _run([*pip, "install", "--no-deps", "--no-compile", "--target", str(base / "site"), str(wheel)])
+            target = ["--target", str(base / "site"), "--platform", "linux_aarch64", "--only-binary", ":all:"]
+            _run([*pip, "install", "--no-deps", "--no-compile", *target, str(wheel)])
         return Path(self._site.name) / "site"
 
     def _directory(self, part: Part) -> Path:

@@ -42,6 +42,8 @@ class Machine(NamedTuple):
     """Whether the device tree reserves memory in which the console's last lines outlast a reset."""
     extra: bool = False
     """Whether it needs the lab's extra parts (build.py)."""
+    counts_instructions: bool = False
+    """Whether its time is the number of its instructions: emulated, exact, and no time of any silicon."""
     newer_qemu: bool = False
     """Whether it needs the part `qemu`, the emulator of trixie-backports."""
 
@@ -159,6 +161,17 @@ MACHINES = {
         Machine("up", "SDEI, and one CPU", "sdei", cpus=1),
     )
 }
+
+COUNTED = Machine(
+    "counted",
+    "one CPU whose time counts its instructions; no ITS, so that kexec works without UEFI",
+    "none",
+    boot=Boot.EMULATOR,
+    machine="virt,gic-version=3,its=off",
+    cpus=1,
+    counts_instructions=True,
+)
+"""Not among the others: with one CPU there is nobody to ask."""
 
 MACHINES_WITH_PEERS = {
     name: machine for name, machine in MACHINES.items() if machine.cpus > 1 and machine.extra <= EXTRA

@@ -1,6 +1,7 @@
 """What is done to an emulated host, and the files each story leaves in the shared directory."""
 
 import shlex
+import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -35,6 +36,7 @@ $trace -o /lab/capture.trace python3 -m sdeictl capture /lab/capture.tar.gz
 DRILL_TIMEOUT = 900.0
 CONTROL_TIMEOUT = 300.0
 LADDER_TIMEOUT = 900.0
+AB_TIMEOUT = 900.0
 CRASH_KERNEL = "192M"
 
 
@@ -111,6 +113,27 @@ def lose_power(machine: Machine, command: str, *, lab: Lab, directory: Path, sai
     ready = _ready(machine)
     cut_power(ready, job, lab=lab, directory=directory / "cut", timeout=CAPTURE_TIMEOUT, said=said)
     return run_across_resets(ready, job, lab=lab, directory=directory / "vm", timeout=CAPTURE_TIMEOUT)
+
+
+def try_both(
+    machine: Machine, boots: int, step: int, *, lab: Lab, directory: Path, cut_at: str = ""
+) -> VmRun:
+    """Run `bench ab` through its boots, killed at a step (-1: never); leave ab.json.
+
+    With `cut_at` the power is cut when it says that, and comes back.
+    """
+    reference = directory / "reference"
+    source = Path(__file__).parent / "guest/reference.c"
+    subprocess.run(["aarch64-linux-gnu-gcc", "-O2", "-static", "-o", reference, source], check=True)
+    job = f"exec python3 /lab/guest/ab.py {boots} {step}"
+    files = (reference,)
+    if cut_at:
+        cut_power(
+            machine, job, lab=lab, directory=directory / "cut", timeout=AB_TIMEOUT, said=cut_at, files=files
+        )
+    return run_across_resets(
+        machine, job, lab=lab, directory=directory / "vm", timeout=AB_TIMEOUT, files=files
+    )
 
 
 def _ready(machine: Machine) -> Machine:

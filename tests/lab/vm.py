@@ -117,6 +117,8 @@ def _hardware(machine: Machine, lab: Lab, machine_options: str = "") -> list[str
         "-m", str(machine.memory_mib),
         "-nodefaults", "-display", "none",
     ]  # fmt: skip
+    if machine.counts_instructions:
+        command += ["-icount", "shift=0,sleep=off"]
     if machine.boot is not Boot.EMULATOR:
         command += ["-bios", str(lab.part("firmware") / machine.flash)]
     return command
@@ -180,25 +182,28 @@ def run_in_vm(
     return VmRun(_run(machine, directory, line, timeout, survives), share, console)
 
 
-def run_across_resets(machine: Machine, command: str, *, lab: Lab, directory: Path, timeout: float) -> VmRun:
+def run_across_resets(
+    machine: Machine, command: str, *, lab: Lab, directory: Path, timeout: float, files: Sequence[Path] = ()
+) -> VmRun:
     """Like run_in_vm, but a reset ends nothing: the command starts anew in each boot, until it comes back.
 
     /var/lib/sdeictl and /var/crash are on a disk, state.ext4 beside `directory`,
-    which is made where it is missing. The guest sees its own console log in the share.
+    which is made where it is missing. The guest sees its own console log, and `files`, in the share.
     """
-    line, share = _line_across_resets(machine, command, lab, directory)
+    line, share = _line_across_resets(machine, command, lab, directory, files)
     status = _run(machine, directory, line, timeout, survives=True)
     return VmRun(status, share, share / "console.log")
 
 
-def cut_power(
-    machine: Machine, command: str, *, lab: Lab, directory: Path, timeout: float, said: str
-) -> None:
+def cut_power(  # noqa: PLR0913 - as run_across_resets, and what it waits for
+    machine: Machine, command: str, *, lab: Lab, directory: Path, timeout: float, said: str,
+    files: Sequence[Path] = (),
+) -> None:  # fmt: skip
     """Like run_across_resets, but QEMU is killed once /lab/said has this text.
 
     Raises VmLostError if it does not come in time.
     """
-    line, share = _line_across_resets(machine, command, lab, directory)
+    line, share = _line_across_resets(machine, command, lab, directory, files)
     with (directory / "qemu.log").open("wb") as log:
         process = subprocess.Popen(line, stdin=subprocess.DEVNULL, stderr=log)
     deadline = time.monotonic() + timeout
@@ -216,9 +221,12 @@ def _has_said(path: Path, text: str) -> bool:
     return path.exists() and text in path.read_text()
 
 
-def _line_across_resets(machine: Machine, command: str, lab: Lab, directory: Path) -> tuple[list[str], Path]:
+def _line_across_resets(
+    machine: Machine, command: str, lab: Lab, directory: Path, files: Sequence[Path]
+) -> tuple[list[str], Path]:
     share = _prepare(machine, lab, directory, command)
-    shutil.copy(lab.part(machine.kernel) / "Image", share)  # for kexec
+    for file in (lab.part(machine.kernel) / "Image", *files):  # the image for kexec
+        shutil.copy(file, share)
     state = directory.parent / "state.ext4"
     if not state.exists():
         subprocess.run(

@@ -1,0 +1,88 @@
+"""Runs in a guest, in each boot anew: `bench ab` through its boots, killed at one of its steps.
+
+    ab.py BOOTS STEP    BOOTS with and as many without; STEP counts what it says over all boots, -1: never
+
+Leaves /lab/ab.json: what it ended with, each boot's command line and the bare loop's time in it.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from observe import finish, leave, sdeictl, start
+
+PROGRESS = Path("/state/ab.json")
+JOURNAL = Path("/var/lib/sdeictl/bench/ab.journal")
+CALM_LOAD = 0.3
+
+
+def store(progress: dict[str, Any]) -> None:
+    PROGRESS.with_suffix(".new").write_text(json.dumps(progress))
+    os.sync()
+    PROGRESS.with_suffix(".new").rename(PROGRESS)
+    os.sync()
+
+
+def said() -> list[str]:
+    try:
+        lines = Path("/tmp/ab.err").read_text().splitlines()
+    except FileNotFoundError:
+        return []
+    return [line for line in lines if line.startswith("bench: ")]
+
+
+def run(progress: dict[str, Any], kill_at: int, *arguments: str) -> bool:
+    """Run one command of the experiment; tell whether it was killed at its step."""
+    Path("/tmp/ab.err").unlink(missing_ok=True)
+    pid = start(*arguments, "--format", "json", name="ab")
+    seen = 0
+    while True:
+        ended = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        steps = said()
+        if len(steps) > seen:
+            progress["said"] += steps[seen:]
+            seen = len(steps)
+            store(progress)
+            Path("/lab/said").write_text("\n".join(progress["said"]))
+        if len(progress["said"]) > kill_at >= 0 and not progress["killed"]:
+            progress["killed"] = progress["said"][kill_at]
+            store(progress)
+            os.kill(pid, signal.SIGKILL)
+            finish(pid, "ab")
+            return True
+        if ended:
+            progress["ended"] = finish(pid, "ab")
+            return False
+        time.sleep(0.05)
+
+
+def main() -> None:
+    boots, kill_at = sys.argv[1], int(sys.argv[2])
+    progress: dict[str, Any] = {"boots": [], "said": [], "killed": None, "ended": None}
+    if PROGRESS.exists():
+        progress = json.loads(PROGRESS.read_text())
+    reference = subprocess.run(["/lab/reference"], capture_output=True, text=True, check=True)
+    line = Path("/proc/cmdline").read_text().strip()
+    progress["boots"].append({"line": line, "reference": float(reference.stdout)})
+    store(progress)
+    while os.getloadavg()[0] > CALM_LOAD:  # an emulated wait is over at once
+        time.sleep(5)
+    if JOURNAL.exists():
+        arguments = ["bench", "resume"]
+    else:
+        assert sdeictl("drill", "arm", "--for", "10m")["status"] == 0
+        consent = ("--host", "lab", "--way-back", "the lab's own power switch")
+        kernel = ("--kernel", "/lab/Image", "--seconds", "1")
+        arguments = ["bench", "ab", "getppid", "--boots", boots, *kernel, *consent]
+    if run(progress, kill_at, *arguments):
+        run(progress, kill_at, "bench", "resume")
+    store(progress)
+    leave("ab", progress)
+
+
+main()
