@@ -258,7 +258,18 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
             pytest.fail("there is no C compiler")
         pytest.skip("there is no C compiler")
     target = tmp_path_factory.mktemp("loop") / "libbench.so"
-    command = [compiler, "-O2", "-fPIC", "-shared", "-Wall", "-Wextra", "-Werror", "-o", str(target)]
+    command = [
+        compiler,
+        "-O2",
+        "-fPIC",
+        "-fno-plt",
+        "-shared",
+        "-Wall",
+        "-Wextra",
+        "-Werror",
+        "-o",
+        str(target),
+    ]
     subprocess.run([*command, str(PROJECT / "sdeictl/bench/loop.c")], check=True)
     return target
 

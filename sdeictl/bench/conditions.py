@@ -85,6 +85,7 @@ def read_conditions(root: Root, loop: str) -> Json:
         "loop": loop,
         "sdeictl": __version__,
         "affinity": len(os.sched_getaffinity(0)),
+        "current_mhz": _current_mhz(),
     }
     names = ("architecture", "kernel", "exception_level", "firmware", "model", "midr", "cores", "virtual")
     named = {name: host[name] for name in names}
@@ -143,6 +144,11 @@ def _each_cpu(root: Root, name: str) -> str | None:
     """Return what the online CPUs have in a file, each value once."""
     values = {_text(root, f"{CPU_DEVICES}/cpu{cpu}/{name}") for cpu in range(os.cpu_count() or 1)}
     return ", ".join(sorted(value for value in values if value)) or None
+
+
+def _current_mhz() -> int | None:
+    found = psutil.cpu_freq()
+    return round(found.current) if found else None
 
 
 def _seccomp(root: Root) -> bool | None:
