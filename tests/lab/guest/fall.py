@@ -68,7 +68,7 @@ def ended() -> dict[str, Any]:
     resumes = [first]
     if (DRILLS / "journal.json").exists():
         resumes.append(sdeictl("drill", "resume", "--format", "json"))
-    stored = [json.loads(path.read_text()) for path in sorted(DRILLS.glob("2*.json"))]
+    stored = [json.loads(path.read_text()) for path in sorted(DRILLS.glob("[12]*.json"))]
     return {"resumes": resumes, "stored": stored, "journal": (DRILLS / "journal.json").exists()}
 
 
