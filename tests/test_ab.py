@@ -20,6 +20,7 @@ from sdeictl.bench.ab import (
     ThisBoot,
     ab_lines,
     about_ab,
+    homeward,
     measured,
     next_step,
     result_json,
@@ -119,6 +120,12 @@ def test_a_host_that_was_changed_meanwhile_is_not_driven_on(boot: ThisBoot, reas
     step = next_step(EXPERIMENT, boot)
     assert step.experiment.reasons == (reason,)
     assert step.do == (FINISH if boot.line == ORIGINAL else HOME)
+
+
+def test_one_that_is_stopped_only_goes_home() -> None:
+    stopped = homeward(EXPERIMENT, "It was stopped.")
+    assert next_step(stopped, ThisBoot(EXPERIMENT.line(0), BUILD)).do == HOME
+    assert next_step(stopped, HOME_BOOT).do == FINISH
 
 
 def test_a_boot_of_another_experiment_is_none_of_this_one() -> None:

@@ -15,6 +15,7 @@ import pytest
 from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
 
 from sdeictl.bench.compare import compare, judge_aa, obstacles, split
 from sdeictl.bench.conditions import MUST_BE_SAME, Surroundings, labels, pseudo_nmi_state
@@ -30,6 +31,12 @@ from sdeictl.lines import plain
 from tests.conftest import PROJECT
 
 HOST = {name: f"the {name}" for name in MUST_BE_SAME}
+
+
+def validate(name: str, document: Any) -> None:
+    Draft202012Validator(json.loads((PROJECT / f"sdeictl/schemas/{name}.json").read_text())).validate(
+        document
+    )
 
 
 def noisy(center: float, seed: int, count: int = 2000, spell: slice = slice(0)) -> list[float]:
@@ -298,6 +305,7 @@ def test_a_call_that_fails_is_an_error_and_no_time(compiled: Path) -> None:
 def test_a_run_has_its_samples_its_conditions_and_its_text() -> None:
     document = run_bench(("getppid", "gettid"), 1.0, (), 0)
     assert parse_bench(json.dumps(document).encode()) == document
+    validate("bench-1", document)
     assert [result["call"] for result in document["results"]] == ["getppid", "gettid"]
     assert set(MUST_BE_SAME) <= document["conditions"].keys()
     for result in document["results"]:
@@ -305,7 +313,9 @@ def test_a_run_has_its_samples_its_conditions_and_its_text() -> None:
     text = plain(render_bench(document))
     assert "getppid" in text
     assert "the empty loop takes" in text
-    assert compare([document], [document])["effects"][0]["differs"] is False
+    comparison = compare([document], [document])
+    validate("bench-comparison-1", comparison)
+    assert comparison["effects"][0]["differs"] is False
 
 
 def test_a_program_is_timed_and_one_that_fails_is_told_so() -> None:

@@ -104,8 +104,12 @@ def _go_home(experiment: Experiment, at_home: bool) -> Step:
 
 
 def _end(experiment: Experiment, at_home: bool, reason: str) -> Step:
-    ended = experiment._replace(homeward=True, attempts=0, reasons=(*experiment.reasons, reason))
-    return _go_home(ended, at_home)
+    return _go_home(homeward(experiment, reason), at_home)
+
+
+def homeward(experiment: Experiment, reason: str) -> Experiment:
+    """Return the experiment ended early: it only has to get back to the original boot."""
+    return experiment._replace(homeward=True, attempts=0, reasons=(*experiment.reasons, reason))
 
 
 def measured(experiment: Experiment, run: str) -> Experiment:

@@ -20,6 +20,7 @@ from sdeictl.bench.ab import (
     ThisBoot,
     ab_lines,
     about_ab,
+    homeward,
     measured,
     next_step,
     result_json,
@@ -97,14 +98,16 @@ def begin(request: AbRequest, consent: Consent, *, dry_run: bool, say: Say) -> O
         return _go_on(root, experiment, say)
 
 
-def resume(say: Say) -> Outcome:
-    """Go on with an experiment in this boot, or end it."""
+def resume(say: Say, *, stop: bool = False) -> Outcome:
+    """Go on with an experiment in this boot; with `stop` end it and go back to the original boot."""
     if os.geteuid():
         raise SdeictlError("only root can go on with an experiment", Status.UNKNOWN)
     if not os.path.exists(JOURNAL):
         return Outcome(Status.GOOD, sentence="no experiment has been left")
     with _locked():
         experiment = read_experiment()
+        if stop and not experiment.homeward:
+            experiment = homeward(experiment, "It was stopped.")
         return _go_on(LiveRoot(), experiment, say)
 
 
@@ -115,7 +118,8 @@ class _locked:  # noqa: N801 - a context, used like a function
         try:
             self._lock = Lock()
         except BusyError as error:
-            raise SdeictlError("a drill or another experiment is running", Status.REFUSED) from error
+            text = f"a drill or an experiment is running (`systemctl stop {UNIT}` ends the latter's process)"
+            raise SdeictlError(text, Status.REFUSED) from error
         except JournalError as error:
             raise SdeictlError(str(error), Status.UNKNOWN) from error
 
@@ -143,7 +147,8 @@ def _go_on(root: Root, experiment: Experiment, say: Say) -> Outcome:
             )
         elif step.do == HOME:
             say("going back to the original boot")
-            _try(lambda: fire_home(_has_systemd()), say)
+            again = experiment.attempts > 1
+            _try(partial(fire_home, _has_systemd(), again=again), say)
         elif step.do == FINISH:
             return _finish(experiment, say)
         else:

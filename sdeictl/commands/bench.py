@@ -192,10 +192,11 @@ def bench_ab(  # noqa: PLR0913 - one for each option
 
 
 @bench.command("resume", short_help="Go on with `bench ab` in this boot, or end it.")
+@click.option("--stop", is_flag=True, help="End it: go back to the original boot.")
 @FORMAT
-def bench_resume(form: str) -> None:
+def bench_resume(*, stop: bool, form: str) -> None:
     """Go on with an experiment that has not ended: the unit of systemd does this in each boot."""
-    _show(resume(_tell), form)
+    _show(resume(_tell, stop=stop), form)
 
 
 def _show(outcome: Outcome, form: str) -> NoReturn:

@@ -115,10 +115,14 @@ def fire_kexec(image: str, initrd: str | None, line: str, orderly: bool) -> None
     output_of("kexec", "--exec")
 
 
-def fire_home(orderly: bool) -> None:
-    """Reset the host into its original boot: by the firmware, as a reboot does."""
+def fire_home(orderly: bool, *, again: bool) -> None:
+    """Reset the host into its original boot: by the firmware, as a reboot does.
+
+    Debian's kexec-tools can make of every reboot a kexec with the present command line; where the first
+    try did not lead home, the services that do so are left out.
+    """
     if orderly:
-        output_of("systemctl", "reboot")
+        output_of("systemctl", "reboot", *(("--force",) if again else ()))
         return
     os.sync()
     fire_sysrq("b")
