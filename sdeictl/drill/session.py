@@ -171,7 +171,9 @@ class Session(Generic[Seen]):
 
     def _write_down(self, held: ExitStack) -> None:
         """Take the lock, put the intent on disk."""
-        self.tell("writing down what will be put back")
+        # No signal ends it here: what is not yet written down cannot be ended.
+        self.signals.step = "writing down what will be put back"
+        self.tell(self.signals.step)
         try:
             self.lock = Lock()
             held.callback(self.lock.release)
