@@ -12,7 +12,7 @@ from tests.conftest import PROJECT
 from tests.lab.build import EXTRA, Lab
 from tests.lab.machines import MACHINES, Boot, Machine
 from tests.lab.stories import climb_ladder, fall_at_each_step, lose_power
-from tests.wedge_story import is_reached, masked_by_registers, stop_rungs
+from tests.wedge_story import has_pseudo_nmi, is_reached, masked_by_registers, stop_rungs
 
 SCHEMA = Draft202012Validator(json.loads((PROJECT / "sdeictl/schemas/drill-1.json").read_text()))
 TARGET = 3
@@ -27,6 +27,7 @@ LADDERS = {
     "acpi-sdei": (STOP_BY_SERIAL, CRASHES[2]),
 }
 """Every drill and every kind of machine once; `make soak` climbs all of it on each."""
+ATTEMPTS = 3
 SOAKED = ("dt-sdei", "dt-vhe", "acpi-sdei", "dt-none", "dt-both", "dt-64k")
 
 
@@ -50,8 +51,13 @@ def test_each_rung_is_proven_after_the_fact(
     name: str, commands: tuple[str, ...], lab: Lab, tmp_path: Path
 ) -> None:
     machine = MACHINES[name]
-    share = climb_ladder(machine, commands, lab=lab, directory=tmp_path / "vm").share
-    done = json.loads((share / "ladder.json").read_text())["done"]
+    for attempt in range(ATTEMPTS):
+        directory = tmp_path / str(attempt)
+        directory.mkdir()
+        share = climb_ladder(machine, commands, lab=lab, directory=directory / "vm").share
+        done = json.loads((share / "ladder.json").read_text())["done"]
+        if not (has_pseudo_nmi(machine) and any(map(is_starved, done))):
+            break
     assert len(done) == len(commands)
     for command, answer in zip(commands, done, strict=True):
         result = answer["result"].get("result", answer["result"])
@@ -63,6 +69,15 @@ def test_each_rung_is_proven_after_the_fact(
     assert not any(result["stale"] for result in status["results"])
     cpus = json.loads((share / "cpus.json").read_text())
     assert all(cpus["runs"]), cpus
+
+
+def is_starved(answer: Mapping[str, Any]) -> bool:
+    """Tell whether every rung of a stop ladder was tried in vain: to each the kernel gives 10 ms.
+
+    So long an emulated CPU may not run at all, where its emulator shares two cores with another.
+    """
+    stop = answer["result"].get("result", answer["result"]).get("stop")
+    return bool(stop) and bool(stop["failed"]) and len(stop["rungs"]) == 3
 
 
 def name_of(command: str) -> tuple[str, str | None]:
