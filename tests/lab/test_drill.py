@@ -68,6 +68,10 @@ def test_every_obstacle_is_named(lab: Lab, tmp_path: Path) -> None:
         refused = refusals.pop(name)
         assert (refused["status"], refused["result"]["outcome"]) == (3, "refused")
         assert any(reason.startswith(sentence) for reason in refused["result"]["reasons"]), refused
+    kexec = refusals.pop("kexec would die")
+    assert kexec["status"] == 3
+    texts = [reason["text"] for reason in kexec["result"]["reasons"]]
+    assert any("a kernel that is started by kexec would die there" in text for text in texts), kexec
     others = refusals.pop("the others")
     assert (others["status"], others["result"]["outcome"]) == (0, "pass")
     assert [cpu["cpu"] for cpu in others["result"]["cpus"]] == [0, 1, 2]

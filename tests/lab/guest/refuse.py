@@ -101,6 +101,10 @@ def main() -> None:
         "a killed drill": after_a_kill(),
     }
     refusals["not armed"] = costly("lockup")
+    # Any file will do: it is refused before the image is looked into.
+    refusals["kexec would die"] = sdeictl(
+        "bench", "ab", "--dry-run", "--kernel", "/lab/job", "--format", "json"
+    )
     refusals["full disk, arming"], refusals["full disk"] = with_a_full_disk()
     refusals |= after_arming()
     refusals["cpu off line"], refusals["the others"] = with_a_cpu_off_line()
