@@ -16,7 +16,7 @@ from pathlib import Path
 from sdeictl.kernel import CONFIG_SYMBOLS
 from tests.lab.build import PROJECT, Lab
 from tests.lab.machines import MACHINES_WITH_PEERS, Machine
-from tests.lab.stories import capture_host, run_drills, wedge_cpu
+from tests.lab.stories import observe_host, wedge_cpu
 from tests.lab.vm import emulator
 
 HOSTS = PROJECT / "tests" / "hosts"
@@ -31,18 +31,17 @@ KEPT = {
 
 def renew(machine: Machine, lab: Lab, work: Path) -> None:
     """Boot one machine twice and store what it showed."""
-    captured = capture_host(machine, lab=lab, directory=work / "capture")
+    observed = observe_host(machine, lab=lab, directory=work / "observe")
     wedged = wedge_cpu(machine, lab=lab, directory=work / "wedge")
-    drilled = run_drills(machine, lab=lab, directory=work / "drill")
     host = HOSTS / machine.name
     shutil.rmtree(host, ignore_errors=True)
     (host / "root").mkdir(parents=True)
-    subprocess.run(["tar", "-C", host / "root", "-xf", captured.share / "capture.tar.gz"], check=True)
+    subprocess.run(["tar", "-C", host / "root", "-xf", observed.share / "capture.tar.gz"], check=True)
     reduce_files(host / "root")
     shutil.copy(wedged.console, host / "console.log")
     shutil.copy(wedged.share / "record.json", host)
     (host / "drills").mkdir()
-    store_drills(drilled.share, host / "drills")
+    store_drills(observed.share, host / "drills")
     version_of = [*emulator(machine, lab), "--version"]
     qemu = subprocess.run(version_of, capture_output=True, text=True, check=True)
     version = (lab.part(machine.kernel) / "version").read_text().strip()

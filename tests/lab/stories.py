@@ -24,7 +24,6 @@ echo 1 > /proc/sys/kernel/dmesg_restrict
 setpriv --reuid 65534 --regid 65534 --clear-groups \\
     python3 -m sdeictl probe --format json > /lab/nobody.json 2> /lab/nobody.err
 echo $? > /lab/nobody.status
-exit 0
 """
 # The interpreter's own cache is not the probe's doing.
 TRACE = """
@@ -40,9 +39,13 @@ AB_TIMEOUT = 900.0
 CRASH_KERNEL = "192M"
 
 
-def capture_host(machine: Machine, *, lab: Lab, directory: Path) -> VmRun:
-    """Leave capture.tar.gz, probe.{txt,err,status,json} and nobody.{json,err,status}."""
-    return run_in_vm(machine, CAPTURE, lab=lab, directory=directory, timeout=CAPTURE_TIMEOUT)
+def observe_host(machine: Machine, *, lab: Lab, directory: Path) -> VmRun:
+    """Predict, then observe: capture and probe, then the drill by every provider.
+
+    Leaves capture.tar.gz, probe.{txt,err,status,json}, nobody.{json,err,status}, and what run_drills does.
+    """
+    job = f"{CAPTURE}\nexec python3 /lab/guest/drill.py 0 8"
+    return run_in_vm(machine, job, lab=lab, directory=directory, timeout=CAPTURE_TIMEOUT + DRILL_TIMEOUT)
 
 
 def trace_probe(machine: Machine, *, lab: Lab, directory: Path) -> VmRun:
@@ -58,8 +61,8 @@ def wedge_cpu(machine: Machine, *, lab: Lab, directory: Path) -> VmRun:
     )  # fmt: skip
 
 
-def run_drills(machine: Machine, *, lab: Lab, directory: Path, rounds: int = 0, look: float = 8) -> VmRun:
-    """Run the drill by every provider, or many rounds of it; leave {drills,cpus,status}.json and drills/."""
+def run_drills(machine: Machine, rounds: int, look: float, *, lab: Lab, directory: Path) -> VmRun:
+    """Run many rounds of the drill; leave {drills,cpus,status}.json and drills/."""
     return run_in_vm(
         machine, f"exec python3 /lab/guest/drill.py {rounds} {look}", lab=lab, directory=directory,
         timeout=DRILL_TIMEOUT,

@@ -1,24 +1,19 @@
-"""On every machine: the probe in the guest, and of its capture here, names the path the machine has."""
+"""The probe where the log has rotated, and what it does to a host: nothing."""
 
 import json
 import re
 from pathlib import Path
 
 import pytest
-from jsonschema import Draft202012Validator
 
-from sdeictl.collect import collect
 from sdeictl.deep import JOURNAL
 from sdeictl.facts import KMSG
 from sdeictl.firmware import ACPI_TABLES
 from sdeictl.kernel import KCORE
 from sdeictl.livestate import DEBUGFS, RAMOOPS_CONSOLE
-from sdeictl.report import Json, build_report
-from sdeictl.root import open_root
-from tests.conftest import PROJECT, TESTS
 from tests.lab.build import Lab
-from tests.lab.machines import MACHINES_WITH_PEERS, Boot, Machine
-from tests.lab.stories import capture_host, rotate_log, trace_probe
+from tests.lab.machines import MACHINES_WITH_PEERS
+from tests.lab.stories import rotate_log, trace_probe
 
 STATUS = {"sdei": "0", "pseudo-nmi": "0", "none": "1", "unknown": "3"}
 # Without the kernel log nothing proves that SDEI or pseudo-NMI serve; that neither does
@@ -42,58 +37,6 @@ def deeds(trace: Path) -> list[str]:
     calls = [match for line in trace.read_text().splitlines() if (match := CALL.match(line))]
     assert calls[0][1] == "execve"
     return [call[0] for call in calls[1:] if call[1] not in LOOKS or FOR_WRITING.search(call[2])]
-
-
-@pytest.fixture(scope="module", params=MACHINES_WITH_PEERS)
-def machine(request: pytest.FixtureRequest) -> Machine:
-    return MACHINES_WITH_PEERS[request.param]
-
-
-@pytest.fixture(scope="module")
-def share(machine: Machine, lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    directory = tmp_path_factory.mktemp("vm") / machine.name
-    return capture_host(machine, lab=lab, directory=directory).share
-
-
-def stable(report: Json) -> Json:
-    return report | {"generated_at": None}
-
-
-def test_in_the_guest(machine: Machine, share: Path) -> None:
-    report = json.loads((share / "probe.json").read_text())
-    schema = json.loads((PROJECT / "sdeictl/schemas/report-1.json").read_text())
-    Draft202012Validator(schema).validate(report)
-    assert report["verdict"]["nmi_path"] == machine.nmi_path
-    assert report["gaps"] == []
-    assert bool(report["verdict"]["hazards"]) is machine.idle_state
-    assert (share / "probe.status").read_text().strip() == STATUS[machine.nmi_path]
-    assert (share / "probe.err").read_text() == ""
-    assert (share / "probe.txt").read_text().splitlines()[0].endswith(f"nmi path: {machine.nmi_path}")
-
-
-def test_of_its_capture_here(share: Path) -> None:
-    report = build_report(collect(open_root(str(share / "capture.tar.gz"))))
-    assert stable(report) == stable(json.loads((share / "probe.json").read_text()))
-
-
-def test_the_stored_host_is_like_this_one(machine: Machine, share: Path) -> None:
-    stored = json.loads((TESTS / "golden" / f"{machine.name}.report.json").read_text())
-    report = json.loads((share / "probe.json").read_text())
-    assert report["verdict"] == stored["verdict"]
-    assert report["findings"] == stored["findings"]
-
-
-def test_for_a_user_without_privileges(machine: Machine, share: Path) -> None:
-    report = json.loads((share / "nobody.json").read_text())
-    path = NMI_PATH_FOR_NOBODY[machine.nmi_path]
-    assert report["verdict"]["nmi_path"] == path
-    denied = DENIED_TO_NOBODY | (DENIED_TABLES if machine.boot is Boot.UEFI else set())
-    sources = {gap["source"] for gap in report["gaps"]}
-    assert KMSG in sources
-    assert sources <= denied
-    assert all(gap["kind"] == "denied" and "run as root" in gap["detail"] for gap in report["gaps"])
-    assert (share / "nobody.status").read_text().strip() == STATUS[path]
-    assert (share / "nobody.err").read_text() == ""
 
 
 # On dt-none the hotplug states, and on dt-pnmi nothing but the log, tell what serves.

@@ -1,0 +1,92 @@
+"""On every machine: the probe there, and of its capture here, names the path that a drill then sees."""
+
+import json
+from pathlib import Path
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from sdeictl.collect import collect
+from sdeictl.facts import KMSG
+from sdeictl.firmware import ACPI_TABLES
+from sdeictl.livestate import DEBUGFS, RAMOOPS_CONSOLE
+from sdeictl.report import Json, build_report
+from sdeictl.root import open_root
+from tests.conftest import PROJECT, TESTS
+from tests.drill_story import check_drill
+from tests.lab.build import Lab
+from tests.lab.machines import MACHINES_WITH_PEERS, Boot, Machine
+from tests.lab.stories import observe_host
+from tests.lab.test_drill import SCHEMA, assert_alive, read
+
+STATUS = {"sdei": "0", "pseudo-nmi": "0", "none": "1", "unknown": "3"}
+# Without the kernel log nothing proves that SDEI or pseudo-NMI serve; that neither does
+# is still seen in the hotplug states or kallsyms, and on the command line.
+NMI_PATH_FOR_NOBODY = {"sdei": "unknown", "pseudo-nmi": "unknown", "none": "none"}
+DENIED_TO_NOBODY = {KMSG, DEBUGFS, RAMOOPS_CONSOLE}
+DENIED_TABLES = {f"{ACPI_TABLES}/{name}" for name in ("SDEI", "FACP", "APIC", "HEST", "AGDI")}
+
+
+@pytest.fixture(scope="module", params=MACHINES_WITH_PEERS)
+def machine(request: pytest.FixtureRequest) -> Machine:
+    return MACHINES_WITH_PEERS[request.param]
+
+
+@pytest.fixture(scope="module")
+def share(machine: Machine, lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("vm") / machine.name
+    return observe_host(machine, lab=lab, directory=directory).share
+
+
+def stable(report: Json) -> Json:
+    return report | {"generated_at": None}
+
+
+def test_in_the_guest(machine: Machine, share: Path) -> None:
+    report = json.loads((share / "probe.json").read_text())
+    schema = json.loads((PROJECT / "sdeictl/schemas/report-1.json").read_text())
+    Draft202012Validator(schema).validate(report)
+    assert report["verdict"]["nmi_path"] == machine.nmi_path
+    assert report["gaps"] == []
+    assert bool(report["verdict"]["hazards"]) is machine.idle_state
+    assert (share / "probe.status").read_text().strip() == STATUS[machine.nmi_path]
+    assert (share / "probe.err").read_text() == ""
+    assert (share / "probe.txt").read_text().splitlines()[0].endswith(f"nmi path: {machine.nmi_path}")
+
+
+def test_of_its_capture_here(share: Path) -> None:
+    report = build_report(collect(open_root(str(share / "capture.tar.gz"))))
+    assert stable(report) == stable(json.loads((share / "probe.json").read_text()))
+
+
+def test_the_stored_host_is_like_this_one(machine: Machine, share: Path) -> None:
+    stored = json.loads((TESTS / "golden" / f"{machine.name}.report.json").read_text())
+    report = json.loads((share / "probe.json").read_text())
+    assert report["verdict"] == stored["verdict"]
+    assert report["findings"] == stored["findings"]
+
+
+def test_for_a_user_without_privileges(machine: Machine, share: Path) -> None:
+    report = json.loads((share / "nobody.json").read_text())
+    path = NMI_PATH_FOR_NOBODY[machine.nmi_path]
+    assert report["verdict"]["nmi_path"] == path
+    denied = DENIED_TO_NOBODY | (DENIED_TABLES if machine.boot is Boot.UEFI else set())
+    sources = {gap["source"] for gap in report["gaps"]}
+    assert KMSG in sources
+    assert sources <= denied
+    assert all(gap["kind"] == "denied" and "run as root" in gap["detail"] for gap in report["gaps"])
+    assert (share / "nobody.status").read_text().strip() == STATUS[path]
+    assert (share / "nobody.err").read_text() == ""
+
+
+def test_observed_is_predicted(machine: Machine, share: Path) -> None:
+    for drill in read(share, "drills"):
+        SCHEMA.validate(drill["result"])
+        check_drill(machine.name, drill["status"], drill["result"])
+    assert_alive(read(share, "cpus"), machine)
+    for result in (drill["result"] for drill in read(share, "drills")):
+        if result["outcome"] != "refused":
+            assert json.loads((share / "drills" / f"{result['id']}.json").read_text()) == result
+            assert (share / "drills" / f"{result['id']}.log").stat().st_size
+    status = read(share, "status")
+    assert (status["status"], status["result"]["pending"], status["result"]["unreadable"]) == (0, None, [])
