@@ -1,5 +1,6 @@
 """Benchmarks without silicon: what samples say, what may be compared, and the loops against a bare one."""
 
+import contextlib
 import itertools
 import json
 import os
@@ -170,7 +171,8 @@ def test_equal_runs_tell_whether_a_host_can_be_believed() -> None:
     "data",
     [
         b"", b"[]", b"null", b"{}", b'{"schema": "sdeictl.bench/2"}', b"\xff", b"[" * 100_000,
-        b'{"schema": "sdeictl.bench/1", "conditions": {}, "results": [{"call": "x", "samples": [0.0]}]}',
+        b'{"schema": "sdeictl.bench/1", "conditions": {}, "labels": [], "results":'
+        b' [{"call": "x", "undisturbed": null, "samples": [0.0]}]}',
         b'{"schema": "sdeictl.bench/1", "conditions": [], "results": []}',
     ],
 )  # fmt: skip
@@ -181,6 +183,26 @@ def test_a_file_that_is_no_run_is_told_so(data: bytes, tmp_path: Path) -> None:
     done = CliRunner().invoke(bench, ["compare", str(tmp_path / "a"), str(tmp_path / "a")])
     assert isinstance(done.exception, SdeictlError)
     assert done.exception.status is Status.UNKNOWN
+
+
+JUNK = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@given(st.data())
+def test_a_run_with_junk_anywhere_is_compared_or_refused(data: st.DataObject) -> None:
+    document = json.loads(json.dumps(run_of(noisy(1e-7, 1, count=40))))
+    places = [(document, name) for name in document]
+    places += [(document["results"][0], name) for name in document["results"][0]]
+    places += [(document["conditions"], name) for name in document["conditions"]]
+    holder, name = data.draw(st.sampled_from(places))
+    holder[name] = data.draw(JUNK)
+    with contextlib.suppress(ValueError, SdeictlError):
+        parsed = parse_bench(json.dumps(document).encode())
+        plain(render_comparison(compare([parsed], [run_of(noisy(1e-7, 2, count=40))])))
 
 
 @pytest.mark.parametrize(

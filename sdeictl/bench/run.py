@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any
 
-from sdeictl.bench.conditions import Watch, labels, read_conditions
+from sdeictl.bench.conditions import VARIABLE, Watch, labels, read_conditions
 from sdeictl.bench.estimate import estimate, mad
 from sdeictl.bench.loop import CALLS, DEFAULT_CALLS, EMPTY, PYTHON, Loops, load_loops
 from sdeictl.bench.measure import measure, time_workload
@@ -133,13 +133,14 @@ def parse_bench(data: bytes) -> Json:
         document: Json = json.loads(data)
         if document["schema"] != BENCH_SCHEMA:
             raise ValueError(f"its schema is {document['schema']!r}, not {BENCH_SCHEMA!r}")
-        if not isinstance(document["conditions"], dict):
-            raise TypeError
+        texts = [document["conditions"].get(name) or "" for name in VARIABLE] + document["labels"]
         for result in document["results"]:
-            if not isinstance(result["call"], str):
-                raise TypeError
-            if not all(isinstance(sample, float) and 0 < sample < 1e6 for sample in result["samples"]):
+            texts.append(result["call"])
+            known = [result["undisturbed"]] if result["undisturbed"] is not None else []
+            if not all(isinstance(value, float) and 0 < value < 1e6 for value in known + result["samples"]):
                 raise ValueError(f"{result['call']} has samples that are no times")
+        if not all(isinstance(text, str) for text in texts):
+            raise TypeError
     except (KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError("it is no result of sdeictl bench") from error
     return document
