@@ -133,7 +133,8 @@ def parse_bench(data: bytes) -> Json:
         document: Json = json.loads(data)
         if document["schema"] != BENCH_SCHEMA:
             raise ValueError(f"its schema is {document['schema']!r}, not {BENCH_SCHEMA!r}")
-        texts = [document["conditions"].get(name) or "" for name in VARIABLE] + document["labels"]
+        states = [document["conditions"].get(name) for name in VARIABLE]
+        texts = [state for state in states if state is not None] + document["labels"]
         for result in document["results"]:
             texts.append(result["call"])
             known = [result["undisturbed"]] if result["undisturbed"] is not None else []
