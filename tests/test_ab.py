@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sdeictl.bench import abrun
@@ -33,6 +33,7 @@ from sdeictl.drill.danger import Consent, Danger
 from sdeictl.errors import SdeictlError, Status
 from sdeictl.facts import DrillAbilities, HostFacts, Interrupts, KernelConfig
 from sdeictl.lines import plain
+from tests.test_analysis_properties import EXAMPLES
 
 ORIGINAL = "root=/dev/vda ro irqchip.gicv3_pseudo_nmi=1 quiet -- single"
 BUILD = "Linux version 7.3.4 #1 SMP"
@@ -87,6 +88,7 @@ def test_it_goes_through_all_boots_and_home() -> None:
     assert world.experiment.done == ("1.json", "2.json", "3.json", "4.json")
 
 
+@settings(max_examples=EXAMPLES, deadline=None)
 @given(st.lists(st.sampled_from(["well", "killed", "power", "fails"]), max_size=60))
 def test_whatever_happens_it_ends_in_the_original_boot_or_says_that_it_does_not(events: list[str]) -> None:
     world = World(EXPERIMENT, events)

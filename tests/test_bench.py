@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
@@ -30,6 +30,7 @@ from sdeictl.errors import SdeictlError, Status
 from sdeictl.facts import HostFacts
 from sdeictl.lines import plain
 from tests.conftest import PROJECT
+from tests.test_analysis_properties import EXAMPLES
 
 HOST = {name: f"the {name}" for name in MUST_BE_SAME}
 
@@ -192,6 +193,7 @@ JUNK = st.recursive(
 )
 
 
+@settings(max_examples=EXAMPLES, deadline=None)
 @given(st.data())
 def test_a_run_with_junk_anywhere_is_compared_or_refused(data: st.DataObject) -> None:
     document = json.loads(json.dumps(run_of(noisy(1e-7, 1, count=40))))
