@@ -61,8 +61,14 @@ def has_program(name: str) -> bool:
     return True
 
 
-def run_program(words: tuple[str, ...]) -> None:
-    """Run a program of the user's, its output thrown away; raise OSError if it fails."""
-    done = subprocess.run(words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, check=False)  # noqa: S603
+def run_program(words: tuple[str, ...], seconds: float | None = None) -> None:
+    """Run a program of the user's, its output thrown away; raise OSError if it fails, or takes too long."""
+    try:
+        done = subprocess.run(  # noqa: S603 - it is the user who names it
+            words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, check=False, timeout=seconds
+        )
+    except subprocess.TimeoutExpired as error:
+        text = f"it did not end within {seconds:.0f} s"
+        raise OSError(errno.ETIMEDOUT, text, words[0]) from error
     if done.returncode:
         raise OSError(errno.EIO, f"it ended with status {done.returncode}", words[0])

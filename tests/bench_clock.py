@@ -48,6 +48,7 @@ SAMPLES = 40
 PAIRS, PAIR_SECONDS, ALLOWED = 40, 5.0, 5
 RUNS, RUN_SECONDS, NEEDED = 20, 28.0, 18
 PART = 0.02
+MAX_TURNS = 24
 OPS = re.compile(r"^\s*([\d,]+) ops/sec", re.MULTILINE)
 
 
@@ -123,13 +124,7 @@ def equal() -> bool:
 def different() -> bool:
     """A known amount of work in the call, in turns with the call without it: is it found?"""
     spin = busy_timer()
-    plain = estimate(measure({"x": lambda count: spin(count, 0)}, 2.0)["x"])
-    one, many = (estimate(measure({"x": lambda count, n=n: spin(count, n)}, 2.0)["x"]) for n in (200, 2200))  # type: ignore[misc]
-    assert plain
-    assert one
-    assert many
-    a_turn = (many.value - one.value) / 2000
-    turns = round(PART * plain.value / a_turn)
+    turns = calibrate_busy(spin)
     found = []
     for _run in range(RUNS):
         samples: Samples = measure(
@@ -144,6 +139,21 @@ def different() -> bool:
         f" {RUN_SECONDS:g} s, median {middle:+.1%}; wanted: {NEEDED}{'' if good else '  MISSED'}"
     )
     return good
+
+
+def calibrate_busy(spin: Callable[[int, int], int]) -> int:
+    """Return how many turns of an empty loop cost a call PART more."""
+    found: Samples = measure(
+        {str(turns): lambda count, turns=turns: spin(count, turns) for turns in range(MAX_TURNS)},  # type: ignore[misc]
+        1.0,
+    )
+    times = [estimate(found[str(turns)]) for turns in range(MAX_TURNS)]
+    plain = times[0]
+    assert plain
+    return min(
+        range(1, MAX_TURNS),
+        key=lambda turns: abs((times[turns] or plain).value / plain.value - 1 - PART),
+    )
 
 
 def busy_timer() -> Callable[[int, int], int]:

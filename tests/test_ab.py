@@ -24,6 +24,7 @@ from sdeictl.bench.ab import (
     measured,
     next_step,
     result_json,
+    wrong_states,
 )
 from sdeictl.bench.abrun import find_kernel, keep, read_experiment
 from sdeictl.bench.render import render_ab
@@ -99,9 +100,29 @@ def test_whatever_happens_it_ends_in_the_original_boot_or_says_that_it_does_not(
         assert bool(world.experiment.reasons) == (len(world.experiment.done) < world.experiment.boots)
     else:
         assert world.experiment.reasons[-1].endswith("reboot this host.")
+        assert world.run() == STOP  # and says it once
+        assert len(set(world.experiment.reasons)) == len(world.experiment.reasons)
         # And once somebody has done that, it ends too.
         world.boot = HOME_BOOT
         assert world.run() == FINISH
+
+
+def test_a_boot_is_measured_in_two_attempts_or_not_at_all() -> None:
+    world = World(EXPERIMENT, ["well", "killed", "killed", "killed"])
+    assert world.run() == FINISH
+    assert world.experiment.reasons == ("Boot 1 of 4 was not measured in 2 attempts.",)
+
+
+def test_home_is_whatever_the_firmware_boots() -> None:
+    done = EXPERIMENT._replace(done=("1", "2", "3", "4"))
+    assert next_step(done, ThisBoot("BOOT_IMAGE=another " + ORIGINAL, "another build")).do == FINISH
+
+
+def test_runs_in_another_state_than_their_boot_was_for_are_named() -> None:
+    assert wrong_states(["off", "on", "off", "on"]) == []
+    assert wrong_states(["off", "off", None]) == [
+        "Boot 2 ran with pseudo-NMI off, not on.", "Boot 3 ran with pseudo-NMI unknown, not off.",
+    ]  # fmt: skip
 
 
 def test_a_boot_is_tried_twice_and_then_no_more() -> None:
@@ -121,7 +142,7 @@ def test_a_boot_is_tried_twice_and_then_no_more() -> None:
 def test_a_host_that_was_changed_meanwhile_is_not_driven_on(boot: ThisBoot, reason: str) -> None:
     step = next_step(EXPERIMENT, boot)
     assert step.experiment.reasons == (reason,)
-    assert step.do == (FINISH if boot.line == ORIGINAL else HOME)
+    assert step.do == FINISH
 
 
 def test_one_that_is_stopped_only_goes_home() -> None:
@@ -141,10 +162,11 @@ FACTS = HostFacts(
     configs=(KernelConfig("/proc/config.gz", True, (("ARM64_PSEUDO_NMI", "y"),)),),
     interrupts=Interrupts("GICv3", 4, True),
     drills=DrillAbilities(True, True, True, "none"),
+    settings=(("/proc/sys/kernel/panic", "10"),),
 )
 KEXEC = Kexec(
     privileged=True, program=True, image="/boot/vmlinuz", initrd=None, disabled=False, has_its=True, efi=True,
-    resumes=True, pending=None,
+    resumes=True, pending=None, no_initrd=True, within=False,
 )  # fmt: skip
 CALM = Danger("lab", 60.0, 0, (), 0.1, (), 1 << 30, 0, ())
 CONSENT = Consent("lab", "BMC at ...")
@@ -173,6 +195,9 @@ def test_nothing_against_a_good_host() -> None:
         (reasons(kexec=KEXEC._replace(disabled=True)), "kernel.kexec_load_disabled"),
         (reasons(kexec=KEXEC._replace(program=False)), "kexec-tools is not installed"),
         (reasons(kexec=KEXEC._replace(image=None)), "name it by --kernel"),
+        (reasons(kexec=KEXEC._replace(no_initrd=False)), "No initrd of /boot/vmlinuz is known"),
+        (reasons(kexec=KEXEC._replace(within=True)), "This boot is one of an experiment's"),
+        (reasons(FACTS._replace(settings=None)), "kernel.panic is 0"),
         (reasons(kexec=KEXEC._replace(pending="A drill")), "A drill has not ended yet."),
         (reasons(kexec=KEXEC._replace(resumes=False)), "systemctl enable sdeictl-bench-resume.service"),
         (
@@ -203,8 +228,9 @@ def test_an_experiment_is_kept_and_a_damaged_journal_is_told(
     monkeypatch.setattr(abrun, "JOURNAL", str(path))
     monkeypatch.setattr(abrun, "DIRECTORY", str(tmp_path))
     experiment = measured(EXPERIMENT, "1.json")._replace(workload=("true",))
-    keep(experiment)
-    assert read_experiment(str(path)) == experiment
+    kept = keep(experiment)
+    assert kept.kept_at > 0
+    assert read_experiment(str(path)) == kept
     whole = path.read_bytes()
     fields = json.loads(whole)
     damaged = [whole[: len(whole) // 2], b"", b"[]", b"{}", json.dumps(fields | {"original": 5}).encode()]

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from sdeictl.bench.compare import compare, judge_aa, obstacles, split
-from sdeictl.bench.conditions import MUST_BE_SAME, Surroundings, labels, pseudo_nmi_state
+from sdeictl.bench.conditions import MUST_BE_SAME, Surroundings, costly_part, labels, pseudo_nmi_state
 from sdeictl.bench.estimate import MIN_BLOCKS, RESOLUTION, differs, effect, estimate, floors
 from sdeictl.bench.loop import CALLS, EMPTY, LIBRARY, PYTHON, C, load_loops
 from sdeictl.bench.measure import calibrate, current_cpu, measure
@@ -32,6 +32,7 @@ from sdeictl.lines import plain
 from tests.conftest import PROJECT
 from tests.test_analysis_properties import EXAMPLES
 
+NUMBERS = itertools.count()
 HOST = {name: f"the {name}" for name in MUST_BE_SAME}
 
 
@@ -51,10 +52,12 @@ def noisy(center: float, seed: int, count: int = 2000, spell: slice = slice(0)) 
     return samples
 
 
-def run_of(samples: list[float], state: str = "off", sync: str | None = None, **conditions: Any) -> Any:
+def run_of(
+    samples: list[float], state: str | None = "off", sync: str | None = None, **conditions: Any
+) -> Any:
     return {
         "schema": "sdeictl.bench/1",
-        "id": "x",
+        "id": str(next(NUMBERS)),
         "workload": None,
         "results": [result_json("getppid", samples)],
         "conditions": {**HOST, "pseudo_nmi": state, "pmr_sync": sync, **conditions},
@@ -120,7 +123,27 @@ def test_of_several_runs_the_spread_between_them_counts() -> None:
     assert not differs(found)
     exact = effect([[275.2e-9] * 50] * 2, [[289.2e-9] * 50] * 2)
     assert exact
-    assert exact.low == exact.high == pytest.approx(0.0509, abs=0.0001)
+    assert exact.value == pytest.approx(0.0509, abs=0.0001)
+    assert exact.value - exact.low == pytest.approx(RESOLUTION / 2**0.5, rel=0.1)
+
+
+def test_the_same_run_twice_is_no_second_run() -> None:
+    one, other = run_of(noisy(1e-7, 1)), run_of(noisy(1e-7, 2), "on", "relaxed")
+    assert obstacles([one, one], [other]) == ["One run is given twice."]
+
+
+def test_an_unknown_state_is_no_other_state() -> None:
+    runs = [run_of(noisy(1e-7, seed), state) for seed, state in enumerate(("on", None, "on"))]
+    assert obstacles(*split(runs)) == ["The state of pseudo-NMI is not known of all of them."]
+
+
+def test_the_parameters_that_can_change_a_cost_are_compared_and_no_others() -> None:
+    line = (
+        "BOOT_IMAGE=/vmlinuz root=UUID=1 irqchip.gicv3_pseudo_nmi=1 sdeictl.ab=X.1 init_on_alloc=1 password=x"
+    )
+    assert costly_part(f"{line} mitigations=off ssbd=force-off quiet") == (
+        "init_on_alloc=1 mitigations=off quiet ssbd=force-off"
+    )
 
 
 def test_with_and_without_is_compared_and_said_in_a_sentence() -> None:
@@ -215,6 +238,9 @@ def test_a_run_with_junk_anywhere_is_compared_or_refused(data: st.DataObject) ->
         (["run", "--workload", " "], "it names no program"),
         (["run", "nonsense"], "no call nonsense"),
         (["run", "--seconds", "0"], "not in the range"),
+        (["run", "--seconds", "nan"], "not a valid integer"),
+        (["ab", "--workload", "/nonexistent/program"], "there is no program"),
+        (["ab", "--initrd", "x"], "--initrd goes with --kernel"),
         (["compare", "--ignore", "nonsense", "a", "b"], "is not one of"),
         (["compare", "/nonexistent", "/nonexistent"], "does not exist"),
     ],
@@ -337,7 +363,7 @@ def test_a_run_has_its_samples_its_conditions_and_its_text() -> None:
     text = plain(render_bench(document))
     assert "getppid" in text
     assert "the empty loop takes" in text
-    comparison = compare([document], [document])
+    comparison = compare([document], [document | {"id": "another"}])
     validate("bench-comparison-1", comparison)
     assert comparison["effects"][0]["differs"] is False
 

@@ -11,6 +11,7 @@ from sdeictl.cmdline import PSEUDO_NMI
 from sdeictl.drill.danger import Consent, Danger, about_danger, about_way_back
 from sdeictl.drill.guard import PLATFORM, POLICY, PRIVILEGE, PROVIDER, Reason
 from sdeictl.facts import HostFacts
+from sdeictl.livestate import SYSCTLS
 
 MARKER = "sdeictl.ab"
 """A parameter of no module: the kernel passes it by, and it tells which of the boots this is."""
@@ -38,6 +39,10 @@ class Experiment(NamedTuple):
     """The runs, in the order of the boots."""
     attempts: int = 0
     """How often the next boot was tried."""
+    measures: int = 0
+    """How often it was begun to measure in this one."""
+    kept_at: float = 0.0
+    """When this was written, in seconds since 1970."""
     homeward: bool = False
     """It only remains to get back to the original boot."""
     reasons: tuple[str, ...] = ()
@@ -76,22 +81,33 @@ class Step(NamedTuple):
 
 def next_step(experiment: Experiment, boot: ThisBoot) -> Step:
     """Return what to do in this boot."""
-    at_home = " ".join(boot.line.split()) == " ".join(experiment.original.split())
+    # Home is every boot but an experiment's, whatever the firmware starts there meanwhile.
+    at_home = not is_arm(boot.line)
+    number = len(experiment.done)
     if experiment.homeward:
         return _go_home(experiment, at_home)
-    if boot.build != experiment.build:
-        return _end(experiment, at_home, "Another kernel runs now.")
-    number = len(experiment.done)
     if number == experiment.boots:
         return _go_home(experiment._replace(homeward=True, attempts=0), at_home)
-    if boot.line.split() == experiment.line(number).split():
-        return Step(MEASURE, experiment)
-    if not at_home and f"{MARKER}={experiment.id}." not in boot.line:
+    if boot.build != experiment.build:
+        return _end(experiment, at_home, "Another kernel runs now.")
+    if boot.line.split() != experiment.original.split() and (
+        at_home or f"{MARKER}={experiment.id}." not in boot.line
+    ):
         return _end(experiment, at_home, "The host was booted with another command line.")
+    if boot.line.split() == experiment.line(number).split():
+        if experiment.measures >= MAX_ATTEMPTS:
+            text = f"Boot {number + 1} of {experiment.boots} was not measured in {MAX_ATTEMPTS} attempts."
+            return _end(experiment, at_home, text)
+        return Step(MEASURE, experiment._replace(measures=experiment.measures + 1))
     if experiment.attempts >= MAX_ATTEMPTS:
         text = f"Boot {number + 1} of {experiment.boots} did not come in {MAX_ATTEMPTS} attempts."
         return _end(experiment, at_home, text)
     return Step(BOOT, experiment._replace(attempts=experiment.attempts + 1))
+
+
+def is_arm(line: str) -> bool:
+    """Tell whether a boot is one of an experiment's."""
+    return any(word.startswith(f"{MARKER}=") for word in line.split())
 
 
 def _go_home(experiment: Experiment, at_home: bool) -> Step:
@@ -99,7 +115,8 @@ def _go_home(experiment: Experiment, at_home: bool) -> Step:
         return Step(FINISH, experiment)
     if experiment.attempts >= MAX_ATTEMPTS:
         text = f"The original boot did not come in {MAX_ATTEMPTS} attempts: reboot this host."
-        return Step(STOP, experiment._replace(reasons=(*experiment.reasons, text)))
+        reasons = experiment.reasons if text in experiment.reasons else (*experiment.reasons, text)
+        return Step(STOP, experiment._replace(reasons=reasons))
     return Step(HOME, experiment._replace(attempts=experiment.attempts + 1))
 
 
@@ -114,7 +131,16 @@ def homeward(experiment: Experiment, reason: str) -> Experiment:
 
 def measured(experiment: Experiment, run: str) -> Experiment:
     """Return the experiment with one boot's run done."""
-    return experiment._replace(done=(*experiment.done, run), attempts=0)
+    return experiment._replace(done=(*experiment.done, run), attempts=0, measures=0)
+
+
+def wrong_states(states: list[str | None]) -> list[str]:
+    """Return in which boots pseudo-NMI was not what it should have been, as sentences."""
+    return [
+        f"Boot {number + 1} ran with pseudo-NMI {state or 'unknown'}, not {ARMS[number % len(ARMS)]}."
+        for number, state in enumerate(states)
+        if state != ARMS[number % len(ARMS)]
+    ]
 
 
 class Kexec(NamedTuple):
@@ -125,6 +151,8 @@ class Kexec(NamedTuple):
     """kexec-tools is installed."""
     image: str | None
     initrd: str | None
+    no_initrd: bool
+    """It needs none, the operator says."""
     disabled: bool
     """kernel.kexec_load_disabled."""
     has_its: bool | None
@@ -132,6 +160,8 @@ class Kexec(NamedTuple):
     efi: bool
     resumes: bool
     """After a boot something goes on with it."""
+    within: bool
+    """This boot is one of an experiment's."""
     pending: str | None
     """What has not ended yet: an experiment or a drill."""
 
@@ -152,9 +182,15 @@ def about_ab(facts: HostFacts, kexec: Kexec, danger: Danger, consent: Consent, c
         yield Reason(POLICY, f"{kexec.pending} has not ended yet.")
     if not kexec.resumes:
         text = (
-            "Nothing would go on after the first boot: `systemctl enable sdeictl-bench-resume.service`, and"
-            " `drill resume`'s likewise."
+            "Nothing would go on after the first boot: install sdeictl in /usr/bin, and `systemctl enable"
+            " sdeictl-bench-resume.service`; or say that something of your own calls `bench resume`"
+            " (--own-resume)."
         )
+        yield Reason(POLICY, text)
+    if kexec.within:
+        yield Reason(POLICY, f"This boot is one of an experiment's ({MARKER}=): reboot the host first.")
+    if dict(facts.settings or ()).get(f"{SYSCTLS}/panic", "0") == "0":
+        text = "kernel.panic is 0: if one of the boots panicked, the host would hang and never reset."
         yield Reason(POLICY, text)
 
 
@@ -179,6 +215,9 @@ def _about_kexec(facts: HostFacts, kexec: Kexec) -> Iterator[Reason]:
         yield Reason(PROVIDER, "kexec-tools is not installed.")
     if not kexec.image:
         yield Reason(PROVIDER, "The running kernel's image is not found below /boot: name it by --kernel.")
+    elif not kexec.initrd and not kexec.no_initrd:
+        text = f"No initrd of {kexec.image} is known: --initrd names it, --no-initrd says that it needs none."
+        yield Reason(PROVIDER, text)
     if facts.tables != "acpi" and not kexec.efi and kexec.has_its is not False:
         text = (
             "This host has a device tree, an interrupt translation service and no UEFI: a kernel that is"

@@ -1,5 +1,6 @@
 """Carries `sdeictl bench ab` through the boots: the journal, the measurements, and the way home."""
 
+import contextlib
 import json
 import os
 import time
@@ -21,27 +22,31 @@ from sdeictl.bench.ab import (
     ab_lines,
     about_ab,
     homeward,
+    is_arm,
     measured,
     next_step,
     result_json,
+    wrong_states,
 )
-from sdeictl.bench.compare import compare, split
+from sdeictl.bench.compare import compare
 from sdeictl.bench.conditions import MAX_LOAD_A_CPU
 from sdeictl.bench.run import DIRECTORY, encode, parse_bench, run_bench, store_bench
 from sdeictl.collect import VERSION, collect
 from sdeictl.drill.arming import disarm
 from sdeictl.drill.danger import Consent, read_danger
-from sdeictl.drill.fire import fire_home, fire_kexec
+from sdeictl.drill.fire import fire_home, fire_kexec, fire_unload
 from sdeictl.drill.guard import Reason
-from sdeictl.drill.journal import BusyError, JournalError, Lock, read_journal, write_whole
+from sdeictl.drill.journal import EXPERIMENT, BusyError, JournalError, Lock, read_journal, write_whole
 from sdeictl.errors import SdeictlError, Status
 from sdeictl.facts import HostFacts
 from sdeictl.kernel import CMDLINE
-from sdeictl.processes import has_program, output_of
+from sdeictl.processes import has_program, output_of, run_program
 from sdeictl.root import LiveRoot, Root
 
 Json = dict[str, Any]
-JOURNAL = f"{DIRECTORY}/ab.journal"
+JOURNAL = EXPERIMENT
+INSTALLED = "/usr/bin/sdeictl"
+"""What the unit calls."""
 UNIT = "sdeictl-bench-resume.service"
 SYSTEMD = "/run/systemd/system"
 DEVICE_TREE = "/sys/firmware/devicetree/base"
@@ -49,6 +54,9 @@ ITS = b"arm,gic-v3-its"
 SETTLE_SECONDS = 120.0
 """How long a fresh boot may take to come to rest before it is measured anyway, and labelled."""
 DOWN_SECONDS = 600.0
+MAX_PAUSE_SECONDS = 3600.0
+"""A boot takes minutes; what begins again after longer than this is nobody's intention any more."""
+WORKLOAD_SECONDS = 3600.0
 Say = Callable[[str], None]
 
 
@@ -62,6 +70,9 @@ class AbRequest(NamedTuple):
     rounds: int
     image: str | None = None
     initrd: str | None = None
+    no_initrd: bool = False
+    own_resume: bool = False
+    """Without the unit: something of the operator's own goes on in each boot."""
 
 
 class Outcome(NamedTuple):
@@ -92,23 +103,58 @@ def begin(request: AbRequest, consent: Consent, *, dry_run: bool, say: Say) -> O
     )  # fmt: skip
     if dry_run:
         return Outcome(Status.GOOD, plan=ab_lines(experiment))
-    disarm()
     with _locked():
-        keep(experiment)
-        return _go_on(root, experiment, say)
+        if pending := _pending():
+            raise SdeictlError(f"{pending} has not ended yet", Status.REFUSED)
+        _try_workload(request.workload)
+        try:
+            disarm()
+            return _go_on(root, experiment, say)
+        except OSError as error:
+            raise SdeictlError(f"it could not be begun: {error.strerror}", Status.UNKNOWN) from error
+        finally:
+            # Back here the host did not go down; nothing must begin by itself at some later boot.
+            fire_unload()
+            _forget(identifier)
+
+
+def _try_workload(words: tuple[str, ...]) -> None:
+    """See before the first boot that the program can be run."""
+    try:
+        if words:
+            run_program(words, WORKLOAD_SECONDS)
+    except OSError as error:
+        raise SdeictlError(f"{words[0]} cannot be run: {error.strerror}", Status.UNKNOWN) from error
+
+
+def _forget(identifier: str) -> None:
+    """Remove the journal of an experiment that did not begin."""
+    with contextlib.suppress(SdeictlError, OSError):
+        if read_experiment().id == identifier:
+            os.unlink(JOURNAL)
 
 
 def resume(say: Say, *, stop: bool = False) -> Outcome:
     """Go on with an experiment in this boot; with `stop` end it and go back to the original boot."""
     if os.geteuid():
         raise SdeictlError("only root can go on with an experiment", Status.UNKNOWN)
+    root = LiveRoot()
     if not os.path.exists(JOURNAL):
         return Outcome(Status.GOOD, sentence="no experiment has been left")
     with _locked():
-        experiment = read_experiment()
-        if stop and not experiment.homeward:
-            experiment = homeward(experiment, "It was stopped.")
-        return _go_on(LiveRoot(), experiment, say)
+        try:
+            experiment = read_experiment()
+            if stop and not experiment.homeward:
+                experiment = homeward(experiment, "It was stopped.")
+            elif time.time() - experiment.kept_at > MAX_PAUSE_SECONDS and not experiment.homeward:
+                experiment = homeward(experiment, "It was interrupted for more than an hour.")
+            return _go_on(root, experiment, say)
+        except SdeictlError:
+            # The journal cannot be read or written: at least the host must not stay in such a boot.
+            if is_arm(read_boot(root).line):
+                say("going back to the original boot")
+                _try(partial(fire_home, _has_systemd(), again=False), say)
+            raise
 
 
 class _locked:  # noqa: N801 - a context, used like a function
@@ -131,20 +177,14 @@ def _go_on(root: Root, experiment: Experiment, say: Say) -> Outcome:
     """Do what is next in this boot, until it goes down or the experiment has ended."""
     while True:
         step = next_step(experiment, read_boot(root))
-        experiment = step.experiment
-        keep(experiment)
+        experiment = keep(step.experiment)
         if step.do == MEASURE:
-            experiment = _measure(experiment, say)
-            keep(experiment)
+            experiment = keep(_measure(experiment, say))
         elif step.do == BOOT:
             number = len(experiment.done)
             say(f"booting the kernel for boot {number + 1} of {experiment.boots}")
-            _try(
-                partial(
-                    fire_kexec, experiment.image, experiment.initrd, experiment.line(number), _has_systemd()
-                ),
-                say,
-            )
+            line = experiment.line(number)
+            _try(partial(fire_kexec, experiment.image, experiment.initrd, line, _has_systemd()), say)
         elif step.do == HOME:
             say("going back to the original boot")
             again = experiment.attempts > 1
@@ -157,13 +197,16 @@ def _go_on(root: Root, experiment: Experiment, say: Say) -> Outcome:
 
 def _measure(experiment: Experiment, say: Say) -> Experiment:
     number = len(experiment.done)
-    say(f"waiting until boot {number + 1} of {experiment.boots} has come to rest")
-    _settle()
-    say(f"measuring in boot {number + 1} of {experiment.boots}")
-    document = run_bench(
-        experiment.calls, experiment.seconds, experiment.workload, experiment.workload_rounds
-    )
-    return measured(experiment, os.path.basename(store_bench(document)))
+    try:
+        say(f"waiting until boot {number + 1} of {experiment.boots} has come to rest")
+        _settle()
+        say(f"measuring in boot {number + 1} of {experiment.boots}")
+        document = run_bench(
+            experiment.calls, experiment.seconds, experiment.workload, experiment.workload_rounds
+        )
+        return measured(experiment, os.path.basename(store_bench(document)))
+    except Exception as error:  # whatever it is: the host must not stay in this boot
+        return homeward(experiment, f"Boot {number + 1} could not be measured: {error}.")
 
 
 def _try(fire: Callable[[], None], say: Say) -> None:
@@ -173,6 +216,7 @@ def _try(fire: Callable[[], None], say: Say) -> None:
         time.sleep(DOWN_SECONDS)
     except OSError as error:
         say(f"the host cannot be booted: {error.strerror}")
+    fire_unload()
 
 
 def _settle() -> None:
@@ -185,14 +229,19 @@ def _settle() -> None:
 def _finish(experiment: Experiment, say: Say) -> Outcome:
     say("comparing the runs")
     reasons, comparison = list(experiment.reasons), None
-    if experiment.done:
-        try:
-            comparison = compare(*split([_read_run(name) for name in experiment.done]))
-        except (SdeictlError, ValueError, OSError) as error:
-            reasons.append(f"The runs cannot be compared: {error}")
+    try:
+        runs = [_read_run(name) for name in experiment.done]
+        reasons += wrong_states([run["conditions"].get("pseudo_nmi") for run in runs])
+        if runs and not reasons:
+            comparison = compare(runs[::2], runs[1::2])
+    except (SdeictlError, ValueError, OSError) as error:
+        reasons.append(f"The runs cannot be compared: {error}.")
     result = result_json(experiment._replace(reasons=tuple(reasons)), comparison)
-    write_whole(f"{DIRECTORY}/{experiment.id}-ab.json", encode(result), 0o644)
-    os.unlink(JOURNAL)
+    try:
+        write_whole(f"{DIRECTORY}/{experiment.id}-ab.json", encode(result), 0o644)
+        os.unlink(JOURNAL)
+    except OSError as error:
+        raise SdeictlError(f"the result cannot be kept: {error.strerror}", Status.UNKNOWN) from error
     return Outcome(Status.GOOD if result["complete"] else Status.UNKNOWN, result=result)
 
 
@@ -204,13 +253,15 @@ def _read_run(name: str) -> Json:
 # The journal
 
 
-def keep(experiment: Experiment) -> None:
-    """Put an experiment on disk, so that the next boot knows of it."""
+def keep(experiment: Experiment) -> Experiment:
+    """Put an experiment on disk, so that the next boot knows of it; return it as it is there."""
+    experiment = experiment._replace(kept_at=time.time())
     try:
         os.makedirs(DIRECTORY, mode=0o755, exist_ok=True)
         write_whole(JOURNAL, json.dumps(experiment._asdict()).encode() + b"\n", 0o600)
     except OSError as error:
         raise SdeictlError(f"{JOURNAL} cannot be written: {error.strerror}", Status.REFUSED) from error
+    return experiment
 
 
 def read_experiment(path: str = JOURNAL) -> Experiment:
@@ -222,7 +273,10 @@ def read_experiment(path: str = JOURNAL) -> Experiment:
             name: tuple(value) if isinstance(value, list) else value for name, value in found.items()
         }
         experiment = Experiment(**fields)
-        if not isinstance(experiment.original, str) or not isinstance(experiment.attempts, int):
+        if not isinstance(experiment.original, str) or not all(
+            isinstance(value, (int, float))
+            for value in (experiment.attempts, experiment.measures, experiment.kept_at, experiment.seconds)
+        ):
             raise TypeError
         experiment.line(0)
     except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
@@ -244,7 +298,7 @@ def read_boot(root: Root) -> ThisBoot:
 
 def read_kexec(root: Root, facts: HostFacts, request: AbRequest) -> Kexec:
     """Read what there is to boot another command line with."""
-    image, initrd = request.image, request.initrd
+    image, initrd = (path and os.path.abspath(path) for path in (request.image, request.initrd))
     if not image:
         image, initrd = find_kernel(facts.release)
     elif not os.path.isfile(image) or (initrd and not os.path.isfile(initrd)):
@@ -253,11 +307,13 @@ def read_kexec(root: Root, facts: HostFacts, request: AbRequest) -> Kexec:
         privileged=not os.geteuid(),
         program=has_program("kexec"),
         image=image,
-        initrd=initrd,
+        initrd=None if request.no_initrd else initrd,
+        no_initrd=request.no_initrd,
         disabled=_sysctl(root, "kexec_load_disabled") == "1",
         has_its=_has_its(root),
         efi=os.path.isdir("/sys/firmware/efi"),
-        resumes=not _has_systemd() or _enabled(),
+        resumes=request.own_resume or (_has_systemd() and _enabled()),
+        within=is_arm(read_boot(root).line),
         pending=_pending(),
     )
 
@@ -299,10 +355,11 @@ def _has_systemd() -> bool:
 
 def _enabled() -> bool:
     try:
-        output_of("systemctl", "is-enabled", UNIT)
+        # Its other words, such as enabled-runtime, are of units that the next boot does not start.
+        is_enabled = output_of("systemctl", "is-enabled", UNIT).strip() == b"enabled"
     except OSError:
         return False
-    return True
+    return is_enabled and os.access(INSTALLED, os.X_OK)
 
 
 def _pending() -> str | None:

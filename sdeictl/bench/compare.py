@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sdeictl.bench.conditions import MUST_BE_SAME, VARIABLE
+from sdeictl.bench.conditions import MUST_BE_SAME
 from sdeictl.bench.estimate import Interval, differs, effect
 from sdeictl.errors import SdeictlError, Status
 
@@ -14,16 +14,12 @@ MIN_AA_PAIRS = 3
 
 
 def split(documents: Sequence[Json]) -> tuple[list[Json], list[Json]]:
-    """Return the two sides: of two runs one each; of more, those that are like the first, and the others."""
+    """Return the two sides: of two runs one each; of more, those in the first one's state, and the others."""
     if len(documents) == 2:
         return [documents[0]], [documents[1]]
-    like = [_state(document) == _state(documents[0]) for document in documents]
-    first = [document for document, is_like in zip(documents, like, strict=True) if is_like]
-    return first, [document for document, is_like in zip(documents, like, strict=True) if not is_like]
-
-
-def _state(document: Json) -> list[Any]:
-    return [document["conditions"].get(name) for name in VARIABLE]
+    states = [document["conditions"].get("pseudo_nmi") for document in documents]
+    first = [document for document, state in zip(documents, states, strict=True) if state == states[0]]
+    return first, [document for document, state in zip(documents, states, strict=True) if state != states[0]]
 
 
 def obstacles(first: Sequence[Json], second: Sequence[Json], ignored: Iterable[str] = ()) -> list[str]:
@@ -31,7 +27,7 @@ def obstacles(first: Sequence[Json], second: Sequence[Json], ignored: Iterable[s
     if not second:
         return ["All of them ran in the same state of pseudo-NMI: there is nothing to compare them with."]
     every = [*first, *second]
-    reasons = []
+    reasons = _wrong_runs(every)
     for name in MUST_BE_SAME:
         values = [document["conditions"].get(name) for document in every]
         if name not in ignored and any(value != values[0] for value in values):
@@ -46,6 +42,16 @@ def obstacles(first: Sequence[Json], second: Sequence[Json], ignored: Iterable[s
             reasons.append(
                 f"One side has runs in different states of pseudo-NMI: {sorted(map(str, states))}."
             )
+    return reasons
+
+
+def _wrong_runs(every: Sequence[Json]) -> list[str]:
+    reasons = []
+    names = [document.get("id") for document in every]
+    if len(set(map(str, names))) < len(names):
+        reasons.append("One run is given twice.")
+    if len(every) > 2 and any(document["conditions"].get("pseudo_nmi") is None for document in every):
+        reasons.append("The state of pseudo-NMI is not known of all of them.")
     workloads = {str(document.get("workload")) for document in every}
     if len(workloads) > 1:
         reasons.append("They timed different workloads.")

@@ -12,8 +12,9 @@ import psutil
 from sdeictl import __version__
 from sdeictl.checks.check import FAIL, PASS, judge
 from sdeictl.checks.table import CHAIN
-from sdeictl.cmdline import PSEUDO_NMI, parse_parameters, public_part
+from sdeictl.cmdline import PSEUDO_NMI, PUBLIC_PARAMETERS, parse_parameters
 from sdeictl.collect import CPUINFO, VERSION, collect
+from sdeictl.drill.host import read_online
 from sdeictl.facts import KMSG, HostFacts
 from sdeictl.kconfig import gunzip, parse_kconfig
 from sdeictl.kernel import CMDLINE, CONFIG_GZ, CPU_DEVICES
@@ -23,10 +24,18 @@ from sdeictl.root import Root
 from sdeictl.verdict import REGISTERED
 
 Json = dict[str, Any]
-MELTDOWN = f"{CPU_DEVICES}/vulnerabilities/meltdown"
+VULNERABILITIES = f"{CPU_DEVICES}/vulnerabilities"
+"""KPTI is how meltdown is met."""
 CLOCKSOURCE = "/sys/devices/system/clocksource/clocksource0/current_clocksource"
 KSTACK = "randomize_kstack_offset"
 OPTIONS = ("RANDOMIZE_KSTACK_OFFSET_DEFAULT", "ARM64_DEBUG_PRIORITY_MASKING")
+_COSTLY = re.compile(
+    r"mitigations|kpti|ssbd|nospectre|spectre|arm64\.|init_on_|slub_|slab_|page_poison|page_alloc|debug_"
+    r"|audit$|randomize_kstack|nokaslr|preempt|threadirqs|rcu|nohz|idle|cpufreq|cpuidle|transparent_hugepage"
+    r"|hugepage|default_hugepagesz|numa_balancing|kasan|kfence|lsm$|security$|selinux|apparmor|irqaffinity"
+    r"|skew_tick|clocksource|hz|trace|ftrace|kprobe|psi|cgroup|maxcpus|nr_cpus|nosmt|nosmp|iommu|sched"
+)
+"""Names of parameters, as they begin, that can change what a call costs."""
 _FEATURE = "CPU features: detected: "
 _MASKING = ("IRQ priority masking", "GICv3 CPU interface", "GIC system register CPU interface")
 """Features that come and go with pseudo-NMI, or belong to it."""
@@ -37,10 +46,10 @@ MAX_STEAL = 0.01
 VARIABLE = ("pseudo_nmi", "pmr_sync")
 """What a comparison is about, by default."""
 MUST_BE_SAME = (
-    "architecture", "kernel", "kernel_build", "command_line", "cpu_features", "kpti", "kstack_randomized",
-    "debug_priority_masking", "exception_level", "firmware", "model", "midr", "cores", "cpus_online",
-    "virtual", "page_size", "lse", "clocksource", "governor", "max_khz", "isolated", "nohz_full", "audit",
-    "seccomp", "loop", "sdeictl",
+    "architecture", "kernel", "kernel_build", "command_line", "cpu_features", "mitigations",
+    "kstack_randomized", "debug_priority_masking", "exception_level", "firmware", "model", "midr", "cores",
+    "cpus_online", "virtual", "page_size", "lse", "clocksource", "governor", "max_khz", "isolated",
+    "nohz_full", "audit", "seccomp", "loop", "sdeictl",
 )  # fmt: skip
 
 
@@ -64,9 +73,9 @@ def read_conditions(root: Root, loop: str) -> Json:
         "pseudo_nmi": pseudo_nmi_state(facts),
         "pmr_sync": facts.bootlog.pseudo_nmi if facts.bootlog else None,
         "kernel_build": _build(_text(root, VERSION)),
-        "command_line": _without_variable(line),
+        "command_line": costly_part(line),
         "cpu_features": features,
-        "kpti": _text(root, MELTDOWN),
+        "mitigations": _vulnerabilities(root),
         "kstack_randomized": _kstack(line, options),
         "debug_priority_masking": {"y": True, "n": False}.get(
             options.get("ARM64_DEBUG_PRIORITY_MASKING", "n")
@@ -104,8 +113,23 @@ def pseudo_nmi_state(facts: HostFacts) -> str | None:
     return {PASS: "on", FAIL: "off"}.get(judge(check, facts).outcome)
 
 
-def _without_variable(line: str) -> str:
-    return " ".join(word for word in public_part(line).split() if not word.startswith(PSEUDO_NMI))
+def costly_part(line: str) -> str:
+    """Return the parameters of a command line that can change what a call costs, but for the variable."""
+    parameters = [(name.replace("-", "_"), value) for name, value in parse_parameters(line)]
+    return " ".join(
+        name if value is None else f"{name}={value}"
+        for name, value in sorted(parameters, key=str)
+        if name != PSEUDO_NMI and (name in PUBLIC_PARAMETERS or _COSTLY.match(name))
+    )
+
+
+def _vulnerabilities(root: Root) -> str | None:
+    """Return how the kernel meets each of the CPU's weaknesses."""
+    try:
+        names = root.names(VULNERABILITIES)
+    except OSError:
+        return None
+    return "; ".join(f"{name}: {_text(root, f'{VULNERABILITIES}/{name}')}" for name in names)
 
 
 def _build(version: str | None) -> str | None:
@@ -142,12 +166,15 @@ def _kstack(line: str, options: Json) -> bool | None:
 
 def _each_cpu(root: Root, name: str) -> str | None:
     """Return what the online CPUs have in a file, each value once."""
-    values = {_text(root, f"{CPU_DEVICES}/cpu{cpu}/{name}") for cpu in range(os.cpu_count() or 1)}
+    values = {_text(root, f"{CPU_DEVICES}/cpu{cpu}/{name}") for cpu in read_online(root)}
     return ", ".join(sorted(value for value in values if value)) or None
 
 
 def _current_mhz() -> int | None:
-    found = psutil.cpu_freq()
+    try:
+        found = psutil.cpu_freq()
+    except (OSError, NotImplementedError, ValueError):  # psutil mistakes the number of a policy for a CPU's
+        return None
     return round(found.current) if found else None
 
 

@@ -104,7 +104,8 @@ def _between(first: list[float], second: list[float]) -> Interval:
     parts = [spread**2 / (len(side) - 1) for spread, side in zip(spreads, (first, second), strict=True)]
     freedom = int(total**2 / sum(parts)) if sum(parts) else len(first) + len(second) - 2
     t = _T95[min(max(freedom, 1), len(_T95)) - 1]
-    half = t * math.sqrt(total)
+    # What is the same for a whole run differs from run to run: it averages out, and is never nothing.
+    half = max(t * math.sqrt(total), RESOLUTION / math.sqrt(min(len(first), len(second))))
     return _as_part(statistics.fmean(second) - statistics.fmean(first), half, half)
 
 

@@ -32,12 +32,12 @@ _OPS = re.compile(rb"^\s*([\d,]+) ops/sec", re.MULTILINE)
 def run_bench(calls: tuple[str, ...], seconds: float, workload: tuple[str, ...], rounds: int) -> Json:
     """Time calls, for so long each, or a program, so often; return the document."""
     loops = load_loops()
-    calls = calls or (() if workload else DEFAULT_CALLS)
+    calls = tuple(dict.fromkeys(calls)) or (() if workload else DEFAULT_CALLS)
     check_calls(calls, loops)
-    conditions = read_conditions(LiveRoot(), loops.kind)
-    watch = Watch()
-    before = watch.see()
     try:
+        conditions = read_conditions(LiveRoot(), loops.kind)
+        watch = Watch()
+        before = watch.see()
         samples = measure({name: loops.timers[name] for name in calls}, seconds) if calls else {}
         empty = measure({EMPTY: loops.timers[EMPTY]}, EMPTY_SECONDS)[EMPTY]
         if workload:
@@ -142,6 +142,9 @@ def parse_bench(data: bytes) -> Json:
                 raise ValueError(f"{result['call']} has samples that are no times")
         if not all(isinstance(text, str) for text in texts):
             raise TypeError
+        calls = [result["call"] for result in document["results"]]
+        if len(set(calls)) < len(calls):
+            raise ValueError("it has a call twice")
     except (KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError("it is no result of sdeictl bench") from error
     return document

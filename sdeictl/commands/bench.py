@@ -1,7 +1,9 @@
 """`sdeictl bench`."""
 
+import contextlib
 import os
 import shlex
+import shutil
 import sys
 from typing import NoReturn
 
@@ -10,7 +12,7 @@ import click
 from sdeictl.bench.abrun import AbRequest, Outcome, begin, resume
 from sdeictl.bench.compare import compare, judge_aa, split
 from sdeictl.bench.conditions import MUST_BE_SAME
-from sdeictl.bench.loop import CALLS, DEFAULT_CALLS, load_loops
+from sdeictl.bench.loop import CALLS, load_loops
 from sdeictl.bench.render import render_aa, render_ab, render_bench, render_calls, render_comparison
 from sdeictl.bench.run import check_calls, encode, parse_bench, run_bench, run_each, store_bench
 from sdeictl.commands.consent import DRY_RUN, HOST, WAY_BACK, ask_host_name
@@ -21,7 +23,7 @@ from sdeictl.output import FORMAT, print_result, read_input, write_new_file
 
 SCHEMA_AA = "sdeictl.bench-aa/1"
 _SECONDS = click.option(
-    "--seconds", type=click.FloatRange(1, 600), default=5.0, show_default=True, metavar="S",
+    "--seconds", type=click.IntRange(1, 600), default=5, show_default=True, metavar="S",
     help="For how long each call is timed.",
 )  # fmt: skip
 _WORKLOAD = click.option(
@@ -37,7 +39,10 @@ _ROUNDS = click.option(
 def bench() -> None:
     """Measure what pseudo-NMI costs on this host, and compare runs that may be compared.
 
-    Exit status: 0 measured or compared, 3 could not be, or must not be compared.
+    `ab` and `resume` reboot this host; the others change nothing.
+
+    Exit status: 0 measured or compared, 1 the host is not back in its original
+    boot, 3 could not be measured, or must not be compared, 4 refused by policy.
     """
 
 
@@ -58,7 +63,7 @@ def bench_list(form: str) -> None:
 def bench_run(
     *,
     calls: tuple[str, ...],
-    seconds: float,
+    seconds: int,
     workload: str | None,
     rounds: int,
     output: str | None,
@@ -86,6 +91,14 @@ def _words(workload: str | None) -> tuple[str, ...]:
     if workload is not None and not words:
         raise click.UsageError("--workload: it names no program")
     return words
+
+
+def _found(words: tuple[str, ...]) -> tuple[str, ...]:
+    """Return a program by its whole path: in the boots to come nobody's search path is this one."""
+    program = shutil.which(words[0]) if words else None
+    if words and not program:
+        raise SdeictlError(f"--workload: there is no program {words[0]}", Status.USAGE)
+    return (os.path.abspath(program), *words[1:]) if program else ()
 
 
 def _keep(document: dict[str, object]) -> None:
@@ -127,7 +140,7 @@ def _read(path: str) -> dict[str, object]:
 )
 @_SECONDS
 @FORMAT
-def bench_aa(calls: tuple[str, ...], runs: int, seconds: float, form: str) -> None:
+def bench_aa(calls: tuple[str, ...], runs: int, seconds: int, form: str) -> None:
     """Run the same thing again and again and compare the pairs: before a difference is believed."""
     documents = run_each(runs, lambda: run_bench(calls, seconds, (), 0), _tell)
     names = [result["call"] for result in documents[0]["results"]]
@@ -154,6 +167,10 @@ def bench_aa(calls: tuple[str, ...], runs: int, seconds: float, form: str) -> No
     "--kernel", "image", metavar="FILE", help="The running kernel's image, if it is not below /boot."
 )
 @click.option("--initrd", metavar="FILE", help="And its initrd, with --kernel.")
+@click.option("--no-initrd", is_flag=True, help="The kernel needs no initrd.")
+@click.option(
+    "--own-resume", is_flag=True, help="Something of your own calls `sdeictl bench resume` in each boot."
+)
 @HOST
 @WAY_BACK
 @DRY_RUN
@@ -162,11 +179,13 @@ def bench_ab(  # noqa: PLR0913 - one for each option
     *,
     calls: tuple[str, ...],
     pairs: int,
-    seconds: float,
+    seconds: int,
     workload: str | None,
     rounds: int,
     image: str | None,
     initrd: str | None,
+    no_initrd: bool,
+    own_resume: bool,
     host_name: str | None,
     way_back: str | None,
     dry_run: bool,
@@ -182,11 +201,11 @@ def bench_ab(  # noqa: PLR0913 - one for each option
     """
     if initrd and not image:
         raise click.UsageError("--initrd goes with --kernel")
-    words = _words(workload)
+    if initrd and no_initrd:
+        raise click.UsageError("--initrd does not go with --no-initrd")
+    words = _found(_words(workload))
     check_calls(calls, load_loops())
-    request = AbRequest(
-        calls or (() if words else DEFAULT_CALLS), seconds, words, rounds, pairs, image, initrd
-    )
+    request = AbRequest(calls, seconds, words, rounds, pairs, image, initrd, no_initrd, own_resume)
     consent = Consent(ask_host_name(host_name, dry_run=dry_run), way_back)
     _show(begin(request, consent, dry_run=dry_run, say=_tell), form)
 
@@ -212,4 +231,6 @@ def _show(outcome: Outcome, form: str) -> NoReturn:
 
 
 def _tell(step: str) -> None:
-    click.echo(f"bench: {step}", err=True)
+    # Whoever reads along may go away: that is no reason to leave a host in the middle of it.
+    with contextlib.suppress(OSError):
+        click.echo(f"bench: {step}", err=True)

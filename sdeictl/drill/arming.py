@@ -1,5 +1,6 @@
 """`sdeictl drill arm`: for a while, on this boot, one drill that can cost the host may run."""
 
+import contextlib
 import json
 import os
 import time
@@ -33,7 +34,8 @@ def armed_seconds(boot_id: str, directory: str = STATE_DIRECTORY) -> float | Non
 
 def disarm(directory: str = STATE_DIRECTORY) -> None:
     """Take the arming back: it is for one drill."""
-    os.unlink(os.path.join(directory, _ARMING))
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(os.path.join(directory, _ARMING))
 
 
 def _now() -> float:

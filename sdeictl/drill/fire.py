@@ -108,11 +108,18 @@ def fire_kexec(image: str, initrd: str | None, line: str, orderly: bool) -> None
     """
     initrds = (f"--initrd={initrd}",) if initrd else ()
     output_of("kexec", "--load", image, *initrds, f"--command-line={line}")
+    # If the host does not go down, the caller unloads it: systemd makes a kexec of any later reboot.
     if orderly:
         output_of("systemctl", "kexec")
         return
     os.sync()
     output_of("kexec", "--exec")
+
+
+def fire_unload() -> None:
+    """Take a kernel back that was to be started by kexec, if there is one."""
+    with contextlib.suppress(OSError):
+        output_of("kexec", "--unload")
 
 
 def fire_home(orderly: bool, *, again: bool) -> None:
@@ -121,6 +128,7 @@ def fire_home(orderly: bool, *, again: bool) -> None:
     Debian's kexec-tools can make of every reboot a kexec with the present command line; where the first
     try did not lead home, the services that do so are left out.
     """
+    fire_unload()
     if orderly:
         output_of("systemctl", "reboot", *(("--force",) if again else ()))
         return

@@ -12,6 +12,8 @@ from sdeictl.drill.host import CHANGEABLE
 
 RUN_DIRECTORY = "/run/sdeictl"
 STATE_DIRECTORY = "/var/lib/sdeictl/drills"
+EXPERIMENT = "/var/lib/sdeictl/bench/ab.journal"
+"""There while `bench ab` goes through its boots: no drill meanwhile."""
 _JOURNAL = "journal.json"
 _LOCK = "drill.lock"
 COSTLY = ("lockup", "stop", "crash")

@@ -11,6 +11,7 @@ from sdeictl.drill.guard import POLICY, PRIVILEGE, Reason
 from sdeictl.drill.helper import Helper, HelperError, find_stuck
 from sdeictl.drill.host import DrillHost, read_idle_usage, read_online, read_setting
 from sdeictl.drill.journal import (
+    EXPERIMENT,
     BusyError,
     Entry,
     JournalError,
@@ -177,6 +178,9 @@ class Session(Generic[Seen]):
         try:
             self.lock = Lock()
             held.callback(self.lock.release)
+            if os.path.exists(EXPERIMENT):
+                text = "An experiment of `bench ab` has not ended: `sdeictl bench resume --stop` ends it."
+                raise DrillRefusedError(Reason(POLICY, text))
             pending = read_journal()
             if pending:
                 text = f"The drill {pending.id} was killed: `sdeictl drill resume` puts back what it left."

@@ -77,7 +77,8 @@ def main() -> None:
     else:
         assert sdeictl("drill", "arm", "--for", "10m")["status"] == 0
         consent = ("--host", "lab", "--way-back", "the lab's own power switch")
-        kernel = ("--kernel", "/lab/Image", "--seconds", "1")
+        kernel = ("--kernel", "/lab/Image", "--no-initrd", "--own-resume", "--seconds", "1")
+        Path("/proc/sys/kernel/panic").write_text("5")
         arguments = ["bench", "ab", "getppid", "--boots", boots, *kernel, *consent]
     if run(progress, kill_at, *arguments):
         run(progress, kill_at, "bench", "resume")
