@@ -1,0 +1,145 @@
+"""The agent's counters: a log in pieces, read again after a restart, or with holes, is counted once."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sdeictl_agent import counters
+from sdeictl_agent.counters import Counters, LogCounter, Progress, add, count
+
+from sdeictl.klog import parse_log
+from tests.conftest import HOST_NAMES, load_host
+from tests.test_analysis_properties import EXAMPLES
+
+LOCKUP = """\
+watchdog: CPU1: Watchdog detected hard LOCKUP on cpu 0
+Sending NMI from CPU 1 to CPUs 0:
+NMI backtrace for cpu 0
+CPU: 0 UID: 0 PID: 1 Comm: init Not tainted 7.3.4 #1
+pstate: 600000c5 (nZCv daIF -PAN -UAO -TCO -DIT -SSBS BTYPE=--)
+pc : __delay+0x4/0x8
+lr : test_wait+0x10/0x20 [test_lockup]
+sp : ffff800080000000
+Call trace:
+ __delay+0x4/0x8 (P)
+"""
+
+
+def records_of(name: str, start: int = 0, at: float = 0.0) -> list[bytes]:
+    """A stored host's console as records of /dev/kmsg."""
+    lines = parse_log(load_host(name).console).last_boot()
+    return [
+        f"6,{number + start},{int(((line.at or 0.0) + at) * 1e6)},-;{line.text}\n".encode()
+        for number, line in enumerate(lines)
+    ]
+
+
+def lockup(start: int, at: float) -> list[bytes]:
+    lines = LOCKUP.splitlines()
+    return [
+        f"4,{start + number},{int((at + number / 1000) * 1e6)},-;{line}\n".encode()
+        for number, line in enumerate(lines)
+    ]
+
+
+def talk(start: int, at: float, number: int, every: float = 1.0) -> list[bytes]:
+    return [
+        f"6,{start + n},{int((at + n * every) * 1e6)},-;eth0: link is up\n".encode() for n in range(number)
+    ]
+
+
+def whole(records: list[bytes]) -> Counters:
+    counter = LogCounter()
+    counter.feed(records)
+    return counter.counters
+
+
+@pytest.mark.parametrize("name", HOST_NAMES)
+def test_a_stored_log_is_counted_as_it_is_analyzed(name: str) -> None:
+    records = records_of(name)
+    counter = LogCounter()
+    for record in records:
+        counter.feed([record])
+    assert counter.counters == whole(records) == count(records)
+
+
+def long_log() -> list[bytes]:
+    """Ten hard lockups in half an hour, and talk between them."""
+    records: list[bytes] = []
+    for turn in range(10):
+        at = 10.0 + turn * 180
+        records += lockup(len(records), at)
+        records += talk(len(records), at + 1, 100, 1.7)
+    return records
+
+
+LONG = long_log()
+TOTAL = Counters(hard_lockups=10, backtrace_requests=10, backtrace_answers=10)
+
+
+@settings(max_examples=EXAMPLES // 10, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, len(LONG)), st.booleans()), max_size=12))
+def test_pieces_and_restarts_change_nothing(cuts: list[tuple[int, bool]]) -> None:
+    counter = LogCounter()
+    before = Counters()
+    for end, restarts in sorted([*cuts, (len(LONG), False)]):
+        # As the kernel does it: who opens the log gets it from its start.
+        counter.feed(LONG[:end])
+        assert all(now >= then for now, then in zip(counter.counters, before, strict=True))
+        before = counter.counters
+        if restarts:
+            counter = LogCounter(counter.progress)
+    assert counter.counters == TOTAL
+
+
+def test_what_is_old_is_let_go_and_stays_counted() -> None:
+    counter = LogCounter()
+    counter.feed(LONG)
+    assert counter.progress.sequence > len(LONG) - 200
+    assert counter.progress.closed.hard_lockups >= 9
+    assert counter.counters == TOTAL
+
+
+def test_records_that_were_overwritten_are_lost_and_counted_as_that() -> None:
+    for hole in (slice(0, 30), slice(100, 140), slice(150, 155)):
+        kept = LONG[: hole.start] + LONG[hole.stop :]
+        counter = LogCounter()
+        for at in range(0, len(kept), 7):
+            counter.feed(kept[: at + 7])
+        counter.feed(kept)
+        assert counter.counters.records_lost == hole.stop - hole.start
+
+
+def test_who_was_away_while_the_log_wrapped_says_how_much_it_missed() -> None:
+    counter = LogCounter()
+    counter.feed(LONG[:300])
+    back = LogCounter(counter.progress)
+    back.feed(LONG[500:])
+    assert back.counters.records_lost == 500 - counter.progress.sequence
+
+
+def test_a_flood_is_counted_in_bounded_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(counters, "MAX_OPEN_RECORDS", 500)
+    flood = talk(0, 10.0, 5000, 0.0001)
+    flood += lockup(5000, 11.0)
+    counter = LogCounter()
+    for at in range(0, len(flood), 100):
+        counter.feed(flood[at : at + 100])
+        assert counter.progress.sequence >= at - 600
+    assert counter.counters == Counters(hard_lockups=1, backtrace_requests=1, backtrace_answers=1)
+
+
+def test_lines_of_user_space_are_never_counted() -> None:
+    forged = [record.replace(b"4,", b"12,", 1) for record in lockup(0, 10.0)]
+    assert whole(forged) == Counters()
+
+
+@given(st.lists(st.binary(max_size=60), max_size=30))
+def test_rubbish_is_no_record(junk: list[bytes]) -> None:
+    counter = LogCounter()
+    counter.feed(junk)
+    assert counter.counters._replace(records_lost=0, soft_lockups=0) == Counters()
+
+
+def test_progress_begins_with_nothing() -> None:
+    assert LogCounter().progress == Progress(0, Counters())
+    assert add(Counters(1), Counters(2)) == Counters(3)
