@@ -1,0 +1,175 @@
+"""The watcher: what it writes down, when, and that a restart, a kill or a damaged file changes no count."""
+
+import json
+import os
+import socket
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sdeictl_agent.counters import Counters, Progress
+from sdeictl_agent.notify import notify, watchdog_seconds
+from sdeictl_agent.watch import (
+    FRESH_SECONDS,
+    REQUEST_SECONDS,
+    WRITE_SECONDS,
+    Events,
+    State,
+    Watcher,
+    decode,
+    encode,
+    read_records,
+)
+
+from tests.test_agent_counters import LONG, TOTAL, lockup
+
+BOOT = "boot"
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def watch_file(directory: Path) -> dict[str, object]:
+    document: dict[str, object] = json.loads((directory / "watch.json").read_text())
+    return document
+
+
+def test_what_it_counted_is_written_down_and_goes_on_after_a_restart(tmp_path: Path) -> None:
+    first = Watcher(str(tmp_path), BOOT)
+    first.take_records(LONG[:700])
+    first.write()
+    # Killed, with 100 records behind what is on disk; the next one gets the log from its start.
+    first.take_records(LONG[:800])
+    second = Watcher(str(tmp_path), BOOT)
+    second.take_records(LONG)
+    second.write()
+    assert second.state.counters == TOTAL
+    assert watch_file(tmp_path)["counters"] == TOTAL._asdict()
+
+
+def test_another_boot_begins_anew(tmp_path: Path) -> None:
+    first = Watcher(str(tmp_path), BOOT)
+    first.take_records(LONG)
+    first.take_event("cpu", "offline")
+    first.write()
+    second = Watcher(str(tmp_path), "the next boot")
+    assert second.state == State("the next boot", Progress(), Counters(), Events())
+
+
+def test_a_change_is_written_soon_and_nothing_is_written_often(tmp_path: Path) -> None:
+    clock = Clock()
+    watcher = Watcher(str(tmp_path), BOOT, clock)
+    watcher.settle()
+    written = os.stat(tmp_path / "watch.json").st_ino
+    watcher.take_records(lockup(0, 10.0))
+    clock.now += 1
+    assert watcher.settle() <= WRITE_SECONDS
+    assert os.stat(tmp_path / "watch.json").st_ino == written
+    clock.now += WRITE_SECONDS
+    watcher.settle()
+    assert watch_file(tmp_path)["counters"] == watcher.state.counters._asdict()
+    written = os.stat(tmp_path / "watch.json").st_ino
+    for _second in range(int(FRESH_SECONDS) - 1):
+        clock.now += 1
+        watcher.settle()
+        assert os.stat(tmp_path / "watch.json").st_ino == written
+    clock.now += 1
+    watcher.settle()
+    assert os.stat(tmp_path / "watch.json").st_ino != written
+
+
+def test_a_cpu_that_comes_back_asks_for_a_probe_and_a_flapping_one_not_too_often(tmp_path: Path) -> None:
+    clock = Clock()
+    watcher = Watcher(str(tmp_path), BOOT, clock)
+    watcher.take_event("cpu", "offline")
+    watcher.settle()
+    assert (tmp_path / "probe.request").exists()
+    for _second in range(100):
+        clock.now += 1
+        watcher.take_event("cpu", "online")
+        watcher.settle()
+    assert watcher.state.events == Events(100, 1, 1 + 100 // int(REQUEST_SECONDS))
+    clock.now += REQUEST_SECONDS
+    watcher.settle()  # the last event is not forgotten
+    assert watcher.state.events.requests == 2 + 100 // int(REQUEST_SECONDS)
+
+
+@pytest.mark.parametrize(
+    ("subsystem", "action", "asks"),
+    [
+        ("platform", "bind", True),
+        ("platform", "change", False),
+        ("cpu", "change", False),
+        (None, None, False),
+    ],
+)
+def test_only_what_can_change_the_answer_asks(
+    subsystem: str | None, action: str | None, asks: bool, tmp_path: Path
+) -> None:
+    watcher = Watcher(str(tmp_path), BOOT, Clock())
+    watcher.take_event(subsystem, action)
+    watcher.settle()
+    assert (tmp_path / "probe.request").exists() is asks
+
+
+STATE = State(BOOT, Progress(7, Counters(1, 2)), Counters(1, 2), Events(3, 4, 5))
+
+
+def test_what_is_written_is_read_again() -> None:
+    assert decode(encode(STATE, 1.0, 4), BOOT) == STATE
+
+
+@given(st.integers(0, 700), st.binary(max_size=3))
+def test_a_damaged_file_is_a_beginning(cut: int, junk: bytes) -> None:
+    data = encode(STATE, 1.0, 4)
+    damaged = data[:cut] + junk
+    found = decode(damaged, BOOT)
+    assert found in (STATE, State(BOOT, Progress(), Counters(), Events())) or found.boot_id == BOOT
+
+
+@pytest.mark.parametrize("value", [-1, True, 1.5, "7", None, []])
+def test_a_count_that_is_none_is_damage(value: object) -> None:
+    document = json.loads(encode(STATE, 1.0, 4))
+    document["open_from"]["sequence"] = value
+    assert decode(json.dumps(document).encode(), BOOT).progress == Progress()
+
+
+def test_records_are_read_to_their_present_end() -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, theirs:
+        ours.setblocking(False)
+        for record in LONG[:5]:
+            theirs.send(record)
+        assert read_records(ours.fileno(), most=3) == LONG[:3]
+        assert read_records(ours.fileno()) == LONG[3:5]
+        assert read_records(ours.fileno()) == []
+
+
+def test_systemd_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as service_manager:
+        service_manager.bind(str(tmp_path / "notify"))
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        notify("READY=1", "STATUS=watching")
+        assert service_manager.recv(100) == b"READY=1\nSTATUS=watching"
+    notify("WATCHDOG=1")  # nobody listens any more
+    monkeypatch.setenv("NOTIFY_SOCKET", "")
+    notify("READY=1")
+
+
+@pytest.mark.parametrize(
+    ("limit", "pid", "seconds"),
+    [("20000000", "", 10.0), ("20000000", "other", None), ("", "", None), ("x", "", None)],
+)
+def test_how_often_systemd_wants_to_hear(
+    limit: str, pid: str, seconds: float | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WATCHDOG_USEC", limit)
+    monkeypatch.setenv("WATCHDOG_PID", pid)
+    assert watchdog_seconds() == seconds
+    monkeypatch.setenv("WATCHDOG_PID", str(os.getpid()))
+    assert watchdog_seconds() == (10.0 if limit == "20000000" else None)
