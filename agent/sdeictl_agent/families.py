@@ -1,0 +1,148 @@
+"""A snapshot as metric families. Pure; names, units and HELP are a contract (docs/metrics.md)."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from sdeictl import __version__
+from sdeictl.metrics import ReportCollector
+from sdeictl_agent.sources import SOURCES, Snapshot
+
+Json = dict[str, Any]
+OUTCOMES = {"pass": 1.0, "fail": 0.0, "unknown": -1.0, "lost": -2.0}
+COUNTERS = {
+    "hard_lockups": "Hard lockups that the kernel reported since the boot.",
+    "secondary_hard_lockups": "Those of CPUs that only waited for the answer of another one.",
+    "soft_lockups": "Soft lockups that the kernel reported since the boot.",
+    "rcu_stalls": "RCU stalls that the kernel reported since the boot.",
+    "hung_tasks": "Hung tasks that the kernel reported since the boot.",
+    "backtrace_requests": "Requests for backtraces of CPUs since the boot.",
+    "backtrace_answers": "CPUs that answered such a request.",
+    "backtrace_timeouts": "CPUs that did not answer one, or too late.",
+    "stop_rungs": "Rungs of stop ladders that the kernel climbed since the boot.",
+    "records_lost": "Records of the kernel log that were overwritten before they were read.",
+}
+_STATES = {"answered": ("self", "idle", "backtrace"), "silent": ("late", "silent")}
+
+
+class SnapshotCollector(Collector):
+    """The families of one snapshot."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self._snapshot = snapshot
+
+    def collect(self) -> Iterator[Metric]:
+        """Return the families, made anew; a source that turns out to be damaged is down."""
+        problems = dict(self._snapshot.problems)
+        families: list[Metric] = []
+        for source, build in (
+            ("report", _report), ("watch", _watch), ("drills", _drills), ("bench", _bench),
+        ):  # fmt: skip
+            try:
+                families += list(build(self._snapshot))
+            except (KeyError, TypeError, ValueError, AttributeError):
+                problems[source] = "It is damaged."
+        yield InfoMetricFamily(
+            "sdeictl_agent_build", "The agent that exports this.", {"version": __version__}
+        )
+        up = GaugeMetricFamily(
+            "sdeictl_source_up", "Whether what is exported of a source is of any use.", labels=["source"]
+        )
+        for source in SOURCES:
+            up.add_metric([source], float(not problems.get(source)))
+        yield up
+        yield from families
+
+
+def registry_of(snapshot: Snapshot) -> CollectorRegistry:
+    """Return a registry with one snapshot's families."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(SnapshotCollector(snapshot))
+    return registry
+
+
+def _report(snapshot: Snapshot) -> Iterator[Metric]:
+    if snapshot.report.content is not None:
+        yield from ReportCollector(snapshot.report.content).collect()
+
+
+def _watch(snapshot: Snapshot) -> Iterator[Metric]:
+    content = snapshot.watch.content
+    if content is None:
+        return
+    for name, text in COUNTERS.items():
+        yield CounterMetricFamily(f"sdeictl_{name}", text, content["counters"][name])
+    changes = CounterMetricFamily("sdeictl_cpu_hotplug", "CPUs that came or went.", labels=["action"])
+    for action in ("online", "offline"):
+        changes.add_metric([action], content["events"][f"cpu_{action}"])
+    yield changes
+    text = "How often a new probe was asked for because a CPU or a device came or went."
+    yield CounterMetricFamily("sdeictl_probe_requests", text, content["events"]["requests"])
+    text = "When the watcher last wrote down what it saw, in seconds since 1970."
+    yield GaugeMetricFamily("sdeictl_watch_timestamp_seconds", text, float(content["updated_at"]))
+
+
+def _drills(snapshot: Snapshot) -> Iterator[Metric]:
+    def family(name: str, text: str, *labels: str) -> GaugeMetricFamily:
+        return GaugeMetricFamily(f"sdeictl_drill_{name}", text, labels=["drill", *labels])
+
+    when = family("timestamp_seconds", "When a kind of drill last began, in seconds since 1970.")
+    outcome = family("outcome", "1 pass, 0 fail, -1 unknown, -2 a CPU was lost.")
+    stale = family("stale", "Whether the kernel or the firmware is another since.")
+    cpus = family("cpus", "CPUs that were asked for a backtrace, by what they did.", "state")
+    masked = family("masked_delivery", "Whether the masked CPU answered from inside its masked time.")
+    latency = family("delivery_latency_seconds", "From the request to the masked CPU's answer.")
+    for drill in snapshot.drills:
+        if drill["outcome"] not in OUTCOMES:
+            continue
+        name = [f"{drill['drill']}-{drill['variant']}" if drill["variant"] else drill["drill"]]
+        when.add_metric(name, _time_of(drill["id"]))
+        outcome.add_metric(name, OUTCOMES[drill["outcome"]])
+        if snapshot.report.content is not None:
+            stale.add_metric(name, float(_is_stale(drill["host"], snapshot.report.content["host"])))
+        if drill["cpus"]:
+            states = [cpu["state"] for cpu in drill["cpus"]]
+            cpus.add_metric([*name, "expected"], len(states))
+            for state, words in _STATES.items():
+                cpus.add_metric([*name, state], sum(word in words for word in states))
+        target = drill["target"]
+        if target:
+            masked.add_metric(name, float(bool(target["in_window"])))
+            if target["latency_seconds"] is not None:
+                latency.add_metric(name, target["latency_seconds"])
+    yield from (when, outcome, stale, cpus, masked, latency)
+
+
+def _is_stale(then: Json | None, now: Json) -> bool:
+    return any((then or {}).get(name) != now[name] for name in ("kernel", "firmware"))
+
+
+def _time_of(identifier: str) -> float:
+    """Return when a result's identifier was made: `20261125T173201.123456Z-...`."""
+    return (
+        datetime.strptime(identifier.split("-", maxsplit=1)[0], "%Y%m%dT%H%M%S.%fZ")
+        .replace(tzinfo=UTC)
+        .timestamp()
+    )
+
+
+def _bench(snapshot: Snapshot) -> Iterator[Metric]:
+    run = snapshot.bench
+    if run is None:
+        return
+    seconds = GaugeMetricFamily(
+        "sdeictl_bench_call_seconds", "What an undisturbed call took in the last run.", labels=["call"]
+    )
+    for result in run["results"]:
+        seconds.add_metric([result["call"]], result["undisturbed"])
+    yield seconds
+    conditions = {name: str(value or "") for name, value in run["conditions"].items()}
+    yield InfoMetricFamily("sdeictl_bench_conditions", "Under what conditions the last run was.", conditions)
+    text = "How many conditions of the last run were bad."
+    yield GaugeMetricFamily("sdeictl_bench_notes", text, run["labels"])
+    text = "When the last run was, in seconds since 1970."
+    yield GaugeMetricFamily("sdeictl_bench_timestamp_seconds", text, _time_of(run["id"]))

@@ -1,0 +1,179 @@
+"""What the exporter reads: the files of the other roles and of sdeictl's commands, and nothing else.
+
+A file is read again only if it has changed. One that is missing, damaged, too large, from the future or
+from another boot is a source that is down; it never ends the process.
+"""
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from typing import Any, NamedTuple
+
+Json = dict[str, Any]
+MAX_BYTES = 8 << 20
+FUTURE_SECONDS = 300.0
+"""By so much two clocks of one host may differ."""
+REPORT, WATCH, DRILLS, BENCH = "report", "watch", "drills", "bench"
+SOURCES = (REPORT, WATCH, DRILLS, BENCH)
+
+
+class Document(NamedTuple):
+    """A file as it was last read."""
+
+    content: Json | None
+    problem: str | None
+    """Why it is of no use, a sentence; else None."""
+
+
+class Snapshot(NamedTuple):
+    """Everything at one moment. Frozen: a scrape works on one, whatever is read meanwhile."""
+
+    report: Document
+    watch: Document
+    drills: tuple[Json, ...]
+    """The last result of each drill and variant."""
+    bench: Json | None
+    """The last run, without its samples."""
+    problems: tuple[tuple[str, str | None], ...]
+    """Each source and why it is down, None if it is not."""
+
+
+class Places(NamedTuple):
+    """Where the files are."""
+
+    run: str = "/run/sdeictl"
+    state: str = "/var/lib/sdeictl"
+
+
+class _Cached:
+    """One file, parsed when it has changed."""
+
+    def __init__(self, path: str, parse: Callable[[Json], Json]) -> None:
+        self._path = path
+        self._parse = parse
+        self._seen: tuple[int, ...] | None = None
+        self._document = Document(None, "It was not read yet.")
+
+    def get(self) -> Document:
+        try:
+            found = os.stat(self._path)
+        except OSError as error:
+            self._seen = None
+            return Document(None, f"{error.strerror}.")
+        now = (found.st_ino, found.st_size, found.st_mtime_ns)
+        if now != self._seen:
+            self._seen, self._document = now, self._read(found.st_size)
+        return self._document
+
+    def _read(self, size: int) -> Document:
+        if size > MAX_BYTES:
+            return Document(None, f"It has {size} bytes.")
+        try:
+            with open(self._path, "rb") as file:
+                return Document(self._parse(json.loads(file.read(MAX_BYTES + 1))), None)
+        except OSError as error:
+            return Document(None, f"{error.strerror}.")
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            return Document(None, "It is damaged.")
+
+
+class Sources:
+    """Reads the files. `boot_time` is when this boot began, in seconds since 1970."""
+
+    def __init__(self, places: Places, boot_time: float, clock: Callable[[], float] = time.time) -> None:
+        self._boot_time = boot_time
+        self._clock = clock
+        self._report = _Cached(f"{places.run}/report.json", _report)
+        self._watch = _Cached(f"{places.run}/watch.json", _watch)
+        self._drills = f"{places.state}/drills"
+        self._bench = f"{places.state}/bench"
+        self._results: dict[str, _Cached] = {}
+
+    def read(self) -> Snapshot:
+        """Return what there is now."""
+        report = self._of_this_boot(self._report.get(), _generated_at)
+        watch = self._of_this_boot(self._watch.get(), lambda content: float(content["updated_at"]))
+        drills, no_drills = self._directory(self._drills, ".json", _drill)
+        runs, no_bench = self._directory(self._bench, "-bench.json", _bench, newest=1)
+        latest = {(drill["drill"], drill["variant"]): drill for drill in drills}
+        problems = ((REPORT, report.problem), (WATCH, watch.problem), (DRILLS, no_drills), (BENCH, no_bench))
+        return Snapshot(report, watch, tuple(latest.values()), runs[-1] if runs else None, problems)
+
+    def _of_this_boot(self, document: Document, when: Callable[[Json], float]) -> Document:
+        if document.content is None:
+            return document
+        at = when(document.content)
+        if at > self._clock() + FUTURE_SECONDS:
+            return Document(None, "It is from the future.")
+        if at < self._boot_time - FUTURE_SECONDS:
+            return Document(None, "It is of another boot.")
+        return document
+
+    def _directory(
+        self, path: str, end: str, parse: Callable[[Json], Json], newest: int | None = None
+    ) -> tuple[list[Json], str | None]:
+        """Return the results of a directory, oldest first; one that is not there yet is empty, not down."""
+        try:
+            names = sorted(name for name in os.listdir(path) if name.endswith(end) and name[:1].isdigit())
+        except FileNotFoundError:
+            return [], None
+        except OSError as error:
+            return [], f"{error.strerror}."
+        found = [(name, self._result(f"{path}/{name}", parse)) for name in names[-newest if newest else 0 :]]
+        damaged = [name for name, document in found if document.content is None]
+        contents = [document.content for _name, document in found if document.content is not None]
+        return contents, f"{damaged[-1]} cannot be read." if damaged else None
+
+    def _result(self, path: str, parse: Callable[[Json], Json]) -> Document:
+        return self._results.setdefault(path, _Cached(path, parse)).get()
+
+
+def _report(content: Json) -> Json:
+    if content["schema"] != "sdeictl.report/1":
+        raise ValueError("another schema")
+    _generated_at(content)
+    return content
+
+
+def _generated_at(content: Json) -> float:
+    return datetime.fromisoformat(content["generated_at"]).timestamp()
+
+
+def _watch(content: Json) -> Json:
+    if content["schema"] != "sdeictl.watch/1" or not all(
+        isinstance(value, int) and value >= 0
+        for group in (content["counters"], content["events"])
+        for value in group.values()
+    ):
+        raise ValueError("no counts")
+    return content
+
+
+def _drill(content: Json) -> Json:
+    names = ("drill", "variant", "outcome", "id", "host", "target", "cpus")
+    return {name: content[name] for name in names}
+
+
+def _bench(content: Json) -> Json:
+    """Return a run without its samples: they are many, and nobody exports them."""
+    results = [
+        {name: result[name] for name in ("call", "undisturbed")}
+        for result in content["results"]
+        if isinstance(result["undisturbed"], float)
+    ]
+    conditions = {name: content["conditions"][name] for name in ("pseudo_nmi", "pmr_sync", "kernel", "loop")}
+    return {
+        "id": content["id"],
+        "results": results,
+        "conditions": conditions,
+        "labels": len(content["labels"]),
+    }
+
+
+def down(snapshot: Snapshot) -> Iterator[tuple[str, str]]:
+    """Yield each source that is down, and why."""
+    for name, problem in snapshot.problems:
+        if problem:
+            yield name, problem

@@ -1,0 +1,175 @@
+"""What the agent exports: a source may be missing, damaged, old or huge, and only that one is down then."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prometheus_client import generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+from sdeictl_agent.counters import Counters, Progress
+from sdeictl_agent.families import registry_of
+from sdeictl_agent.sources import MAX_BYTES, Places, Snapshot, Sources, down
+from sdeictl_agent.watch import Events, State, encode
+
+from sdeictl.bench.run import result_json
+from sdeictl.collect import collect
+from sdeictl.report import build_report
+from sdeictl.root import open_root
+from tests.conftest import HOST_NAMES, TESTS, load_host
+
+NOW = 1_795_630_000.0
+BOOTED = NOW - 3600
+MAX_SERIES = 150
+REPORT_OF = b'{"schema": "sdeictl.report/1", "generated_at": "%b"}'
+
+
+class Agent:
+    """The files of one host, and what is exported of them."""
+
+    def __init__(self, directory: Path, name: str = "dt-sdei") -> None:
+        self.run, self.state = directory / "run", directory / "state"
+        self.run.mkdir()
+        (self.state / "drills").mkdir(parents=True)
+        (self.state / "bench").mkdir()
+        self.host = load_host(name)
+        self.report: dict[str, Any] = build_report(collect(open_root(str(self.host.root))))
+        self.report["generated_at"] = "2026-11-25T18:00:00+00:00"
+        self.write_report(self.report)
+        watched = State("boot", Progress(), Counters(3, 1, backtrace_timeouts=2), Events(1, 1, 2))
+        (self.run / "watch.json").write_bytes(encode(watched, NOW - 10, 4))
+        self.sources = Sources(Places(str(self.run), str(self.state)), BOOTED, lambda: NOW)
+
+    def write_report(self, report: dict[str, Any]) -> None:
+        (self.run / "report.json").write_text(json.dumps(report))
+
+    def add_drills(self) -> None:
+        for path in (TESTS / "hosts" / self.host.name / "drills").glob("*.json"):
+            result = json.loads(path.read_text())
+            shutil.copy(path, self.state / "drills" / f"{result['id']}.json")
+
+    def add_bench(self) -> None:
+        document = {
+            "id": "20261125T175900.000000Z-bench",
+            "results": [result_json("getppid", [1.5e-7] * 40)],
+            "conditions": {"pseudo_nmi": "off", "pmr_sync": None, "kernel": "7.3.4", "loop": "c"},
+            "labels": ["noisy"],
+        }
+        (self.state / "bench" / f"{document['id']}.json").write_text(json.dumps(document))
+
+    def snapshot(self) -> Snapshot:
+        return self.sources.read()
+
+    def samples(self) -> dict[str, float]:
+        text = generate_latest(registry_of(self.snapshot())).decode()
+        return {
+            sample.name + "".join(f",{value}" for _, value in sorted(sample.labels.items())): sample.value
+            for family in text_string_to_metric_families(text)
+            for sample in family.samples
+        }
+
+
+@pytest.fixture
+def agent(tmp_path: Path) -> Agent:
+    return Agent(tmp_path)
+
+
+@pytest.mark.parametrize("name", HOST_NAMES)
+def test_of_each_host_everything_is_exported_and_not_too_much(name: str, tmp_path: Path) -> None:
+    agent = Agent(tmp_path, name)
+    agent.add_drills()
+    agent.add_bench()
+    samples = agent.samples()
+    assert [samples[f"sdeictl_source_up,{source}"] for source in ("report", "watch", "drills", "bench")] == [
+        1
+    ] * 4
+    assert samples[f"sdeictl_nmi_path,{agent.report['verdict']['nmi_path']}"] == 1
+    assert samples["sdeictl_hard_lockups_total"] == 3
+    assert samples["sdeictl_secondary_hard_lockups_total"] == 1
+    assert samples["sdeictl_bench_call_seconds,getppid"] == pytest.approx(1.5e-7)
+    assert len(samples) <= MAX_SERIES
+
+
+def test_of_every_drill_too_it_is_not_too_much(agent: Agent) -> None:
+    agent.add_drills()
+    agent.add_bench()
+    (path,) = [path for path in (agent.state / "drills").glob("*.json") if b"masked" in path.read_bytes()][:1]
+    result = json.loads(path.read_text())
+    kinds = [("lockup", None), ("lockup", "permanent"), ("stop", None)]
+    kinds += [("crash", variant) for variant in ("wedged", "all-masked", "hardlockup-panic")]
+    for number, (drill, variant) in enumerate(kinds):
+        name = f"20261125T1800{number:02}.000000Z-{drill}"
+        kind = result | {"drill": drill, "variant": variant, "id": name}
+        (agent.state / "drills" / f"{kind['id']}.json").write_text(json.dumps(kind))
+    assert len(agent.samples()) <= MAX_SERIES
+
+
+def test_a_masked_drill_tells_who_answered_and_how_fast(agent: Agent) -> None:
+    agent.add_drills()
+    samples = agent.samples()
+    name = "backtrace-masked"
+    assert samples[f"sdeictl_drill_outcome,{name}"] == 1
+    assert samples[f"sdeictl_drill_masked_delivery,{name}"] == 1
+    assert 0 < samples[f"sdeictl_drill_delivery_latency_seconds,{name}"] < 60
+    assert samples[f"sdeictl_drill_stale,{name}"] == 0
+    for state, count in (("expected", 4), ("answered", 4), ("silent", 0)):
+        assert samples[f"sdeictl_drill_cpus,{name},{state}"] == count
+    agent.write_report(agent.report | {"host": agent.report["host"] | {"kernel": "7.3.5"}})
+    assert agent.samples()[f"sdeictl_drill_stale,{name}"] == 1
+
+
+def test_a_host_on_which_nothing_has_run_yet_is_served(tmp_path: Path) -> None:
+    sources = Sources(Places(str(tmp_path / "run"), str(tmp_path / "state")), BOOTED, lambda: NOW)
+    assert dict(down(sources.read())) == {
+        "report": "No such file or directory.", "watch": "No such file or directory.",
+    }  # fmt: skip
+    assert b'sdeictl_source_up{source="report"} 0.0' in generate_latest(registry_of(sources.read()))
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b"", "It is damaged."),
+        (b'{"schema": "sdeictl.report/1", "gener', "It is damaged."),
+        (b"[]", "It is damaged."),
+        (b"[" * 100_000, "It is damaged."),
+        (b"null", "It is damaged."),
+        (b'{"schema": "sdeictl.report/2"}', "It is damaged."),
+        (REPORT_OF % b"2026-11-25T19:00:00+00:00", "It is from the future."),
+        (REPORT_OF % b"2026-11-24T18:00:00+00:00", "It is of another boot."),
+        (b" " * (MAX_BYTES + 1), f"It has {MAX_BYTES + 1} bytes."),
+    ],
+)  # fmt: skip
+def test_a_report_that_is_of_no_use_is_down_and_nothing_else_is(
+    content: bytes, problem: str, agent: Agent
+) -> None:
+    (agent.run / "report.json").write_bytes(content)
+    assert dict(down(agent.snapshot())) == {"report": problem}
+    samples = agent.samples()
+    assert samples["sdeictl_source_up,report"] == 0
+    assert samples["sdeictl_hard_lockups_total"] == 3
+
+
+def test_a_report_with_a_hole_in_it_is_down(agent: Agent) -> None:
+    agent.write_report({name: agent.report[name] for name in ("schema", "generated_at", "host")})
+    samples = agent.samples()
+    assert (samples["sdeictl_source_up,report"], samples["sdeictl_source_up,watch"]) == (0, 1)
+
+
+def test_a_file_is_read_again_only_when_it_has_changed(agent: Agent) -> None:
+    before = agent.snapshot().report.content
+    assert agent.snapshot().report.content is before
+    agent.write_report(agent.report | {"generated_at": "2026-11-25T18:01:00+00:00"})
+    os.utime(agent.run / "report.json", (NOW, NOW + 1))
+    assert agent.snapshot().report.content is not before
+
+
+def test_a_damaged_drill_is_named_and_the_others_are_exported(agent: Agent) -> None:
+    agent.add_drills()
+    (agent.state / "drills" / "20270101T000000.000000Z-stop.json").write_text("{")
+    assert dict(down(agent.snapshot())) == {"drills": "20270101T000000.000000Z-stop.json cannot be read."}
+    samples = agent.samples()
+    assert samples["sdeictl_source_up,drills"] == 0
+    assert samples["sdeictl_drill_outcome,backtrace-masked"] == 1
