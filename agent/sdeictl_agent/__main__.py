@@ -1,0 +1,178 @@
+"""`sdeictl-agent`: exports what the collector, the watcher, the drills and the benchmarks wrote."""
+
+import asyncio
+import os
+import resource
+import signal
+import socket
+import ssl
+import sys
+import time
+from typing import NamedTuple, NoReturn
+
+import click
+import psutil
+from prometheus_client import generate_latest
+
+from sdeictl import __version__
+from sdeictl.drill.journal import write_whole
+from sdeictl_agent.config import Address, Config, ConfigError, Tls, parse_listen, read_config
+from sdeictl_agent.families import registry_of
+from sdeictl_agent.notify import notify, watchdog_seconds
+from sdeictl_agent.server import Exporter
+from sdeictl_agent.sources import Places, Sources
+
+FIRST_PASSED = 3
+"""The first descriptor that systemd passes: sd_listen_fds(3)."""
+TEXTFILE = "sdeictl.prom"
+USAGE = 2
+
+
+def passed_sockets() -> list[socket.socket]:
+    """Return the sockets that systemd has bound for this process."""
+    if os.environ.get("LISTEN_PID") != str(os.getpid()):
+        return []
+    count = os.environ.get("LISTEN_FDS", "0")
+    numbers = range(FIRST_PASSED, FIRST_PASSED + (int(count) if count.isdecimal() else 0))
+    del os.environ["LISTEN_PID"]  # they are taken
+    return [socket.socket(fileno=number) for number in numbers]
+
+
+def bind(address: Address) -> list[socket.socket]:
+    """Return a listening socket; raises OSError."""
+    family, _kind, _protocol, _name, where = socket.getaddrinfo(
+        address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )[0]
+    listening = socket.create_server(where[:2], family=family, backlog=1024, reuse_port=False)
+    return [listening]
+
+
+def tls_context(tls: Tls | None) -> ssl.SSLContext | None:
+    """Return what connections are encrypted by; raises OSError for files that are none."""
+    if tls is None:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=tls.client_ca)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_cert_chain(tls.certificate, tls.key)
+    if tls.client_ca:
+        context.verify_mode = ssl.CERT_REQUIRED
+    return context
+
+
+class Listening(NamedTuple):
+    """What is served where."""
+
+    exporter: Exporter
+    config: Config
+    sockets: list[socket.socket]
+    """The servers work on copies: a reload goes on with the same ones, and no client is turned away."""
+
+
+async def listen(
+    config: Config, sources: Sources, given: Address | None, before: Listening | None = None
+) -> Listening:
+    """Begin to serve; raises OSError, and then nothing has changed."""
+    tls = tls_context(config.tls)
+    if before and config.listen == before.config.listen:
+        sockets = before.sockets
+    else:
+        sockets = passed_sockets() or bind(given or config.listen)
+    exporter = Exporter(sources.read)
+    await exporter.serve([each.dup() for each in sockets], tls)
+    return Listening(exporter, config, sockets)
+
+
+async def run(config: Config, sources: Sources, path: str | None, given: Address | None) -> None:
+    """Serve until SIGTERM; SIGHUP reads the configuration anew."""
+    loop = asyncio.get_running_loop()
+    ended, reload = asyncio.Event(), asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, ended.set)
+    loop.add_signal_handler(signal.SIGHUP, reload.set)
+    now = await listen(config, sources, given)
+    notify("READY=1")
+    beat = watchdog_seconds()
+    while not ended.is_set():
+        waits = [asyncio.create_task(event.wait()) for event in (ended, reload)]
+        await asyncio.wait(waits, timeout=beat, return_when=asyncio.FIRST_COMPLETED)
+        for wait in waits:
+            wait.cancel()
+        notify("WATCHDOG=1")
+        if reload.is_set():
+            reload.clear()
+            now = await _reload(now, sources, path, given)
+    notify("STOPPING=1")
+    await now.exporter.drain()
+
+
+async def _reload(before: Listening, sources: Sources, path: str | None, given: Address | None) -> Listening:
+    """Take the configuration anew; one that is wrong changes nothing."""
+    notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
+    try:
+        now = await listen(read_config(path), sources, given, before)
+    except (ConfigError, OSError) as error:
+        click.echo(f"sdeictl-agent: not reloaded: {error}", err=True)
+        now = before
+    else:
+        await before.exporter.drain()
+    notify("READY=1")
+    return now
+
+
+def write_textfile(sources: Sources, directory: str) -> None:
+    """Write the metrics for node_exporter's textfile collector, whole or not at all."""
+    write_whole(os.path.join(directory, TEXTFILE), generate_latest(registry_of(sources.read())), 0o644)
+
+
+def _textfiles(sources: Sources, directory: str, seconds: int) -> None:
+    ends: list[bool] = []
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: ends.append(True))
+    notify("READY=1")
+    while not ends:
+        write_textfile(sources, directory)
+        deadline = time.monotonic() + seconds
+        while not ends and time.monotonic() < deadline:
+            time.sleep(min(1.0, seconds))
+            notify("WATCHDOG=1")
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="sdeictl-agent", message="%(prog)s %(version)s")
+@click.option(
+    "--listen", "listen_at", metavar="HOST:PORT", help="Where to listen; 127.0.0.1 and port 10054 by default."
+)
+@click.option("--textfile", metavar="DIR", help="Write metrics there for node_exporter, and do not listen.")
+@click.option("--config", "path", metavar="FILE", help="Configuration; /etc/sdeictl/config.toml by default.")
+def main(listen_at: str | None, textfile: str | None, path: str | None) -> None:
+    """Export to Prometheus what sdeictl knows of this host.
+
+    It reads what the collector, the watcher, the drills and the benchmarks have
+    written, and nothing else; it changes nothing. What is not there yet is
+    exported as a source that is down.
+    """
+    try:
+        config = read_config(path)
+        given = parse_listen(listen_at) if listen_at else None
+    except (ConfigError, ValueError) as error:
+        _fail(str(error))
+    sources = Sources(Places(), psutil.boot_time())
+    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    try:
+        if textfile or config.textfile:
+            _textfiles(sources, textfile or config.textfile or "", config.textfile_seconds)
+        else:
+            asyncio.run(run(config, sources, path, given))
+    except OSError as error:
+        what = f"{error.filename}: " if error.filename else ""
+        _fail(f"{what}{error.strerror or error}")
+
+
+def _fail(text: str) -> NoReturn:
+    click.echo(f"sdeictl-agent: {text}", err=True)
+    sys.exit(USAGE)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,81 @@
+"""The collector: probes this host as root and writes /run/sdeictl/report.json, which everybody may read.
+
+By what a masked CPU is reached stands nowhere but in the start of the kernel log. So the first one after
+a boot saves that start, and when the kernel has overwritten it the later ones put it in front again.
+"""
+
+import json
+import os
+import sys
+
+from sdeictl.bootlog import read_bootlog
+from sdeictl.collect import collect
+from sdeictl.drill.journal import write_whole
+from sdeictl.facts import KMSG
+from sdeictl.klog import parse_log
+from sdeictl.report import build_report
+from sdeictl.root import LiveRoot, Root
+from sdeictl_agent.counters import sequence_of
+from sdeictl_agent.watch import RUN_DIRECTORY
+
+REPORT_FILE, BOOT_LOG = "report.json", "boot.kmsg"
+MAX_SAVED_BYTES = 8 << 20
+
+
+def collect_report(root: Root, directory: str = RUN_DIRECTORY) -> None:
+    """Probe and write the report, whole or not at all; raises OSError."""
+    os.makedirs(directory, mode=0o755, exist_ok=True)
+    log = boot_log(root, os.path.join(directory, BOOT_LOG))
+    report = build_report(collect(root, log))
+    write_whole(os.path.join(directory, REPORT_FILE), json.dumps(report).encode() + b"\n", 0o644)
+
+
+def boot_log(root: Root, path: str) -> bytes | None:
+    """Return the kernel's log with its start, saved at its first reading; None: as it is read by itself."""
+    try:
+        now = root.read(KMSG)
+    except OSError:
+        return None
+    if read_bootlog(parse_log(now).last_boot()).complete:
+        if not os.path.exists(path):
+            write_whole(path, now[:MAX_SAVED_BYTES], 0o600)
+        return None
+    try:
+        with open(path, "rb") as file:
+            return join_logs(file.read(MAX_SAVED_BYTES), now)
+    except OSError:
+        return None
+
+
+def join_logs(saved: bytes, now: bytes) -> bytes:
+    """Return what was saved of a log in front of what the kernel still has of it, each record once."""
+    first = next(
+        (sequence for record in _records(now) if (sequence := sequence_of(record)) is not None), None
+    )
+    if first is None:
+        return saved
+    kept = []
+    for record in _records(saved):
+        sequence = sequence_of(record)
+        # Lines without a number continue the record before them.
+        if sequence is not None and sequence >= first:
+            break
+        kept.append(record)
+    return b"".join(kept) + now
+
+
+def _records(log: bytes) -> list[bytes]:
+    return log.splitlines(keepends=True)
+
+
+def main() -> None:
+    """Probe this host once."""
+    try:
+        collect_report(LiveRoot())
+    except OSError as error:
+        print(f"sdeictl-agent-collect: {error.filename}: {error.strerror}", file=sys.stderr)
+        sys.exit(3)
+
+
+if __name__ == "__main__":
+    main()

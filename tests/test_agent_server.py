@@ -1,0 +1,262 @@
+"""The exporter over its socket: pages, bad clients, signals, TLS. On loopback, bounded in time."""
+
+import contextlib
+import http.client
+import os
+import resource
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sdeictl_agent.config import (
+    DEFAULT_PORT,
+    KEYS,
+    Address,
+    Config,
+    ConfigError,
+    Tls,
+    parse_config,
+    parse_listen,
+)
+from sdeictl_agent.server import BadRequestError, parse_request
+
+from tests.test_agent_families import Agent
+
+SERVE = """
+import asyncio, sys
+from sdeictl_agent.__main__ import run
+from sdeictl_agent.config import parse_listen, read_config
+from sdeictl_agent.sources import Places, Sources
+run_directory, state, config, port = sys.argv[1:]
+sources = Sources(Places(run_directory, state), 0.0, lambda: 4e9)
+asyncio.run(run(read_config(config), sources, config, parse_listen(f"127.0.0.1:{port}")))
+"""
+SECONDS = 20.0
+
+
+class Served:
+    """An exporter in a process of its own."""
+
+    def __init__(self, agent: Agent, directory: Path, config: str = "") -> None:
+        self.config = directory / "config.toml"
+        self.config.write_text(config)
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        words = [sys.executable, "-c", SERVE, agent.run, agent.state, self.config, self.port]
+        self.process = subprocess.Popen([*map(str, words)], stderr=subprocess.PIPE)
+        self.wait()
+
+    def wait(self) -> None:
+        deadline = time.monotonic() + SECONDS
+        while time.monotonic() < deadline:
+            with contextlib.suppress(OSError), self.connect():
+                return
+            assert self.process.poll() is None, self.process.stderr and self.process.stderr.read()
+            time.sleep(0.02)
+        raise AssertionError("it does not listen")
+
+    def connect(self) -> socket.socket:
+        return socket.create_connection(("127.0.0.1", self.port), timeout=SECONDS)
+
+    def get(self, path: str, accept: str = "", method: str = "GET") -> tuple[int, str, bytes]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=SECONDS)
+        with contextlib.closing(connection):
+            connection.request(method, path, headers={"Accept": accept})
+            response = connection.getresponse()
+            return response.status, response.headers["Content-Type"], response.read()
+
+    def say(self, data: bytes) -> bytes:
+        with self.connect() as client:
+            with contextlib.suppress(OSError):
+                client.sendall(data)
+            answer = b""
+            with contextlib.suppress(OSError):
+                while piece := client.recv(4096):
+                    answer += piece
+            return answer
+
+    def end(self) -> int:
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(SECONDS)
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[Served]:
+    server = Served(Agent(tmp_path), tmp_path)
+    yield server
+    server.process.kill()
+    server.process.wait()
+
+
+def test_the_three_pages(served: Served) -> None:
+    status, kind, body = served.get("/metrics")
+    assert (status, kind.split(";")[0]) == (200, "text/plain")
+    assert b"sdeictl_hard_lockups_total 3.0" in body
+    status, kind, body = served.get("/metrics", "application/openmetrics-text; version=1.0.0")
+    assert (status, kind.split(";")[0], body[-6:]) == (200, "application/openmetrics-text", b"# EOF\n")
+    assert served.get("/healthz")[::2] == (200, b"ok\n")
+    assert b"All sources are up." in served.get("/")[2]
+    assert served.get("/nonsense")[0] == 404
+    assert served.get("/metrics", method="HEAD")[::2] == (200, b"")
+    assert served.get("/metrics?x=1")[0] == 200
+
+
+def test_a_source_that_is_down_is_a_metric_and_no_error(served: Served, tmp_path: Path) -> None:
+    (tmp_path / "run/report.json").write_text("{<b>")
+    status, _kind, body = served.get("/metrics")
+    assert status == 200
+    assert b'sdeictl_source_up{source="report"} 0.0' in body
+    assert b"<li>report: It is damaged.</li>" in served.get("/")[2]
+
+
+@pytest.mark.parametrize(
+    ("data", "status"),
+    [
+        (b"nonsense\r\n\r\n", 400),
+        (b"\r\n\r\n", 400),
+        (b"\x16\x03\x01\r\n\r\n", 400),
+        (b"GET http://x/ HTTP/1.1\r\n\r\n", 400),
+        (b"GET /metrics HTTP/9\r\n\r\n", 400),
+        (b"POST /metrics HTTP/1.1\r\n\r\n", 405),
+        (b"GET /metrics HTTP/1.1\r\nX: " + b"x" * (10 << 20) + b"\r\n\r\n", 431),
+    ],
+)  # fmt: skip
+def test_nonsense_is_answered_and_others_are_served(served: Served, data: bytes, status: int) -> None:
+    answer = served.say(data)
+    # Whoever is still sending may not see the answer any more.
+    assert answer.startswith(f"HTTP/1.1 {status} ".encode()) or (status == 431 and not answer)
+    assert served.get("/metrics")[0] == 200
+
+
+def test_idle_and_slow_clients_keep_nobody_out(served: Served) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    with contextlib.ExitStack() as stack:
+        for number in range(1000):
+            client = stack.enter_context(served.connect())
+            client.sendall(b"GET /metrics HTTP/1.1\r\n"[: number % 24])
+        for _scrape in range(5):
+            assert served.get("/metrics")[0] == 200
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_sigterm_ends_it_and_who_is_being_served_gets_an_answer(served: Served) -> None:
+    with served.connect() as client:
+        client.sendall(b"GET /metrics HTTP/1.1\r\n\r\n")
+        assert served.end() == 0
+        assert client.recv(15) == b"HTTP/1.1 200 OK"
+
+
+def test_sighup_takes_a_configuration_that_is_right_and_leaves_one_that_is_wrong(served: Served) -> None:
+    served.config.write_text("[exporter]\nlitsen = 'x'\n")
+    served.process.send_signal(signal.SIGHUP)
+    assert served.process.stderr
+    assert b"line 2: there is no key exporter.litsen." in served.process.stderr.readline()
+    assert served.get("/healthz")[0] == 200
+    served.config.write_text("")
+    for _turn in range(3):
+        served.process.send_signal(signal.SIGHUP)
+        assert served.get("/healthz")[0] == 200
+    assert served.end() == 0
+
+
+def certificate(directory: Path, name: str, *more: str) -> tuple[Path, Path]:
+    key, crt = directory / f"{name}.key", directory / f"{name}.crt"
+    words = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
+    words += ["-days", "2", "-subj", f"/CN={name}", "-keyout", str(key), "-out", str(crt), *more]
+    subprocess.run(words, check=True, capture_output=True)
+    return key, crt
+
+
+@pytest.mark.skipif(
+    not os.environ.get("CI") and not Path("/usr/bin/openssl").exists(), reason="openssl is not installed"
+)
+def test_a_client_without_the_right_certificate_stays_out(tmp_path: Path) -> None:
+    key, crt = certificate(tmp_path, "server", "-addext", "subjectAltName=IP:127.0.0.1")
+    ours, theirs = certificate(tmp_path, "ours"), certificate(tmp_path, "theirs")
+    config = f"[tls]\ncertificate = '{crt}'\nkey = '{key}'\nclient_ca = '{ours[1]}'\n"
+    server = Served(Agent(tmp_path), tmp_path, config)
+
+    def scrape(with_key: tuple[Path, Path] | None) -> int:
+        context = ssl.create_default_context(cafile=crt)
+        if with_key:
+            context.load_cert_chain(with_key[1], with_key[0])
+        connection = http.client.HTTPSConnection("127.0.0.1", server.port, timeout=SECONDS, context=context)
+        with contextlib.closing(connection):
+            connection.request("GET", "/metrics")
+            return connection.getresponse().status
+
+    try:
+        assert scrape(ours) == 200
+        for stranger in (None, theirs):
+            with pytest.raises((ssl.SSLError, ConnectionError, http.client.RemoteDisconnected)):
+                scrape(stranger)
+        assert server.say(b"GET /metrics HTTP/1.1\r\n\r\n")[:4] != b"HTTP"
+        assert scrape(ours) == 200
+    finally:
+        server.process.kill()
+        server.process.wait()
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_a_request_or_a_bad_one(data: bytes) -> None:
+    with contextlib.suppress(BadRequestError):
+        assert parse_request(data).method in ("GET", "HEAD")
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("[exporter]\n\nlisten = 5\n", "line 3: exporter.listen is no text."),
+        ("[exporter]\ntextfile_seconds = true\n", "line 2: exporter.textfile_seconds is no whole number."),
+        ("listen = 'x:1'\n", "line 1: there is no key listen."),
+        ("# a\n[exproter]\nlisten = 'x:1'\n", "there is no key exproter.listen."),
+        ("[tls]\ncertificate = 'a'\n", "tls needs a certificate and a key."),
+        ("[exporter]\nlisten = 'x'\n", "'x' is no HOST:PORT."),
+        ("[exporter]\ntextfile_seconds = 0\n", "textfile_seconds is less than 1."),
+        ("[exporter\n", "c.toml: "),
+        ("exporter = 1\n", "line 1: there is no key exporter."),
+        ("[exporter.listen]\na = 1\n", "exporter.listen is no text."),
+    ],
+)
+def test_what_is_wrong_with_a_configuration_is_told_with_its_line(text: str, problem: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        parse_config(text.encode(), "c.toml")
+    assert problem in str(error.value)
+
+
+def test_every_key_is_taken() -> None:
+    text = """
+        [exporter]
+        listen = "[::1]:9000"
+        textfile = "/d"
+        textfile_seconds = 30
+        [tls]
+        certificate = "c"
+        key = "k"
+        client_ca = "a"
+    """
+    assert parse_config(text.encode(), "x") == Config(Address("::1", 9000), "/d", 30, Tls("c", "k", "a"))
+    assert all(f"{name.split('.')[1]} =" in text for name in KEYS)
+    assert parse_config(b"", "x") == Config(Address("127.0.0.1", DEFAULT_PORT), None, 60, None)
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_a_configuration_or_a_wrong_one(data: bytes) -> None:
+    with contextlib.suppress(ConfigError):
+        parse_config(data, "x")
+
+
+@pytest.mark.parametrize("text", ["", "x", ":1", "x:99999", "x:y", "a:b:1", "[::1]", "[::1]:"])
+def test_what_is_no_address(text: str) -> None:
+    with pytest.raises(ValueError, match="is no HOST:PORT"):
+        parse_listen(text)
