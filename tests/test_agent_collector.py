@@ -1,6 +1,7 @@
 """The collector: what the boot's log has shown stays known after the kernel has overwritten it."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,16 @@ def test_without_a_saved_start_nothing_is_claimed(host: Host, tmp_path: Path) ->
     collect_report(host, str(tmp_path))
     assert path_in(tmp_path) == "unknown"
     assert not (tmp_path / "boot.kmsg").exists()
+
+
+def test_what_another_user_says_of_the_boot_is_nothing(
+    host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "boot.kmsg").write_bytes(b"".join(BOOT))
+    host.log = b"".join(LATER[100:])
+    monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+    collect_report(host, str(tmp_path))
+    assert path_in(tmp_path) == "unknown"
 
 
 def test_a_log_that_may_not_be_read_is_a_gap(host: Host, tmp_path: Path) -> None:

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import click
 import pytest
+from sdeictl_agent.__main__ import main as agent
+from sdeictl_agent.config import DEFAULT_PORT, KEYS
 
 from sdeictl import __version__
 from sdeictl.checks.table import CHECKS
@@ -56,15 +58,41 @@ def test_shellcheck() -> None:
 
 
 def test_man_page_lint() -> None:
-    run(tool("mandoc"), "-T", "lint", "-W", "warning", "man/sdeictl.1")
+    run(tool("mandoc"), "-T", "lint", "-W", "warning", *sorted((PROJECT / "man").iterdir()))
+
+
+def test_every_option_and_key_of_the_agent_is_in_its_pages() -> None:
+    page = (PROJECT / "man/sdeictl-agent.8").read_text().replace("\\-", "-")
+    assert {*options(agent), "--help", f"sdeictl {__version__}"} <= set(
+        re.findall(r"--[\w-]+|sdeictl [\d.]+\d", page)
+    )
+    assert str(DEFAULT_PORT) in page
+    keys = re.findall(r"^\.BR ([\w.]+) \"", (PROJECT / "man/sdeictl.toml.5").read_text(), re.MULTILINE)
+    assert keys == list(KEYS)
+    assert f"ListenStream=127.0.0.1:{DEFAULT_PORT}" in (PROJECT / "systemd/sdeictl-agent.socket").read_text()
 
 
 def test_units_verify(tmp_path: Path) -> None:
-    """systemd-analyze asks that what a unit starts is there."""
-    for unit in sorted((PROJECT / "systemd").glob("*.service")):
-        copy = tmp_path / unit.name
-        copy.write_text(unit.read_text().replace("/usr/bin/sdeictl", str(tool("sdeictl"))))
-        run(tool("systemd-analyze"), "verify", "--man=no", copy)
+    """systemd-analyze asks that what a unit starts is there, and the units it names."""
+    units = [path for path in (PROJECT / "systemd").iterdir() if path.suffix != ".conf"]
+    for unit in units:
+        text = unit.read_text().replace("/usr/bin/sdeictl", str(tool("sdeictl")))
+        (tmp_path / unit.name).write_text(text)
+    for unit in units:
+        run(tool("systemd-analyze"), "verify", "--man=no", tmp_path / unit.name)
+
+
+@pytest.mark.parametrize(
+    ("unit", "limit"), [("sdeictl-agent", 0.5), ("sdeictl-watch", 1.5), ("sdeictl-collect", 4.0)]
+)
+def test_what_a_unit_exposes(unit: str, limit: float) -> None:
+    done = subprocess.run(
+        [tool("systemd-analyze"), "security", "--offline=true", "--no-pager", f"systemd/{unit}.service"],
+        cwd=PROJECT, capture_output=True, text=True, check=True, timeout=60,
+    )  # fmt: skip
+    found = re.search(r"Overall exposure level for \S+: ([\d.]+)", done.stdout)
+    assert found
+    assert float(found[1]) <= limit
 
 
 def options(command: click.Command) -> set[str]:

@@ -11,7 +11,6 @@ import time
 from typing import NamedTuple, NoReturn
 
 import click
-import psutil
 from prometheus_client import generate_latest
 
 from sdeictl import __version__
@@ -156,7 +155,9 @@ def main(listen_at: str | None, textfile: str | None, path: str | None) -> None:
         given = parse_listen(listen_at) if listen_at else None
     except (ConfigError, ValueError) as error:
         _fail(str(error))
-    sources = Sources(Places(), psutil.boot_time())
+    # Not from /proc/stat: the unit shows this process nothing of /proc but processes.
+    booted = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
+    sources = Sources(Places(), booted)
     _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     try:
