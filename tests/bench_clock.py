@@ -16,34 +16,11 @@ from pathlib import Path
 from sdeictl.bench.estimate import Interval, differs, effect, estimate
 from sdeictl.bench.loop import LIBRARY, C, load_loops
 from sdeictl.bench.measure import Samples, measure
+from tests.conftest import PROJECT
 
 ROUNDS = 51
 SHORT, LONG = 6_000, 1_000_000
-BARE = r"""
-#define _GNU_SOURCE
-#include <stdio.h>
-#include <stdlib.h>
-#include <sys/syscall.h>
-#include <time.h>
-#include <unistd.h>
-int main(int argc, char **argv)
-{
-	long calls = atol(argv[1]), samples = atol(argv[2]);
-	double least = 1e18;
-	while (samples-- > 0) {
-		struct timespec from, to;
-		clock_gettime(CLOCK_MONOTONIC, &from);
-		for (long call = 0; call < calls; call++)
-			syscall(SYS_getppid);
-		clock_gettime(CLOCK_MONOTONIC, &to);
-		double spent = (to.tv_sec - from.tv_sec) * 1e9 + (to.tv_nsec - from.tv_nsec);
-		if (spent < least)
-			least = spent;
-	}
-	printf("%.6f\n", least / calls);
-	return 0;
-}
-"""
+BARE = PROJECT / "tests/lab/guest/reference.c"
 SAMPLES = 40
 PAIRS, PAIR_SECONDS, ALLOWED = 40, 5.0, 5
 RUNS, RUN_SECONDS, NEEDED = 20, 28.0, 18
@@ -80,8 +57,7 @@ def clock() -> bool:
     good = True
     with tempfile.TemporaryDirectory() as directory:
         bare = Path(directory) / "bare"
-        (Path(directory) / "bare.c").write_text(BARE)
-        subprocess.run(["cc", "-O2", "-o", bare, Path(directory) / "bare.c"], check=True)
+        subprocess.run(["cc", "-O2", "-o", bare, BARE], check=True)
 
         def run_bare() -> float:
             words = [str(bare), str(SHORT), str(SAMPLES)]

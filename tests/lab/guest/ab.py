@@ -66,7 +66,7 @@ def main() -> None:
     progress: dict[str, Any] = {"boots": [], "said": [], "killed": None, "ended": None}
     if PROGRESS.exists():
         progress = json.loads(PROGRESS.read_text())
-    reference = subprocess.run(["/lab/reference"], capture_output=True, text=True, check=True)
+    reference = subprocess.run(["/lab/reference", "2000", "200"], capture_output=True, text=True, check=True)
     line = Path("/proc/cmdline").read_text().strip()
     progress["boots"].append({"line": line, "reference": float(reference.stdout)})
     store(progress)

@@ -1,29 +1,31 @@
-/* The bare loop that `sdeictl bench` has to agree with: nanoseconds a getppid, the least of some samples. */
+/*
+ * The bare loop that `sdeictl bench` has to agree with: nanoseconds a getppid, the least of some samples.
+ *
+ *     reference CALLS SAMPLES
+ */
 #define _GNU_SOURCE
-#include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
-#define CALLS 2000
-#define SAMPLES 200
-
-int main(void)
+int main(int argc, char **argv)
 {
-	double least = 1e9;
+	long calls = argc > 2 ? atol(argv[1]) : 0, samples = argc > 2 ? atol(argv[2]) : 0;
+	double least = 1e18;
 
-	for (int sample = 0; sample < SAMPLES; sample++) {
+	while (samples-- > 0) {
 		struct timespec from, to;
 
 		clock_gettime(CLOCK_MONOTONIC, &from);
-		for (int call = 0; call < CALLS; call++)
+		for (long call = 0; call < calls; call++)
 			syscall(SYS_getppid);
 		clock_gettime(CLOCK_MONOTONIC, &to);
 		double spent = (to.tv_sec - from.tv_sec) * 1e9 + (to.tv_nsec - from.tv_nsec);
-		if (spent / CALLS < least)
-			least = spent / CALLS;
+		if (spent < least)
+			least = spent;
 	}
-	printf("%.3f\n", least);
+	printf("%.6f\n", least / calls);
 	return 0;
 }
