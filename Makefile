@@ -15,7 +15,7 @@ test: $(VENV)/ready
 	$(BIN)/pytest tests --ignore=tests/lab
 
 test-lab: lab
-	$(BIN)/pytest tests/lab $(LAB_PARALLEL)
+	$(BIN)/pytest tests/lab $(LAB_PARALLEL) --durations=20
 
 # Long loops, before a release: many examples of each property, every story on every machine, the
 # extra ones too, and again where what is met is chance: wedged CPUs, and drills stopped by a signal.
