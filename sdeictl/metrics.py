@@ -77,8 +77,9 @@ def _findings(report: Json) -> Iterator[Metric]:
 
 
 def _host(host: Json) -> Iterator[Metric]:
-    labels = {name: host[name] or "" for name in ("kernel", "firmware", "tables", "gic")}
-    yield InfoMetricFamily("sdeictl_host", "The kernel and the firmware that the report is of.", labels)
+    labels = {name: host[name] or "" for name in ("kernel", "firmware", "tables", "gic", "midr")}
+    labels["product"] = host["model"] or ""
+    yield InfoMetricFamily("sdeictl_host", "The host that the report is of, without its name.", labels)
     if host["cpus_online"] is not None:
         yield _gauge("cpus_online", "CPUs that are online.", host["cpus_online"])
 

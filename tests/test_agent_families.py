@@ -18,7 +18,7 @@ from sdeictl.bench.run import result_json
 from sdeictl.collect import collect
 from sdeictl.report import build_report
 from sdeictl.root import open_root
-from tests.conftest import HOST_NAMES, TESTS, load_host
+from tests.conftest import HOST_NAMES, PROJECT, TESTS, Golden, load_host
 
 NOW = 1_795_630_000.0
 BOOTED = NOW - 3600
@@ -173,3 +173,28 @@ def test_a_damaged_drill_is_named_and_the_others_are_exported(agent: Agent) -> N
     samples = agent.samples()
     assert samples["sdeictl_source_up,drills"] == 0
     assert samples["sdeictl_drill_outcome,backtrace-masked"] == 1
+
+
+PAGE = """\
+# The metrics
+
+Written by the tests from what `sdeictl-agent` exports of a host on which all of it has run. No metric has a
+label for the host (Prometheus adds it) or for free text; times are in seconds since 1970, and what is not
+known has no sample. `sdeictl probe --format prometheus` prints those of the report.
+
+| metric | type | labels | is |
+| --- | --- | --- | --- |
+"""
+
+
+def test_the_page_of_the_metrics(agent: Agent, golden: Golden) -> None:
+    agent.add_drills()
+    agent.add_bench()
+    page = PAGE
+    for family in registry_of(agent.snapshot()).collect():
+        assert family.documentation.endswith("."), family.name
+        names = sorted({sample.name for sample in family.samples})
+        labels = sorted({label for sample in family.samples for label in sample.labels})
+        shown = ", ".join(f"`{name}`" for name in names)
+        page += f"| {shown} | {family.type} | {', '.join(labels)} | {family.documentation} |\n"
+    golden.check(str(PROJECT / "docs/metrics.md"), page)
