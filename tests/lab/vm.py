@@ -21,6 +21,8 @@ RAMOOPS_ADDRESS = 0x78000000
 RAMOOPS_BYTES = 0x100000
 IDLE_STATE_PHANDLE = "7000"
 STATE_MIB = 1024
+DIES_WITH_US = ("setpriv", "--pdeathsig", "KILL")
+"""A guest with a wedged CPU would otherwise keep a core busy for ever when its test is killed."""
 POWER_OFF_GRACE = 30.0
 """Seconds a guest may take to power off once its status is there."""
 
@@ -205,7 +207,7 @@ def cut_power(  # noqa: PLR0913 - as run_across_resets, and what it waits for
     """
     line, share = _line_across_resets(machine, command, lab, directory, files)
     with (directory / "qemu.log").open("wb") as log:
-        process = subprocess.Popen(line, stdin=subprocess.DEVNULL, stderr=log)
+        process = subprocess.Popen([*DIES_WITH_US, *line], stdin=subprocess.DEVNULL, stderr=log)
     deadline = time.monotonic() + timeout
     try:
         while not _has_said(share / "said", said):
@@ -245,7 +247,7 @@ def _line_across_resets(
 def _run(machine: Machine, directory: Path, line: list[str], timeout: float, survives: bool) -> int | None:
     status_file = directory / "share/status"
     with (directory / "qemu.log").open("wb") as log:
-        process = subprocess.Popen(line, stdin=subprocess.DEVNULL, stderr=log)
+        process = subprocess.Popen([*DIES_WITH_US, *line], stdin=subprocess.DEVNULL, stderr=log)
     try:
         in_time = _wait(process, status_file, timeout)
     finally:
