@@ -33,7 +33,7 @@ $trace -o /lab/probe.trace python3 -m sdeictl probe --format json > /lab/probe.j
 $trace -o /lab/capture.trace python3 -m sdeictl capture /lab/capture.tar.gz
 """
 DRILL_TIMEOUT = 900.0
-CONTROL_TIMEOUT = 300.0
+CONTROL_TIMEOUT = 180.0
 LADDER_TIMEOUT = 900.0
 AB_TIMEOUT = 900.0
 CRASH_KERNEL = "192M"

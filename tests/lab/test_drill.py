@@ -1,5 +1,6 @@
 """`drill backtrace` where it is refused, stopped or repeated: nothing is left behind, and no CPU is lost."""
 
+import contextlib
 import json
 import os
 from collections.abc import Mapping
@@ -14,11 +15,13 @@ from tests.drill_story import check_drill
 from tests.lab.build import EXTRA, Lab
 from tests.lab.machines import MACHINES, Machine
 from tests.lab.stories import ask_unguarded, refuse_drills, run_drills, stop_drills
+from tests.lab.vm import VmLostError
 
 SCHEMA = Draft202012Validator(json.loads((PROJECT / "sdeictl/schemas/drill-1.json").read_text()))
 IDLE_ROUNDS = int(os.environ.get("SDEICTL_ROUNDS", "3"))
 """Rounds of a plain and a masked drill; 20 in `make soak`."""
 IDLE_LOOK_SECONDS = 15
+ATTEMPTS = 3
 
 
 def read(share: Path, name: str) -> Any:
@@ -76,7 +79,11 @@ def test_every_obstacle_is_named(lab: Lab, tmp_path: Path) -> None:
 
 
 def test_control_an_unguarded_request_loses_cpus(lab: Lab, tmp_path: Path) -> None:
-    share = ask_unguarded(MACHINES["dt-idle"], lab=lab, directory=tmp_path / "vm").share
+    for attempt in range(ATTEMPTS):
+        # One of the CPUs that are lost may be the one with the interrupts of the guest's disks.
+        with contextlib.suppress(VmLostError):
+            share = ask_unguarded(MACHINES["dt-idle"], lab=lab, directory=tmp_path / str(attempt)).share
+            break
     control = read(share, "control")
     assert control["used"]
     assert 0 in control["ticks"], control
