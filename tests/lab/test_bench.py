@@ -18,10 +18,11 @@ EXACT = 0.002
 
 MEASURING = 2
 """The step at which it is killed in every run of the tests; `make soak` kills it at each."""
-STEPS = 8
+STEPS = 7
+"""That it goes back is not among them: without systemd the reset is quicker than who looks."""
 CUTS = (
     "booting the kernel for boot 1", "measuring in boot 1", "booting the kernel for boot 2",
-    "measuring in boot 2", "going back", "comparing",
+    "measuring in boot 2", "comparing",
 )  # fmt: skip
 
 
