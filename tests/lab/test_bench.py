@@ -31,7 +31,7 @@ def story(lab: Lab, directory: Path, boots: int, step: int = -1, cut_at: str = "
     found = json.loads((share / "ab.json").read_text())
     # Whatever happened: the last boot is the original one.
     assert found["boots"][-1]["line"] == found["boots"][0]["line"] == kernel_arguments(COUNTED)
-    result = found["ended"]["result"]
+    result = found["result"]
     assert (found["ended"]["status"], result["complete"], result["reasons"]) == (0, True, [])
     assert len(result["runs"]) == 2 * boots
     return found
@@ -45,7 +45,7 @@ def test_the_effect_is_that_of_a_bare_loop_in_the_same_boots(lab: Lab, tmp_path:
     assert states == [False, *(False, True) * boots, False]
     bare = [boot["reference"] for boot in found["boots"][1:-1]]
     expected = min(bare[1::2]) / min(bare[::2]) - 1
-    comparison = found["ended"]["result"]["comparison"]
+    comparison = found["result"]["comparison"]
     (effect,) = comparison["effects"]
     print(f"emulated instruction counts, not time: {effect['effect']:+.2%}; the bare loop: {expected:+.2%}")
     assert effect["effect"] == pytest.approx(expected, abs=EXACT)
