@@ -73,6 +73,14 @@ def _path(sdei: str, pseudo_nmi: str) -> str:
     return "unknown"
 
 
+def judge_registered(facts: HostFacts, path: str) -> str:
+    """Return the outcome of a path's last link by itself.
+
+    Not that of its finding in a verdict: where one path serves, the other is not applicable there.
+    """
+    return judge(next(check for check in CHAIN if check.id == REGISTERED[path]), facts).outcome
+
+
 def settle(findings: Sequence[Finding], path: str) -> tuple[Finding, ...]:
     """Where one path serves, the broken links of the other are not applicable: nothing is missing."""
     if path not in REGISTERED:

@@ -42,7 +42,7 @@ def bind(address: Address) -> list[socket.socket]:
     family, _kind, _protocol, _name, where = socket.getaddrinfo(
         address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     )[0]
-    listening = socket.create_server(where[:2], family=family, backlog=1024, reuse_port=False)
+    listening = socket.create_server(where[:2], family=family, backlog=1024)
     return [listening]
 
 

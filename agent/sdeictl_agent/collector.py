@@ -10,13 +10,12 @@ import sys
 
 from sdeictl.bootlog import read_bootlog
 from sdeictl.collect import collect
-from sdeictl.drill.journal import write_whole
+from sdeictl.drill.journal import RUN_DIRECTORY, write_whole
 from sdeictl.facts import KMSG
 from sdeictl.klog import parse_log
 from sdeictl.report import build_report
 from sdeictl.root import LiveRoot, Root
 from sdeictl_agent.counters import sequence_of
-from sdeictl_agent.watch import RUN_DIRECTORY
 
 REPORT_FILE, BOOT_LOG = "report.json", "boot.kmsg"
 MAX_SAVED_BYTES = 8 << 20

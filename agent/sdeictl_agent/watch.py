@@ -12,15 +12,14 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from sdeictl.drill.journal import write_whole
+from sdeictl.drill.journal import RUN_DIRECTORY, write_whole
+from sdeictl.facts import KMSG
 from sdeictl_agent.counters import Counters, LogCounter, Progress
 from sdeictl_agent.notify import notify, watchdog_seconds
 
 Json = dict[str, Any]
 WATCH_SCHEMA = "sdeictl.watch/1"
-RUN_DIRECTORY = "/run/sdeictl"
 WATCH_FILE, REQUEST_FILE = "watch.json", "probe.request"
-KMSG = "/dev/kmsg"
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
 RECORD_BYTES = 16384
 WRITE_SECONDS = 5.0

@@ -36,10 +36,13 @@ from sdeictl.drill.arming import disarm
 from sdeictl.drill.danger import Consent, read_danger
 from sdeictl.drill.fire import fire_home, fire_kexec, fire_unload
 from sdeictl.drill.guard import Reason
+from sdeictl.drill.host import read_setting
 from sdeictl.drill.journal import EXPERIMENT, BusyError, JournalError, Lock, read_journal, write_whole
+from sdeictl.drill.result import refused_status
 from sdeictl.errors import SdeictlError, Status
 from sdeictl.facts import HostFacts
 from sdeictl.kernel import CMDLINE
+from sdeictl.livestate import SYSCTLS
 from sdeictl.processes import has_program, output_of, run_program
 from sdeictl.root import LiveRoot, Root
 
@@ -49,6 +52,7 @@ INSTALLED = "/usr/bin/sdeictl"
 """What the unit calls."""
 UNIT = "sdeictl-bench-resume.service"
 SYSTEMD = "/run/systemd/system"
+KEXEC_DISABLED = f"{SYSCTLS}/kexec_load_disabled"
 DEVICE_TREE = "/sys/firmware/devicetree/base"
 ITS = b"arm,gic-v3-its"
 SETTLE_SECONDS = 120.0
@@ -92,8 +96,7 @@ def begin(request: AbRequest, consent: Consent, *, dry_run: bool, say: Say) -> O
     kexec = read_kexec(root, facts, request)
     reasons = tuple(about_ab(facts, kexec, read_danger(root), consent, psutil.cpu_count() or 1))
     if reasons:
-        cannot = any(reason.kind != "policy" for reason in reasons)
-        return Outcome(Status.UNKNOWN if cannot else Status.REFUSED, reasons=reasons)
+        return Outcome(refused_status(reasons), reasons=reasons)
     assert kexec.image is not None  # noqa: S101 - the guard has seen it
     boot = read_boot(root)
     identifier = f"{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}"
@@ -309,7 +312,7 @@ def read_kexec(root: Root, facts: HostFacts, request: AbRequest) -> Kexec:
         image=image,
         initrd=None if request.no_initrd else initrd,
         no_initrd=request.no_initrd,
-        disabled=_sysctl(root, "kexec_load_disabled") == "1",
+        disabled=read_setting(root, KEXEC_DISABLED) == 1,
         has_its=_has_its(root),
         efi=os.path.isdir("/sys/firmware/efi"),
         resumes=request.own_resume or (_has_systemd() and _enabled()),
@@ -327,13 +330,6 @@ def find_kernel(release: str | None, boot: str = "/boot") -> tuple[str | None, s
     ]
     image = next((path for path in images if os.path.isfile(path)), None)
     return image, next((path for path in initrds if os.path.isfile(path)), None)
-
-
-def _sysctl(root: Root, name: str) -> str | None:
-    try:
-        return root.read(f"/proc/sys/kernel/{name}").decode().strip()
-    except OSError:
-        return None
 
 
 def _has_its(root: Root) -> bool | None:

@@ -10,8 +10,7 @@ from typing import Any, NamedTuple
 import psutil
 
 from sdeictl import __version__
-from sdeictl.checks.check import FAIL, PASS, judge
-from sdeictl.checks.table import CHAIN
+from sdeictl.checks.check import FAIL, PASS
 from sdeictl.cmdline import PSEUDO_NMI, PUBLIC_PARAMETERS, parse_parameters
 from sdeictl.collect import CPUINFO, VERSION, collect
 from sdeictl.drill.host import read_online
@@ -21,7 +20,7 @@ from sdeictl.kernel import CMDLINE, CONFIG_GZ, CPU_DEVICES
 from sdeictl.klog import parse_log
 from sdeictl.report import host_json
 from sdeictl.root import Root
-from sdeictl.verdict import REGISTERED
+from sdeictl.verdict import judge_registered
 
 Json = dict[str, Any]
 VULNERABILITIES = f"{CPU_DEVICES}/vulnerabilities"
@@ -109,8 +108,7 @@ def pseudo_nmi_state(facts: HostFacts) -> str | None:
     """Return `on` or `off`, `not-applicable` off arm64, None where it cannot be told."""
     if facts.architecture not in (None, "arm64"):
         return "not-applicable"
-    check = next(check for check in CHAIN if check.id == REGISTERED["pseudo-nmi"])
-    return {PASS: "on", FAIL: "off"}.get(judge(check, facts).outcome)
+    return {PASS: "on", FAIL: "off"}.get(judge_registered(facts, "pseudo-nmi"))
 
 
 def costly_part(line: str) -> str:

@@ -200,11 +200,3 @@ int64_t sdeictl_bench_getppid_busy(uint64_t count, uint64_t busy)
 {
 	return TIMED(syscall(SYS_getppid); for (uint64_t spin = 0; spin < busy; spin++) BARRIER());
 }
-
-/* The CPU it runs on now, or -errno. */
-int64_t sdeictl_bench_cpu(void)
-{
-	int cpu = sched_getcpu();
-
-	return cpu < 0 ? -errno : cpu;
-}

@@ -8,8 +8,6 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from sdeictl.checks.check import UNKNOWN
-from sdeictl.checks.check import judge as judge_check
-from sdeictl.checks.table import CHAIN
 from sdeictl.collect import collect
 from sdeictl.drill.arming import disarm
 from sdeictl.drill.backtrace import BacktraceDrill
@@ -60,7 +58,7 @@ from sdeictl.facts import HostFacts
 from sdeictl.lines import Line
 from sdeictl.report import Json, host_json
 from sdeictl.root import LiveRoot
-from sdeictl.verdict import REGISTERED, decide
+from sdeictl.verdict import decide, judge_registered
 
 Tell = Callable[[str], None]
 Show = Callable[[Json, Iterable[Line]], None]
@@ -240,6 +238,4 @@ def _aftermath(call: Call, target: int | None, channel: Channel | None) -> After
 def predict(facts: HostFacts) -> Predicted:
     """Return what the probe says of the host a drill is about to run on."""
     verdict, _findings = decide(facts)
-    # Not the finding of the verdict: where SDEI serves, that calls the other path not applicable.
-    pseudo_nmi = next(check for check in CHAIN if check.id == REGISTERED["pseudo-nmi"])
-    return Predicted(verdict.nmi_path, judge_check(pseudo_nmi, facts).outcome, facts.bootlog)
+    return Predicted(verdict.nmi_path, judge_registered(facts, "pseudo-nmi"), facts.bootlog)
