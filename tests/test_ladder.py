@@ -11,6 +11,7 @@ import pytest
 
 from sdeictl.checks.check import FAIL, PASS, UNKNOWN
 from sdeictl.drill import resume
+from sdeictl.drill import run as drill_run
 from sdeictl.drill.aftermath import find_drill, judge_core, judge_log
 from sdeictl.drill.arming import MAX_SECONDS, arm, armed_seconds, disarm
 from sdeictl.drill.danger import Consent, Danger, HardwareWatchdog, about_danger, about_dump
@@ -29,7 +30,7 @@ from sdeictl.drill.lockup import guard_lockup
 from sdeictl.drill.plan import Request
 from sdeictl.drill.remains import find_log
 from sdeictl.drill.reset import KINDS, about_channel, choose_channel, find_kind, guard_reset
-from sdeictl.drill.result import DrillResult
+from sdeictl.drill.result import DrillResult, Identity
 from sdeictl.errors import Status
 from sdeictl.facts import DrillAbilities, Evidence, HostFacts
 from sdeictl.root import LiveRoot
@@ -385,14 +386,16 @@ class Stage:
     def kept(self, identifier: str) -> dict[str, Any] | None:
         return next((stored for stored in self.stored if stored["id"] == identifier), None)
 
-    def store(self, _root: object, entry: Entry, result: DrillResult, *_: object) -> dict[str, Any]:
+    def store(
+        self, _root: object, entry: Entry, _tell: object, result: DrillResult, *_: object
+    ) -> dict[str, Any]:
         self.stored.append({"id": entry.id, "outcome": result.outcome, "reasons": result.reasons})
         return self.stored[-1]
 
     def resume(self, evidence: str | None = None) -> Status:
         entry = read_journal(self.directory)
         assert entry is not None
-        return resume._end(LiveRoot(), entry, evidence).status
+        return resume._end(LiveRoot(), entry, evidence, print).status
 
 
 @pytest.mark.parametrize(
@@ -425,6 +428,17 @@ def test_a_result_that_was_kept_is_the_result_although_the_drill_was_killed_then
     assert len(stage.stored) == 1
     assert bool(stage.put_back) is (boot_id == "boot")
     assert read_journal(stage.directory) is None
+
+
+def test_who_waits_for_a_disk_that_waits_for_a_lost_cpu_has_been_told_why(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(drill_run, "store_result", lambda *_: said.append("the disk"))
+    result = DrillResult("lost", ("why",), UNKNOWN, lost_cpus=(3,))
+    drill_run.store(Identity("id", "stop", None, {}, "boot"), said.append, result)
+    assert said[0].startswith("CPU 3 does not come back: this host needs a reset")
+    assert said[1] == "the disk"
 
 
 def test_evidence_is_looked_for_twice_in_a_boot_and_then_the_drill_ends(

@@ -225,7 +225,7 @@ def drill_resume(evidence: str | None, form: str) -> None:
 
     Exit status: that of the drill if it is judged now, else 0.
     """
-    resumed = resume(evidence)
+    resumed = resume(evidence, _tell)
     lines = [((resumed.sentence, ""),), *(render_result(resumed.result) if resumed.result else ())]
     print_result(form, {"resumed": resumed.sentence, "result": resumed.result}, lines)
     sys.exit(resumed.status)

@@ -23,7 +23,7 @@ from sdeictl.drill.journal import (
 from sdeictl.drill.remains import find_core, find_log
 from sdeictl.drill.reset import VMCORE, find_kind
 from sdeictl.drill.result import LOST, STATUSES, DrillResult, Identity
-from sdeictl.drill.run import store
+from sdeictl.drill.run import Tell, store
 from sdeictl.drill.session import ALIVE_SECONDS, put_back
 from sdeictl.errors import SdeictlError, Status
 from sdeictl.report import Json, host_json
@@ -70,7 +70,7 @@ def is_stale(result: Json, now: Json) -> bool:
     return any(then.get(name) != now[name] for name in ("kernel", "firmware"))
 
 
-def resume(evidence: str | None = None) -> Resumed:
+def resume(evidence: str | None, tell: Tell) -> Resumed:
     """End the drill that has not ended: put back what it left, and judge it by what outlasted a reset."""
     if os.geteuid():
         raise SdeictlError("only root can put back what a drill has left", Status.UNKNOWN)
@@ -85,7 +85,7 @@ def resume(evidence: str | None = None) -> Resumed:
         raise SdeictlError(str(error), Status.UNKNOWN) from error
     try:
         entry = read_journal()
-        return _end(LiveRoot(), entry, evidence) if entry else nothing
+        return _end(LiveRoot(), entry, evidence, tell) if entry else nothing
     except JournalError as error:
         raise SdeictlError(str(error), Status.UNKNOWN) from error
     except OSError as error:
@@ -95,7 +95,7 @@ def resume(evidence: str | None = None) -> Resumed:
         lock.release()
 
 
-def _end(root: LiveRoot, entry: Entry, evidence: str | None) -> Resumed:
+def _end(root: LiveRoot, entry: Entry, evidence: str | None, tell: Tell) -> Resumed:
     same_boot = entry.boot_id == read_boot_id(root)
     kept = read_result(entry.id)
     if kept:  # it was killed between its result and its end
@@ -104,10 +104,10 @@ def _end(root: LiveRoot, entry: Entry, evidence: str | None) -> Resumed:
         end_journal()
         return Resumed(f"the drill {entry.id} had ended", STATUSES[kept["outcome"]], kept)
     if entry.aftermath and entry.aftermath.fired and not same_boot:
-        return _judge(root, entry, evidence)
+        return _judge(root, entry, evidence, tell)
     if not same_boot:
         why = "It was ended by a reboot before anything was asked of a CPU."
-        document = _store(root, entry, DrillResult(UNKNOWN, (why,), UNKNOWN))
+        document = _store(root, entry, tell, DrillResult(UNKNOWN, (why,), UNKNOWN))
         end_journal()
         return Resumed(
             f"the drill {entry.id} was ended by a reboot, which put everything back", Status.GOOD, document
@@ -118,14 +118,14 @@ def _end(root: LiveRoot, entry: Entry, evidence: str | None) -> Resumed:
         if stuck:
             why = "It was killed after it had masked a CPU for good: this host needs a reset."
             result = DrillResult(LOST, (why,), UNKNOWN, lost_cpus=stuck)
-    document = _store(root, entry, result)
-    put_back(root, entry)
+    put_back(root, entry)  # first: on a host with a lost CPU the next line may never end
+    document = _store(root, entry, tell, result)
     end_journal()
     status = Status.FAILED if result.outcome == LOST else Status.GOOD
     return Resumed(f"put back what the drill {entry.id} had left", status, document)
 
 
-def _judge(root: LiveRoot, entry: Entry, evidence: str | None) -> Resumed:
+def _judge(root: LiveRoot, entry: Entry, evidence: str | None, tell: Tell) -> Resumed:
     """Judge a drill that ended in a reset."""
     kind = find_kind(entry.drill, entry.variant)
     log = b""
@@ -143,13 +143,13 @@ def _judge(root: LiveRoot, entry: Entry, evidence: str | None) -> Resumed:
         if found:
             result, path, log = judge_log(kind, entry, found.data), found.path, found.data
     if path is None:
-        return _look_again(root, entry)
-    document = _store(root, entry, result, path, log)
+        return _look_again(root, entry, tell)
+    document = _store(root, entry, tell, result, path, log)
     end_journal()
     return Resumed(f"judged the drill {entry.id} by {path}", STATUSES[result.outcome], document)
 
 
-def _look_again(root: LiveRoot, entry: Entry) -> Resumed:
+def _look_again(root: LiveRoot, entry: Entry, tell: Tell) -> Resumed:
     """Note that nothing was found; the second time in a boot, end the drill."""
     assert entry.aftermath is not None  # noqa: S101 - only drills that end in a reset come here
     boot_id = read_boot_id(root)
@@ -160,14 +160,14 @@ def _look_again(root: LiveRoot, entry: Entry) -> Resumed:
         text = f"nothing was found of the drill {entry.id}: give its log or its dump by --evidence"
         return Resumed(text, Status.UNKNOWN)
     why = "Nothing that outlasted the reset has this drill in it."
-    document = _store(root, entry, DrillResult(UNKNOWN, (why,), UNKNOWN))
+    document = _store(root, entry, tell, DrillResult(UNKNOWN, (why,), UNKNOWN))
     end_journal()
     return Resumed(f"the drill {entry.id} ends unknown", Status.UNKNOWN, document)
 
 
 def _store(
-    root: LiveRoot, entry: Entry, result: DrillResult, path: str | None = None, log: bytes = b""
+    root: LiveRoot, entry: Entry, tell: Tell, result: DrillResult, path: str | None = None, log: bytes = b""
 ) -> Json:
     host = entry.aftermath.host if entry.aftermath else host_json(collect(root))
     identity = Identity(entry.id, entry.drill, entry.variant, host, entry.boot_id, path)
-    return store(identity, result, log)
+    return store(identity, tell, result, log)

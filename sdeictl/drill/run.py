@@ -107,7 +107,7 @@ class Call:
     def carry_out(self, drill: Session[Seen], judge_it: Callable[[Seen], Outcome]) -> Status:
         """Run a drill; its result is stored before its journal ends, and then shown."""
         try:
-            document = drill.run(lambda seen: store(self.identity, *judge_it(seen)))
+            document = drill.run(lambda seen: store(self.identity, drill.tell, *judge_it(seen)))
         except DrillRefusedError as refusal:
             return self.refuse(refusal.reasons)
         except OSError as error:
@@ -118,8 +118,14 @@ class Call:
         return STATUSES[document["outcome"]]
 
 
-def store(identity: Identity, result: DrillResult, log: bytes, window: Json | None = None) -> Json:
+def store(
+    identity: Identity, tell: Tell, result: DrillResult, log: bytes = b"", window: Json | None = None
+) -> Json:
     """Keep a result and its log slice; one that cannot be kept says so. Return the document."""
+    if result.lost_cpus:
+        # The commit of a file system's journal can need the lost CPU: then this process ends with the host.
+        cpus = ", ".join(map(str, result.lost_cpus))
+        tell(f"CPU {cpus} does not come back: this host needs a reset; writing to its disks may never end")
     evidence = f"{STATE_DIRECTORY}/{identity.id}.log" if log else identity.evidence
     document = result_json(result, identity._replace(evidence=evidence), window)
     if log:

@@ -3,7 +3,8 @@
     fall.py FIRST COMMAND...    such as `0 stop`, `4 crash --variant wedged`; FIRST is the step to begin with
 
 Leaves /lab/falls.json: for each step what the drill had said, what the resume then said, and the host's
-settings before and after. Where a CPU is left wedged, the host is reset and goes on in the next boot.
+settings before and after. Where a CPU is left wedged, the host is reset and goes on in the next boot. A
+wedged CPU can keep a disk's journal from its end, and whoever waits for that: so nothing here is kept on one.
 """
 
 import json
@@ -16,13 +17,14 @@ from pathlib import Path
 from typing import Any
 
 from ladder import consent, load_crash_kernel
-from observe import finish, keep_interrupts_here, leave, runs_on, sdeictl, start
+from observe import ends_within, finish, keep_interrupts_here, leave, runs_on, sdeictl, start
 
-PROGRESS = Path("/state/falls.json")
+PROGRESS = Path("/lab/progress.json")
 DRILLS = Path("/var/lib/sdeictl/drills")
 SETTINGS = ("printk", "watchdog_thresh", "hardlockup_panic")
 STEP_SECONDS = 120.0
 DOWN_SECONDS = 60.0
+RESUME_SECONDS = 40.0
 TARGET = 3
 
 
@@ -46,20 +48,13 @@ def kill_at(step: int, command: list[str]) -> dict[str, Any] | None:
     pid = start("drill", *command, *consent(command), "--format", "json", name="fallen")
     deadline = time.monotonic() + STEP_SECONDS
     while len(said()) <= step and time.monotonic() < deadline:
-        if os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+        if ends_within(pid, 0):
             finish(pid, "fallen")
             return None
         time.sleep(0.002)
     os.kill(pid, signal.SIGKILL)
     finish(pid, "fallen")
     return {"step": said()[step], "said": said()}
-
-
-def store(progress: dict[str, Any]) -> None:
-    PROGRESS.with_suffix(".new").write_text(json.dumps(progress))
-    os.sync()
-    PROGRESS.with_suffix(".new").rename(PROGRESS)
-    os.sync()
 
 
 def ended() -> dict[str, Any]:
@@ -70,6 +65,19 @@ def ended() -> dict[str, Any]:
         resumes.append(sdeictl("drill", "resume", "--format", "json"))
     stored = [json.loads(path.read_text()) for path in sorted(DRILLS.glob("[12]*.json"))]
     return {"resumes": resumes, "stored": stored, "journal": (DRILLS / "journal.json").exists()}
+
+
+def end_wedged() -> dict[str, Any]:
+    """Resume where that may wait for ever on the disk: then the next boot does it."""
+    if not ends_within(start("drill", "resume", name="wedged"), RESUME_SECONDS):
+        return {"blocked": True}
+    return ended()
+
+
+def reset(progress: dict[str, Any]) -> None:
+    leave("progress", progress)
+    Path("/proc/sysrq-trigger").write_text("b")
+    time.sleep(DOWN_SECONDS)
 
 
 def main() -> None:
@@ -85,7 +93,10 @@ def main() -> None:
     if PROGRESS.exists():
         progress = json.loads(PROGRESS.read_text())
     progress["boots"] += 1
-    if len(progress["falls"]) <= progress["step"] - first:
+    last = progress["falls"][-1] if progress["falls"] else {}
+    if last.pop("blocked", False):
+        last.update(ended(), settings=settings(), waited=True)
+    elif len(progress["falls"]) <= progress["step"] - first:
         # The host went down before the drill could be killed: that was its last step.
         progress["falls"].append({"step": None, "said": [], "settings": settings(), **ended()})
         leave("falls", progress)
@@ -93,28 +104,17 @@ def main() -> None:
     load_crash_kernel()
     while True:
         progress["step"] += 1
-        store(progress)
+        leave("progress", progress)
         killed = kill_at(progress["step"], command)
         if killed is None:
             break
         time.sleep(2)  # what its helpers have begun goes on
-        fall = {**killed, "wedged": not runs_on(TARGET), **ended(), "settings": settings()}
+        fall = {**killed, "wedged": not runs_on(TARGET)}
+        fall |= {**(end_wedged() if fall["wedged"] else ended()), "settings": settings()}
         progress["falls"].append(fall)
         if fall["wedged"]:
-            store_and_reset(progress)
+            reset(progress)
     leave("falls", progress)
-
-
-def store_and_reset(progress: dict[str, Any]) -> None:
-    # No sync: it would wait for the wedged CPU. What is written here is synced by fsync alone.
-    descriptor = os.open(PROGRESS.with_suffix(".new"), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
-    os.write(descriptor, json.dumps(progress).encode())
-    os.fsync(descriptor)
-    PROGRESS.with_suffix(".new").rename(PROGRESS)
-    directory = os.open(PROGRESS.parent, os.O_RDONLY)
-    os.fsync(directory)
-    Path("/proc/sysrq-trigger").write_text("b")
-    time.sleep(DOWN_SECONDS)
 
 
 if __name__ == "__main__":

@@ -25,6 +25,16 @@ def start(*arguments: str, name: str) -> int:
     return pid
 
 
+def ends_within(pid: int, seconds: float) -> bool:
+    """Tell whether a child ends in a time; it is still to be waited for."""
+    deadline = time.monotonic() + seconds
+    while not os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
+
+
 def finish(pid: int, name: str) -> dict[str, Any]:
     """Wait for a command; return its status, its output as JSON or text, and what it said meanwhile."""
     _pid, status = os.waitpid(pid, 0)
