@@ -17,6 +17,9 @@ FORMAT = click.option(
     help="How to print the result.",
 )  # fmt: skip
 
+FILE = click.Path(readable=False, allow_dash=True)
+"""Lets a shell complete file names; who opens the file says what is wrong with it."""
+
 
 def read_input(path: str) -> bytes:
     """Return the content of a file the user named; - is the standard input."""
@@ -28,13 +31,18 @@ def read_input(path: str) -> bytes:
         raise SdeictlError(f"{path} cannot be read: {error.strerror}", Status.UNKNOWN) from error
 
 
+def check_new_file(path: str) -> None:
+    """Raise SdeictlError if a file exists that must not: before the work, which would be lost."""
+    if os.path.lexists(path):
+        raise SdeictlError(f"{path} exists already; choose another name", Status.USAGE)
+
+
 def write_new_file(path: str, data: bytes) -> None:
     """Write a file that must not exist yet."""
+    check_new_file(path)
     try:
         with open(path, "xb") as file:
             file.write(data)
-    except FileExistsError as error:
-        raise SdeictlError(f"{path} exists already; choose another name", Status.USAGE) from error
     except OSError as error:
         raise SdeictlError(f"{path} cannot be written: {error.strerror}", Status.USAGE) from error
 

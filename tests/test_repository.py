@@ -1,13 +1,17 @@
-"""The repository checks itself: style, types, shell scripts, man page, package.
+"""The repository checks itself: style, types, shell scripts, man pages, package.
 
 A missing tool skips a check on a developer's machine, never where CI is set.
 """
 
+import itertools
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
+import tomllib
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import click
@@ -18,6 +22,7 @@ from sdeictl_agent.config import DEFAULT_PORT, KEYS
 from sdeictl import __version__
 from sdeictl.checks.table import CHECKS
 from sdeictl.cli import cli
+from sdeictl.errors import Status
 from tests.conftest import PROJECT
 
 SHELL_SCRIPTS = sorted(
@@ -26,6 +31,8 @@ SHELL_SCRIPTS = sorted(
     for path in PROJECT.glob(pattern)
     if "__pycache__" not in path.parts
 )
+MAN = PROJECT / "man"
+README = (PROJECT / "README.md").read_text()
 
 
 def tool(name: str) -> str:
@@ -58,18 +65,165 @@ def test_shellcheck() -> None:
 
 
 def test_man_page_lint() -> None:
-    run(tool("mandoc"), "-T", "lint", "-W", "warning", *sorted((PROJECT / "man").iterdir()))
+    run(tool("mandoc"), "-T", "lint", "-W", "warning", *sorted(MAN.iterdir()))
 
 
-def test_every_option_and_key_of_the_agent_is_in_its_pages() -> None:
-    page = (PROJECT / "man/sdeictl-agent.8").read_text().replace("\\-", "-")
-    assert {*options(agent), "--help", f"sdeictl {__version__}"} <= set(
-        re.findall(r"--[\w-]+|sdeictl [\d.]+\d", page)
-    )
-    assert str(DEFAULT_PORT) in page
-    keys = re.findall(r"^\.BR ([\w.]+) \"", (PROJECT / "man/sdeictl.toml.5").read_text(), re.MULTILINE)
+def commands_below(name: str, command: click.Command) -> dict[str, click.Command]:
+    """Return a command and those below it, by the names of their pages."""
+    found = {name: command}
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for each in command.list_commands(context):
+            inner = command.get_command(context, each)
+            assert inner
+            found |= commands_below(f"{name}-{each}", inner)
+    return found
+
+
+PROGRAMS: dict[str, click.Command] = {"sdeictl": cli, "sdeictl-agent": agent}
+COMMANDS = {
+    name: command for program in PROGRAMS.items() for name, command in commands_below(*program).items()
+}
+
+
+def options(name: str) -> set[str]:
+    every = {"-h", "--help"} if name in PROGRAMS else set()
+    for parameter in COMMANDS[name].params:
+        if isinstance(parameter, click.Option):
+            every |= {*parameter.opts, *parameter.secondary_opts}
+    return every
+
+
+def page_of(name: str) -> str:
+    """Return a page without its marks for fonts and hyphens."""
+    file = f"{name}.{8 if name.startswith('sdeictl-agent') else 1}"
+    return re.sub(r"\\f[BIPR]", "", (MAN / file).read_text().replace("\\-", "-"))
+
+
+def section(page: str, title: str) -> str:
+    return page.partition(f"\n.SH {title}\n")[2].partition("\n.SH ")[0]
+
+
+def options_in(text: str) -> set[str]:
+    return set(re.findall(r"(?<![\w-])--?[a-z][\w-]*", text))
+
+
+def long_options(names: Iterable[str]) -> set[str]:
+    return {option for name in names for option in options(name) if option.startswith("--")}
+
+
+def pages_named(text: str) -> set[str]:
+    return {f"{name}.{number}" for name, number in re.findall(r"^\.BR (\S+) \((\d)\)", text, re.MULTILINE)}
+
+
+def calls_in(text: str) -> Iterator[tuple[str, list[str]]]:
+    """Yield what examples call: a command, by the name of its page, and its arguments."""
+    for line in re.findall(r"^\$ (.*)", text, re.MULTILINE):
+        words = shlex.shlex(line, posix=True, punctuation_chars=True)
+        words.whitespace_split = True
+        for shell_word, group in itertools.groupby(words, lambda word: set(word) <= set("();<>|&")):
+            call = list(group)
+            program = next((word for word in call if word in PROGRAMS), None)
+            if shell_word or program is None:
+                continue
+            name, arguments = program, call[call.index(program) + 1 :]
+            while isinstance(COMMANDS[name], click.Group):
+                name = f"{name}-{arguments.pop(0)}"
+            yield name, arguments
+
+
+def test_every_program_and_command_has_its_page() -> None:
+    scripts = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]["scripts"]
+    assert {path.stem for path in MAN.iterdir() if path.suffix in (".1", ".8")} == {*COMMANDS, *scripts}
+    assert len(COMMANDS) > 20
+
+
+@pytest.mark.parametrize("path", sorted(MAN.iterdir()), ids=lambda path: path.name)
+def test_a_page_is_of_this_version_and_refers_to_pages_that_exist(path: Path) -> None:
+    text = path.read_text().replace("\\-", "-")
+    title, number = path.stem.upper(), path.suffix[1:]
+    assert re.match(rf'\.TH {title} {number} [\d-]+ "sdeictl {re.escape(__version__)}" "', text)
+    assert section(text, "NAME").startswith(f"{path.stem} - ")
+    named = {name for name in pages_named(text) if name.startswith("sdeictl")}
+    assert named
+    assert named <= {page.name for page in MAN.iterdir()} - {path.name}
+    assert pages_named(section(text, "SEE ALSO"))
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_page_has_the_options_of_its_command(name: str) -> None:
+    page = page_of(name)
+    items = re.split(r"^\.TP\n", section(page, "OPTIONS"), flags=re.MULTILINE)[1:]
+    told = {option: item for item in items for option in options_in(item.partition("\n")[0])}
+    assert set(told) == options(name)
+    assert options_in(section(page, "SYNOPSIS")) == options(name) - {"-h"}
+    for parameter in COMMANDS[name].params:
+        if isinstance(parameter, click.Option):
+            item = told[parameter.opts[0]]
+            values = list(parameter.type.choices) if isinstance(parameter.type, click.Choice) else []
+            if isinstance(parameter.type, click.IntRange):
+                values += [limit for limit in (parameter.type.min, parameter.type.max) if limit and limit > 1]
+            if parameter.show_default:
+                values.append(parameter.default)
+            missing = [value for value in values if not re.search(rf"(?<![\w-]){value}(?![\w-])", item)]
+            assert not missing, parameter.opts
+    # Elsewhere it may name the options of the commands that it refers to.
+    others = {each.rpartition(".")[0] for each in pages_named(page)} & set(COMMANDS)
+    foreign = {"--mem-usage"}  # of makedumpfile
+    named = {option for option in options_in(page) if option.startswith("--")}
+    assert named <= long_options({name, *others}) | foreign
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_examples_of_a_page_can_be_called(name: str) -> None:
+    calls = list(calls_in(section(page_of(name), "EXAMPLES")))
+    assert any(called == name or called.startswith(f"{name}-") for called, _ in calls)
+    for called, arguments in calls:
+        with COMMANDS[called].make_context(called, list(arguments)):
+            pass
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_page_names_the_commands_below_and_statuses_that_exist(name: str) -> None:
+    page = page_of(name)
+    below = {f"{each}.1" for each in commands_below(name, COMMANDS[name])} - {f"{name}.1"}
+    assert pages_named(section(page, "COMMANDS")) == below
+    statuses = {
+        int(number) for number in re.findall(r"^\.B (\d+)$", section(page, "EXIT STATUS"), re.MULTILINE)
+    }
+    assert statuses
+    assert statuses <= set(Status)
+    assert name != "sdeictl" or statuses == set(Status)
+
+
+def test_the_agent_and_its_configuration_are_as_their_pages_say() -> None:
+    assert f"127.0.0.1:{DEFAULT_PORT} by default" in page_of("sdeictl-agent")
+    keys = re.findall(r"^\.BR ([\w.]+) \"", (MAN / "sdeictl.toml.5").read_text(), re.MULTILINE)
     assert keys == list(KEYS)
     assert f"ListenStream=127.0.0.1:{DEFAULT_PORT}" in (PROJECT / "systemd/sdeictl-agent.socket").read_text()
+
+
+def complete(program: str, how: str, **variables: str) -> str:
+    name = f"_{program.replace('-', '_').upper()}_COMPLETE"
+    done = subprocess.run(
+        [tool(program)], env=os.environ | variables | {name: how},
+        capture_output=True, text=True, check=True, timeout=60,
+    )  # fmt: skip
+    assert not done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_completions_are_made_for_each_shell(program: str, shell: str) -> None:
+    assert re.search(rf"complet.* {program}\b", complete(program, f"{shell}_source"))
+    assert f"_SDEICTL_COMPLETE={shell}_source sdeictl" in README
+
+
+def test_completions_name_commands_and_choices() -> None:
+    assert complete("sdeictl", "bash_complete", COMP_WORDS="sdeictl pro", COMP_CWORD="1") == "plain,probe\n"
+    words = "sdeictl drill crash --variant w"
+    assert complete("sdeictl", "bash_complete", COMP_WORDS=words, COMP_CWORD="4") == "plain,wedged\n"
 
 
 def test_units_verify(tmp_path: Path) -> None:
@@ -95,41 +249,6 @@ def test_what_a_unit_exposes(unit: str, limit: float) -> None:
     assert float(found[1]) <= limit
 
 
-def options(command: click.Command) -> set[str]:
-    return {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
-
-
-def all_commands() -> dict[str, click.Command]:
-    """Return every command by its name, with its group's."""
-    context = click.Context(cli)
-    found: dict[str, click.Command] = {}
-    for name in cli.list_commands(context):
-        command = cli.get_command(context, name)
-        assert command
-        inner = command.commands if isinstance(command, click.Group) else {}
-        found |= {f"{name} {each}": one for each, one in inner.items()} or {name: command}
-    return found
-
-
-def test_every_command_and_option_is_in_the_man_page() -> None:
-    page = (PROJECT / "man/sdeictl.1").read_text().replace("\\-", "-")
-    synopsis, _, rest = page.partition(".SH DESCRIPTION")
-    commands, _, rest = rest.partition(".SH COMMANDS")[2].partition(".SH OPTIONS")
-    names = all_commands()
-    assert len(names) > 8
-    starts = {name: re.search(rf"^\.BI? {name}\b", commands, re.MULTILINE) for name in names}
-    order = sorted(start.start() for start in starts.values() if start)
-    for name, command in names.items():
-        start = starts[name]
-        assert start, name
-        section = commands[start.start() : next((at for at in order if at > start.start()), None)]
-        for option in (option for option in options(command) if option.startswith("-")):
-            assert re.search(rf"^\.B[IR]? {option}\b", section, re.MULTILINE), (name, option)
-        assert f".B sdeictl {name}\n" in synopsis, name
-    words = set(re.findall(r"--[\w-]+|sdeictl [\d.]+\d", page))
-    assert {*options(cli), "--help", f"sdeictl {__version__}"} <= words
-
-
 def test_check_ids_are_unique_and_named_in_the_terms_of_the_field() -> None:
     ids = [check.id for check in CHECKS]
     assert len(ids) == len(set(ids))
@@ -143,7 +262,8 @@ def test_the_wheel_installs_in_an_empty_environment(tmp_path: Path) -> None:
     run(sys.executable, "-m", "venv", tmp_path / "venv")
     (wheel,) = tmp_path.glob("*.whl")
     run(python, "-m", "pip", "install", "--quiet", wheel)
-    assert (tmp_path / "venv/share/man/man1/sdeictl.1").exists()
+    for page in MAN.iterdir():
+        assert (tmp_path / f"venv/share/man/man{page.suffix[1:]}" / page.name).exists()
     (tmp_path / "elsewhere").mkdir()
     done = subprocess.run(
         [tmp_path / "venv/bin/sdeictl", "probe", "--root", PROJECT / "tests/hosts/dt-sdei/root"],

@@ -25,6 +25,8 @@ FIRST_PASSED = 3
 """The first descriptor that systemd passes: sd_listen_fds(3)."""
 TEXTFILE = "sdeictl.prom"
 USAGE = 2
+PATH = click.Path(readable=False)
+"""Lets a shell complete file names; who opens the file says what is wrong with it."""
 
 
 def passed_sockets() -> list[socket.socket]:
@@ -141,8 +143,19 @@ def _textfiles(sources: Sources, directory: str, seconds: int) -> None:
 @click.option(
     "--listen", "listen_at", metavar="HOST:PORT", help="Where to listen; 127.0.0.1 and port 10054 by default."
 )
-@click.option("--textfile", metavar="DIR", help="Write metrics there for node_exporter, and do not listen.")
-@click.option("--config", "path", metavar="FILE", help="Configuration; /etc/sdeictl/config.toml by default.")
+@click.option(
+    "--textfile",
+    metavar="DIR",
+    type=PATH,
+    help="Write metrics there for node_exporter, and do not listen.",
+)
+@click.option(
+    "--config",
+    "path",
+    metavar="FILE",
+    type=PATH,
+    help="Configuration; /etc/sdeictl/config.toml by default.",
+)
 def main(listen_at: str | None, textfile: str | None, path: str | None) -> None:
     """Export to Prometheus what sdeictl knows of this host.
 

@@ -8,6 +8,9 @@ import json
 import os
 import sys
 
+import click
+
+from sdeictl import __version__
 from sdeictl.bootlog import read_bootlog
 from sdeictl.collect import collect
 from sdeictl.drill.journal import RUN_DIRECTORY, write_whole
@@ -70,8 +73,10 @@ def _records(log: bytes) -> list[bytes]:
     return log.splitlines(keepends=True)
 
 
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="sdeictl-agent-collect", message="%(prog)s %(version)s")
 def main() -> None:
-    """Probe this host once."""
+    """Probe this host as root, and write /run/sdeictl/report.json for sdeictl-agent."""
     try:
         collect_report(LiveRoot())
     except OSError as error:

@@ -12,6 +12,9 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import click
+
+from sdeictl import __version__
 from sdeictl.drill.journal import RUN_DIRECTORY, write_whole
 from sdeictl.facts import KMSG
 from sdeictl_agent.counters import Counters, LogCounter, Progress
@@ -177,8 +180,10 @@ class Watcher:
         write_whole(os.path.join(self._directory, WATCH_FILE), data, 0o644)
 
 
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="sdeictl-agent-watch", message="%(prog)s %(version)s")
 def main() -> None:
-    """Watch until SIGTERM."""
+    """Follow the kernel log and the CPUs, and write /run/sdeictl/watch.json for sdeictl-agent."""
     import pyudev  # noqa: PLC0415 - the tests have no udev
 
     with open(BOOT_ID, encoding="ascii") as file:

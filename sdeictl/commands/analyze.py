@@ -6,14 +6,14 @@ from sdeictl.analysis import analyze as analyze_log
 from sdeictl.answers import analysis_json, render_analysis
 from sdeictl.errors import SdeictlError, Status
 from sdeictl.klog import parse_log
-from sdeictl.output import FORMAT, print_result, read_input
+from sdeictl.output import FILE, FORMAT, print_result, read_input
 
 COMPRESSED = (b"\x1f\x8b", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd", b"BZh")
 """How files of gzip, xz, zstd and bzip2 begin."""
 
 
 @click.command(short_help="Read the answers in a kernel log.")
-@click.argument("file", metavar="FILE|-")
+@click.argument("file", metavar="FILE|-", type=FILE)
 @FORMAT
 def analyze(file: str, form: str) -> None:
     """Tell from a kernel log who was asked for a backtrace, who answered, masked or not, by which path.

@@ -19,7 +19,7 @@ from sdeictl.commands.consent import DRY_RUN, HOST, WAY_BACK, ask_host_name
 from sdeictl.drill.danger import Consent
 from sdeictl.drill.render import render_plan, render_reasons
 from sdeictl.errors import SdeictlError, Status
-from sdeictl.output import FORMAT, print_result, read_input, write_new_file
+from sdeictl.output import FILE, FORMAT, check_new_file, print_result, read_input, write_new_file
 
 SCHEMA_AA = "sdeictl.bench-aa/1"
 _SECONDS = click.option(
@@ -58,7 +58,7 @@ def bench_list(form: str) -> None:
 @_SECONDS
 @_WORKLOAD
 @_ROUNDS
-@click.option("--output", metavar="FILE", help="Write the result to this new file too.")
+@click.option("--output", metavar="FILE", type=FILE, help="Write the result to this new file too.")
 @FORMAT
 def bench_run(
     *,
@@ -75,6 +75,8 @@ def bench_run(
     quantile each, of these the median, with its 95 % interval. As root the
     result is kept in /var/lib/sdeictl/bench.
     """
+    if output:
+        check_new_file(output)
     document = run_bench(calls, seconds, _words(workload), rounds)
     if output:
         write_new_file(output, encode(document))
@@ -109,7 +111,7 @@ def _keep(document: dict[str, object]) -> None:
 
 
 @bench.command("compare", short_help="Do two runs differ, or the runs with and without pseudo-NMI?")
-@click.argument("files", nargs=-1, required=True, metavar="A B...")
+@click.argument("files", nargs=-1, required=True, metavar="A B...", type=FILE)
 @click.option(
     "--ignore", "ignored", multiple=True, type=click.Choice([*MUST_BE_SAME, "pmr_sync"]), metavar="FIELD",
     help="Compare although this condition differs; the output says so.",
@@ -164,9 +166,13 @@ def bench_aa(calls: tuple[str, ...], runs: int, seconds: int, form: str) -> None
 @_WORKLOAD
 @_ROUNDS
 @click.option(
-    "--kernel", "image", metavar="FILE", help="The running kernel's image, if it is not below /boot."
+    "--kernel",
+    "image",
+    metavar="FILE",
+    type=FILE,
+    help="The running kernel's image, if it is not below /boot.",
 )
-@click.option("--initrd", metavar="FILE", help="And its initrd, with --kernel.")
+@click.option("--initrd", metavar="FILE", type=FILE, help="And its initrd, with --kernel.")
 @click.option("--no-initrd", is_flag=True, help="The kernel needs no initrd.")
 @click.option(
     "--own-resume", is_flag=True, help="Something of your own calls `sdeictl bench resume` in each boot."

@@ -4,12 +4,12 @@ import click
 
 from sdeictl.capture import make_capture, pack
 from sdeictl.errors import SdeictlError, Status
-from sdeictl.output import write, write_new_file
+from sdeictl.output import FILE, write, write_new_file
 from sdeictl.root import open_root
 
 
 @click.command(short_help="Write what the probe reads to a file.")
-@click.argument("out", metavar="OUT.tar.gz|-")
+@click.argument("out", metavar="OUT.tar.gz|-", type=FILE)
 def capture(out: str) -> None:
     """Write what the probe reads of this host to a file, to be judged elsewhere.
 

@@ -17,17 +17,20 @@ from sdeictl.drill.plan import DRILLS, PROVIDERS, Request
 from sdeictl.drill.render import render_drills, render_result, render_status
 from sdeictl.drill.resume import read_status, resume
 from sdeictl.errors import SdeictlError, Status
-from sdeictl.output import FORMAT, print_result
+from sdeictl.output import FILE, FORMAT, print_result
 from sdeictl.root import LiveRoot
 
 VARIANTS = ("wedged", "all-masked", "hardlockup-panic")
 _UNITS = {"s": 1, "m": 60, "h": 3600}
 
 _CPU = click.option(
-    "--cpu", type=click.IntRange(min=0), metavar="N", help="The CPU to mask; by default the last one."
+    "--cpu",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="The CPU to mask; by default the last one that is not set apart.",
 )
 _EVIDENCE = click.option(
-    "--evidence", metavar="FILE",
+    "--evidence", metavar="FILE", type=FILE,
     help="Where a log of this host's serial or net console will be after the reset.",
 )  # fmt: skip
 
@@ -218,7 +221,9 @@ def drill_status(form: str) -> None:
 
 
 @drill.command("resume", short_help="End a drill that was killed, or that reset the host.")
-@click.option("--evidence", metavar="FILE", help="The log, or the crash dump, that outlasted the reset.")
+@click.option(
+    "--evidence", metavar="FILE", type=FILE, help="The log, or the crash dump, that outlasted the reset."
+)
 @FORMAT
 def drill_resume(evidence: str | None, form: str) -> None:
     """End a drill that has not ended: put back what it left, judge it by what outlasted a reset.

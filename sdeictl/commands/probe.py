@@ -6,7 +6,7 @@ import click
 
 from sdeictl.collect import collect
 from sdeictl.errors import SdeictlError, Status
-from sdeictl.output import print_result, read_input, write
+from sdeictl.output import FILE, print_result, read_input, write
 from sdeictl.render import render_report
 from sdeictl.report import Json, build_report
 from sdeictl.root import open_root
@@ -17,11 +17,15 @@ FORMATS = ["text", "json", "prometheus", "nagios"]
 
 @click.command(short_help="By what does this host reach a masked CPU?")
 @click.option(
-    "--root", metavar="DIR|FILE", help="Judge a captured host: a directory, or a file of `sdeictl capture`."
+    "--root",
+    metavar="DIR|FILE",
+    type=FILE,
+    help="Judge a captured host: a directory, or a file of `sdeictl capture`.",
 )
 @click.option(
     "--kernel-log",
     metavar="FILE",
+    type=FILE,
     help="Kernel log of the host that is judged, in place of its own; - for standard input.",
 )
 @click.option(
@@ -30,7 +34,7 @@ FORMATS = ["text", "json", "prometheus", "nagios"]
     help="Ask the journal (journalctl) and the kernel's memory too, where the log has rotated.",
 )
 @click.option(
-    "--compare", nargs=2, metavar="A B",
+    "--compare", nargs=2, metavar="A B", type=FILE,
     help="Tell what differs between two hosts: captures, directories, or reports of --format json.",
 )  # fmt: skip
 @click.option(

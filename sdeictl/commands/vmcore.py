@@ -5,7 +5,7 @@ import sys
 import click
 
 from sdeictl.errors import SdeictlError, Status
-from sdeictl.output import FORMAT, print_result
+from sdeictl.output import FILE, FORMAT, print_result
 from sdeictl.root import open_large
 from sdeictl.vmcore.core import read_core
 from sdeictl.vmcore.corefile import CoreError
@@ -15,7 +15,7 @@ from sdeictl.vmcore.report import vmcore_json, vmcore_status
 
 
 @click.command(short_help="Which CPUs' registers does a crash dump hold?")
-@click.argument("file")
+@click.argument("file", type=FILE)
 @FORMAT
 def vmcore(file: str, form: str) -> None:
     """Tell which CPUs' registers a crash dump holds, and where each of them was.
