@@ -12,19 +12,6 @@ from tests.lab.vm import VmRun, cut_power, run_across_resets, run_in_vm
 CAPTURE_TIMEOUT = 300.0
 WEDGE_TIMEOUT = 300.0
 
-CAPTURE = """
-set -e
-python3 -m sdeictl capture /lab/capture.tar.gz
-set +e
-python3 -m sdeictl probe > /lab/probe.txt 2> /lab/probe.err
-echo $? > /lab/probe.status
-python3 -m sdeictl probe --format json > /lab/probe.json
-# the same for a user without privileges
-echo 1 > /proc/sys/kernel/dmesg_restrict
-setpriv --reuid 65534 --regid 65534 --clear-groups \\
-    python3 -m sdeictl probe --format json > /lab/nobody.json 2> /lab/nobody.err
-echo $? > /lab/nobody.status
-"""
 # The interpreter's own cache is not the probe's doing.
 TRACE = """
 export PYTHONDONTWRITEBYTECODE=1
@@ -44,7 +31,7 @@ def observe_host(machine: Machine, *, lab: Lab, directory: Path) -> VmRun:
 
     Leaves capture.tar.gz, probe.{txt,err,status,json}, nobody.{json,err,status}, and what run_drills does.
     """
-    job = f"{CAPTURE}\nexec python3 /lab/guest/drill.py 0 8"
+    job = "exec python3 /lab/guest/probe.py"
     return run_in_vm(machine, job, lab=lab, directory=directory, timeout=CAPTURE_TIMEOUT + DRILL_TIMEOUT)
 
 

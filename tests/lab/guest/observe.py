@@ -5,6 +5,7 @@ import os
 import select
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
@@ -12,7 +13,7 @@ from typing import Any, NoReturn
 ALIVE_SECONDS = 10.0
 
 
-def start(*arguments: str, name: str) -> int:
+def start(*arguments: str, name: str, become: Callable[[], None] | None = None) -> int:
     """Fork a child that runs the command line; its output goes to /tmp/<name>.{out,err}. Return its pid."""
     from sdeictl import cli  # noqa: PLC0415 - imported once, before the first fork
 
@@ -20,6 +21,8 @@ def start(*arguments: str, name: str) -> int:
     if not pid:
         for descriptor, kind in ((1, "out"), (2, "err")):
             os.dup2(os.open(f"/tmp/{name}.{kind}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644), descriptor)
+        if become:
+            become()
         sys.argv = ["sdeictl", *arguments]
         cli.main()
     return pid
