@@ -101,6 +101,7 @@ PARTS_TABLE = (
     Part("kernel-64k", ("kernel.sh", "kernel.config", "kernel-64k.config"), _KERNEL, extra=True),
     Part("iasl", (), ("usr",)),
     Part("qemu", (), ("usr",)),
+    Part("prometheus", (), ("usr",)),
 )
 
 
