@@ -45,8 +45,8 @@ class Agent:
     def write_report(self, report: dict[str, Any]) -> None:
         (self.run / "report.json").write_text(json.dumps(report))
 
-    def add_drills(self) -> None:
-        for path in (TESTS / "hosts" / self.host.name / "drills").glob("*.json"):
+    def add_drills(self, directory: Path | None = None) -> None:
+        for path in (directory or TESTS / "hosts" / self.host.name / "drills").glob("*.json"):
             result = json.loads(path.read_text())
             shutil.copy(path, self.state / "drills" / f"{result['id']}.json")
 
@@ -62,11 +62,13 @@ class Agent:
     def snapshot(self) -> Snapshot:
         return self.sources.read()
 
+    def text(self) -> str:
+        return generate_latest(registry_of(self.snapshot())).decode()
+
     def samples(self) -> dict[str, float]:
-        text = generate_latest(registry_of(self.snapshot())).decode()
         return {
             sample.name + "".join(f",{value}" for _, value in sorted(sample.labels.items())): sample.value
-            for family in text_string_to_metric_families(text)
+            for family in text_string_to_metric_families(self.text())
             for sample in family.samples
         }
 
@@ -77,7 +79,9 @@ def agent(tmp_path: Path) -> Agent:
 
 
 @pytest.mark.parametrize("name", HOST_NAMES)
-def test_of_each_host_everything_is_exported_and_not_too_much(name: str, tmp_path: Path) -> None:
+def test_of_each_host_everything_is_exported_and_not_too_much(
+    name: str, tmp_path: Path, golden: Golden
+) -> None:
     agent = Agent(tmp_path, name)
     agent.add_drills()
     agent.add_bench()
@@ -90,6 +94,7 @@ def test_of_each_host_everything_is_exported_and_not_too_much(name: str, tmp_pat
     assert samples["sdeictl_secondary_hard_lockups_total"] == 1
     assert samples["sdeictl_bench_call_seconds,getppid"] == pytest.approx(1.5e-7)
     assert len(samples) <= MAX_SERIES
+    golden.check(f"{name}.metrics.prom", agent.text())
 
 
 def test_of_every_drill_too_it_is_not_too_much(agent: Agent) -> None:

@@ -18,6 +18,8 @@ from tests.lab.build import Lab
 from tests.lab.machines import MACHINES_WITH_PEERS, Boot, Machine
 from tests.lab.stories import observe_host
 from tests.lab.test_drill import SCHEMA, assert_alive, read
+from tests.lab.test_prometheus import Promtool
+from tests.test_agent_families import Agent
 
 STATUS = {"sdei": "0", "pseudo-nmi": "0", "none": "1", "unknown": "3"}
 # Without the kernel log nothing proves that SDEI or pseudo-NMI serve; that neither does
@@ -77,6 +79,19 @@ def test_for_a_user_without_privileges(machine: Machine, share: Path) -> None:
     assert all(gap["kind"] == "denied" and "run as root" in gap["detail"] for gap in report["gaps"])
     assert (share / "nobody.status").read_text().strip() == STATUS[path]
     assert (share / "nobody.err").read_text() == ""
+
+
+def test_what_is_exported_of_it(machine: Machine, share: Path, lab: Lab, tmp_path: Path) -> None:
+    exported = []
+    for name, drills in (("stored", None), ("seen", share / "drills")):
+        (tmp_path / name).mkdir()
+        exported.append(Agent(tmp_path / name, machine.name))
+        exported[-1].add_drills(drills)
+    stored, seen = exported
+    report = json.loads((share / "probe.json").read_text())
+    seen.write_report(report | {"generated_at": stored.report["generated_at"]})
+    assert seen.samples().keys() == stored.samples().keys()
+    Promtool(lab).run("check", "metrics", data=seen.text().encode())
 
 
 def test_observed_is_predicted(machine: Machine, share: Path) -> None:
