@@ -25,7 +25,7 @@ from sdeictl.drill.kmsg import is_kernel
 from sdeictl.drill.lkdtm import ENTRY, HARDLOCKUP, PANIC, PANIC_STOP_IRQOFF
 from sdeictl.drill.lockup import THRESHOLDS, about_detector
 from sdeictl.drill.plan import default_target
-from sdeictl.drill.session import ALIVE_SECONDS, DrillRefusedError, Say, Session
+from sdeictl.drill.session import LOST_SECONDS, DrillRefusedError, Say, Session
 from sdeictl.facts import HostFacts
 from sdeictl.livestate import COUNTERS, SYSCTLS
 from sdeictl.root import Root
@@ -236,7 +236,7 @@ class ResetDrill(Session[Returned]):
             self.trouble.append(str(error))
             return
         self.trouble.append(self._take_down())
-        self._stuck = find_stuck(self.host.online, ALIVE_SECONDS)
+        self._stuck = find_stuck(self.host.online, LOST_SECONDS)
 
     def observed(self) -> Returned:
         """Return why the host is still up."""

@@ -24,7 +24,7 @@ from sdeictl.drill.remains import find_core, find_log
 from sdeictl.drill.reset import VMCORE, find_kind
 from sdeictl.drill.result import LOST, STATUSES, DrillResult, Identity
 from sdeictl.drill.run import Tell, store
-from sdeictl.drill.session import ALIVE_SECONDS, put_back
+from sdeictl.drill.session import LOST_SECONDS, put_back
 from sdeictl.errors import SdeictlError, Status
 from sdeictl.report import Json, host_json
 from sdeictl.root import LiveRoot
@@ -114,7 +114,7 @@ def _end(root: LiveRoot, entry: Entry, evidence: str | None, tell: Tell) -> Resu
         )
     result = DrillResult(UNKNOWN, ("It was killed before it came to its end.",), UNKNOWN)
     if entry.aftermath and entry.aftermath.fired:
-        stuck = find_stuck(entry.aftermath.online, ALIVE_SECONDS)
+        stuck = find_stuck(entry.aftermath.online, LOST_SECONDS)
         if stuck:
             why = "It was killed after it had masked a CPU for good: this host needs a reset."
             result = DrillResult(LOST, (why,), UNKNOWN, lost_cpus=stuck)

@@ -33,6 +33,9 @@ QUIET_SECONDS = 0.5
 READY_SECONDS = 10.0
 ALIVE_SECONDS = 10.0
 """How long something pinned to a CPU may take to run there."""
+LOST_SECONDS = 40.0
+"""The same where a CPU is wedged: a detector that asks it for its backtrace waits 10 s, its own CPU masked,
+and begins anew soon (nmi_trigger_cpumask_backtrace); that CPU is not lost."""
 FINISH_SECONDS = 30.0
 POLL_SECONDS = 0.01
 

@@ -24,7 +24,7 @@ DRILLS = Path("/var/lib/sdeictl/drills")
 SETTINGS = ("printk", "watchdog_thresh", "hardlockup_panic")
 STEP_SECONDS = 120.0
 DOWN_SECONDS = 60.0
-RESUME_SECONDS = 40.0
+RESUME_SECONDS = 90.0
 TARGET = 3
 
 
