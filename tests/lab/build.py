@@ -95,7 +95,7 @@ PARTS_TABLE = (
             "flash-packaged.fd",
         ),
     ),
-    Part("rootfs", ("lab-init",), ("rootfs.ext4",)),
+    Part("rootfs", ("lab-init",), ("rootfs.ext4", "usr")),
     Part("kernel", ("kernel.config",), _KERNEL),
     Part("kernel-no-ghes", ("kernel.sh", "kernel.config", "kernel-no-ghes.config"), _KERNEL, extra=True),
     Part("kernel-64k", ("kernel.sh", "kernel.config", "kernel-64k.config"), _KERNEL, extra=True),
@@ -156,6 +156,19 @@ class Lab:
             # A directory of its own: unlike a temporary one, every user in the guest can read it.
             target = ["--target", str(base / "site"), "--platform", "linux_aarch64", "--only-binary", ":all:"]
             _run([*pip, "install", "--no-deps", "--no-compile", *target, str(wheel)])
+            # By the guest's own Python, as it is in the root file system.
+            python = [*self.command("rootfs", "python3.13"), "-m", "compileall", "-q"]
+            places = [
+                "--invalidation-mode",
+                "unchecked-hash",
+                "-s",
+                str(base),
+                "-p",
+                "/lab",
+                str(base / "site"),
+            ]
+            home = {"PYTHONHOME": str(self.part("rootfs") / "usr")}
+            _run([*python, *places], os.environ | home)
         return Path(self._site.name) / "site"
 
     def _directory(self, part: Part) -> Path:

@@ -12,9 +12,7 @@ from tests.lab.vm import VmRun, cut_power, run_across_resets, run_in_vm
 CAPTURE_TIMEOUT = 300.0
 WEDGE_TIMEOUT = 300.0
 
-# The interpreter's own cache is not the probe's doing.
 TRACE = """
-export PYTHONDONTWRITEBYTECODE=1
 trace="strace -f -e trace=%file,%process,%network"
 $trace -o /lab/probe.trace python3 -m sdeictl probe --format json > /lab/probe.json
 $trace -o /lab/capture.trace python3 -m sdeictl capture /lab/capture.tar.gz

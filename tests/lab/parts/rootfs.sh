@@ -1,7 +1,8 @@
 #!/bin/bash
 # The guests' root file system: Debian trixie arm64 with Python, never
 # configured (nothing of it runs here), plus sdeictl's dependencies.
-# rootfs.ext4 is mounted read-only.
+# rootfs.ext4 is mounted read-only. usr has the same Python for this machine: it
+# compiles what the guest's imports, which would do so anew in every boot.
 set -euo pipefail
 # shellcheck source=tests/lab/parts/lib.sh
 . "$LAB_PARTS/lib.sh"
@@ -30,6 +31,16 @@ cp root/usr/share/base-passwd/passwd.master root/etc/passwd
 cp root/usr/share/base-passwd/group.master root/etc/group
 # journald wants to know whose journal it keeps
 echo 5de1c710000000000000000000000001 > root/etc/machine-id
+rm -rf python usr
+mmdebstrap --variant=extract --architectures=amd64 --mode=root --aptopt='APT::Sandbox::User "root"' \
+    --include=python3,libc6 trixie python "$LAB_SOURCES"
+mkdir -p usr/bin
+mv python/usr/bin/python3.13 usr/bin
+mv python/usr/lib python/usr/lib64 usr
+rm -rf python
+PYTHONHOME="$PWD/usr" usr/lib64/ld-linux-x86-64.so.2 --library-path usr/lib/x86_64-linux-gnu usr/bin/python3.13 \
+    -m compileall -q --invalidation-mode unchecked-hash -s root -p / \
+    root/usr/lib/python3.13 root/usr/lib/python3 root/opt/sdeictl-deps
 rm -rf root/usr/share/doc root/usr/share/man root/usr/share/locale root/var/cache/apt root/var/lib/apt
 cp "$LAB_PARTS/lab-init" root/lab-init
 chmod +x root/lab-init
