@@ -5,8 +5,9 @@ BIN := $(VENV)/bin
 # A guest idles for half of its story: two at once keep two cores busy.
 LAB_PARALLEL := --numprocesses 2 --dist worksteal
 DEMO_HOST := tests/hosts/dt-sdei
+DEB_ARCH ?= arm64
 
-.PHONY: demo test test-lab soak bench lab lab-shell hosts truth-table clean
+.PHONY: demo test test-lab soak bench deb lab lab-shell hosts truth-table clean
 
 demo: $(VENV)/ready
 	@PATH="$(BIN):$$PATH" sh tests/demo.sh $(DEMO_HOST)
@@ -31,6 +32,10 @@ soak: lab
 bench: $(VENV)/ready
 	$(BIN)/python -m tests.bench_probe
 	$(BIN)/python -m tests.bench_clock
+
+# dist/sdeictl_VERSION_$(DEB_ARCH).deb, built in a Debian trixie of the lab.
+deb: $(VENV)/ready
+	$(BIN)/python -m tests.lab.deb $(DEB_ARCH)
 
 lab: $(VENV)/ready
 	$(BIN)/python -m tests.lab.build

@@ -27,7 +27,13 @@ from tests.conftest import PROJECT
 
 SHELL_SCRIPTS = sorted(
     path
-    for pattern in ("tests/**/*.sh", "tests/lab/parts/*-init", ".ci/run")
+    for pattern in (
+        "tests/**/*.sh",
+        "tests/lab/parts/*-init",
+        "tests/lab/parts/system-*",
+        "debian/postrm",
+        ".ci/run",
+    )
     for path in PROJECT.glob(pattern)
     if "__pycache__" not in path.parts
 )

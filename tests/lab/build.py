@@ -42,6 +42,7 @@ TOOLS = {
     "bc": "bc",
     "depmod": "kmod",
     "mke2fs": "e2fsprogs",
+    "debugfs": "e2fsprogs",
     "cpio": "cpio",
     "xz": "xz-utils",
     "rsync": "rsync",
@@ -99,7 +100,9 @@ PARTS_TABLE = (
     Part("kernel", ("kernel.config",), _KERNEL),
     Part("kernel-no-ghes", ("kernel.sh", "kernel.config", "kernel-no-ghes.config"), _KERNEL, extra=True),
     Part("kernel-64k", ("kernel.sh", "kernel.config", "kernel-64k.config"), _KERNEL, extra=True),
+    Part("system", ("system-configure", "system-story"), ("system.ext4",)),
     Part("iasl", (), ("usr",)),
+    Part("debian", (), ("root.tar",)),
     Part("qemu", (), ("usr",)),
     Part("prometheus", (), ("usr",)),
 )
@@ -199,6 +202,7 @@ class Lab:
         (work / "requirements.txt").write_text(requirements())
         environment = os.environ | {
             "LAB_PARTS": str(PARTS),
+            "LAB_CACHE": str(self.cache),
             "LAB_JOBS": str(os.cpu_count() or 1),
             "LAB_PYTHON": sys.executable,
             "LAB_SOURCES": str(apt / "sources.list"),
