@@ -32,6 +32,7 @@ soak: lab
 bench: $(VENV)/ready
 	$(BIN)/python -m tests.bench_probe
 	$(BIN)/python -m tests.bench_clock
+	$(BIN)/python -m tests.bench_agent
 
 # dist/sdeictl_VERSION_$(DEB_ARCH).deb, built in a Debian trixie of the lab.
 deb: $(VENV)/ready
