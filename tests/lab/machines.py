@@ -46,6 +46,8 @@ class Machine(NamedTuple):
     """Whether its time is the number of its instructions: emulated, exact, and no time of any silicon."""
     newer_qemu: bool = False
     """Whether it needs the part `qemu`, the emulator of trixie-backports."""
+    systemd: bool = False
+    """Whether it is a whole Debian with systemd, the part `system`, instead of the lab's own init."""
 
 
 PSEUDO_NMI = "irqchip.gicv3_pseudo_nmi=1"

@@ -7,9 +7,12 @@ serial console is evidence for the stories and never a channel.
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
+
+from sdeictl_agent.config import DEFAULT_PORT
 
 from tests.lab.build import Lab
 from tests.lab.machines import Boot, Machine
@@ -21,6 +24,8 @@ RAMOOPS_ADDRESS = 0x78000000
 RAMOOPS_BYTES = 0x100000
 IDLE_STATE_PHANDLE = "7000"
 STATE_MIB = 1024
+GUEST_ADDRESS = "10.0.2.15"
+"""Of a guest with a network (parts/system.sh)."""
 DIES_WITH_US = ("setpriv", "--pdeathsig", "KILL")
 """A guest with a wedged CPU would otherwise keep a core busy for ever when its test is killed."""
 POWER_OFF_GRACE = 30.0
@@ -127,10 +132,13 @@ def _hardware(machine: Machine, lab: Lab, machine_options: str = "") -> list[str
 
 
 def _command_line(machine: Machine, lab: Lab, directory: Path, serial: Sequence[str]) -> list[str]:
+    root = f"{lab.part('rootfs') / 'rootfs.ext4'},readonly=on"
+    if machine.systemd:
+        root = f"{lab.part('system') / 'system.ext4'},snapshot=on"
     command = [
         *emulator(machine, lab), *_hardware(machine, lab), *serial,
         "-serial", f"file:{directory / 'secure.log'}",
-        "-drive", f"file={lab.part('rootfs') / 'rootfs.ext4'},format=raw,if=none,id=root,readonly=on",
+        "-drive", f"file={root},format=raw,if=none,id=root",
         "-device", "virtio-blk-pci,drive=root",
         "-fsdev", f"local,id=lab,path={directory / 'share'},security_model=none",
         "-device", "virtio-9p-pci,fsdev=lab,mount_tag=lab",
@@ -182,6 +190,32 @@ def run_in_vm(
     console = directory / "console.log"
     line = [*_command_line(machine, lab, directory, ["-serial", f"file:{console}"]), "-no-reboot"]
     return VmRun(_run(machine, directory, line, timeout, survives), share, console)
+
+
+@contextmanager
+def running_vm(
+    machine: Machine, command: str, *, lab: Lab, directory: Path, port: int, files: Sequence[Path] = ()
+) -> Iterator[Path]:
+    """Boot `machine` with the command as its job, and yield the share while it runs; then it is ended.
+
+    What listens on the agent's port in the guest is there on `port` of this machine's loopback.
+    """
+    share = _prepare(machine, lab, directory, command)
+    for file in files:
+        shutil.copy(file, share)
+    line = [
+        *_command_line(machine, lab, directory, ["-serial", f"file:{directory / 'console.log'}"]),
+        "-no-reboot",
+        "-netdev", f"user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:{port}-{GUEST_ADDRESS}:{DEFAULT_PORT}",
+        "-device", "virtio-net-pci,netdev=net,romfile=",
+    ]  # fmt: skip
+    with (directory / "qemu.log").open("wb") as log:
+        process = subprocess.Popen([*DIES_WITH_US, *line], stdin=subprocess.DEVNULL, stderr=log)
+    try:
+        yield share
+    finally:
+        process.kill()
+        process.wait()
 
 
 def run_across_resets(

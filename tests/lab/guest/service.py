@@ -1,0 +1,238 @@
+"""Runs in a guest with systemd: install the package, then what a host goes through in its life.
+
+After each step it leaves /lab/<step>.json and waits for /lab/<step>.seen: the other side looks at what
+Prometheus says of it.
+"""
+
+import json
+import re
+import subprocess
+import time
+import urllib.request
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from observe import finish, keep_interrupts_here, runs_on, start
+
+Json = dict[str, Any]
+RUN = Path("/run/sdeictl")
+UNITS = ("sdeictl-agent.service", "sdeictl-watch.service", "sdeictl-collect.service")
+ROLES = {"agent": "sdeictl-agent", "watch": "sdeictl-agent-watch", "collect": "sdeictl-agent-collect"}
+DROP_INS = {
+    # The documented way to be scraped from elsewhere.
+    "sdeictl-agent.socket": "[Socket]\nListenStream=\nListenStream=0.0.0.0:10054\n",
+    "sdeictl-collect.timer": "[Timer]\nRandomizedDelaySec=0\n",
+}
+STEP_SECONDS = 300.0
+TARGET, OTHER = 3, 2
+FORGED = "watchdog: CPU1: Watchdog detected hard LOCKUP on cpu 2\n"
+
+
+def run(*command: str) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, (command, done.stdout[-2000:], done.stderr[-2000:])
+    return done.stdout
+
+
+def wait_for(what: str, condition: Callable[[], object], seconds: float = STEP_SECONDS) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"no {what} within {seconds:g} s"
+        time.sleep(0.2)
+
+
+def leave(step: str, document: Json) -> None:
+    """Leave what was seen, and wait until the other side has looked."""
+    new = Path(f"/lab/{step}.new")
+    new.write_text(json.dumps(document, indent=1))
+    new.rename(f"/lab/{step}.json")
+    wait_for(f"{step}.seen", Path(f"/lab/{step}.seen").exists)
+
+
+def read(path: Path) -> Json:
+    """Return a file of the agent; they are replaced as a whole."""
+    content: Json = json.loads(path.read_text())
+    return content
+
+
+def counters() -> Json:
+    return {**read(RUN / "watch.json")["counters"], **read(RUN / "watch.json")["events"]}
+
+
+def sdeictl(*arguments: str) -> Json:
+    done: Json = finish(start(*arguments, name="command"), "command")
+    return done
+
+
+def scrape() -> str:
+    with urllib.request.urlopen("http://127.0.0.1:10054/metrics", timeout=30) as answer:
+        return str(answer.read().decode())
+
+
+def show(unit: str, name: str) -> str:
+    return run("systemctl", "show", "--value", f"--property={name}", unit).strip()
+
+
+def is_active(unit: str) -> bool:
+    return show(unit, "ActiveState") == "active"
+
+
+def install() -> Json:
+    for unit, text in DROP_INS.items():
+        directory = Path(f"/etc/systemd/system/{unit}.d")
+        directory.mkdir(parents=True)
+        (directory / "lab.conf").write_text(text)
+    (package,) = Path("/lab").glob("sdeictl_*.deb")
+    began = time.monotonic()
+    said = run("apt-get", "install", "--yes", "--no-install-recommends", str(package))
+    wait_for("report", (RUN / "report.json").exists)
+    wait_for("watcher", (RUN / "watch.json").exists)
+    scrape()
+    failed = run("systemctl", "list-units", "--failed", "--plain", "--no-legend")
+    return {
+        "said": said, "active": [is_active(unit) for unit in UNITS[:2]], "failed": failed,
+        "seconds": time.monotonic() - began,
+        "report": read(RUN / "report.json"), "probe": sdeictl("probe", "--format", "json")["result"],
+        "owners": {path.name: path.owner() for path in RUN.iterdir()},
+        "enabled": run("sh", "-c", "systemctl list-unit-files 'sdeictl*' --no-legend --plain"),
+    }  # fmt: skip
+
+
+def masked_drill() -> Json:
+    return sdeictl("drill", "backtrace", "--masked", "--format", "json")
+
+
+def lockup() -> Json:
+    before = counters()
+    assert sdeictl("drill", "arm", "--for", "10m")["status"] == 0
+    done = sdeictl(
+        "drill", "lockup", "--thresh", "4", "--cpu", str(TARGET), "--host", "lab", "--format", "json"
+    )
+    wait_for("count", lambda: counters()["hard_lockups"] > before["hard_lockups"])
+    return {"drill": done, "before": before, "after": counters(), "runs": runs_on(TARGET)}
+
+
+def hotplug() -> Json:
+    """Take a CPU offline and back; return when, and of when the next reports are."""
+    before = counters()
+    began = time.time()
+    online = Path(f"/sys/devices/system/cpu/cpu{OTHER}/online")
+    online.write_text("0")
+    wait_for(
+        "request", lambda: (RUN / "probe.request").exists() and counters()["requests"] > before["requests"]
+    )
+    online.write_text("1")
+    back = time.time()
+    wait_for("event", lambda: counters()["cpu_online"] > before["cpu_online"])
+    wait_for("second request", lambda: counters()["requests"] > before["requests"] + 1)
+    wait_for("report after it", lambda: report_time() > (RUN / "probe.request").stat().st_mtime)
+    return {"before": before, "after": counters(), "began": began, "back": back, "report": report_time()}
+
+
+def report_time() -> float:
+    return (RUN / "report.json").stat().st_mtime
+
+
+def kill_each() -> Json:
+    """Kill each role; what was counted goes on, and nothing is counted twice."""
+    before = counters()
+    for unit in UNITS[:2]:
+        restarts = show(unit, "NRestarts")
+        run("systemctl", "kill", "--signal=KILL", unit)
+        wait_for("restart", partial(lambda unit, then: show(unit, "NRestarts") != then, unit, restarts))
+        wait_for("new process", partial(is_active, unit))
+    subprocess.run(["systemctl", "--no-block", "start", UNITS[2]], check=True)
+    time.sleep(1)
+    subprocess.run(["systemctl", "kill", "--signal=KILL", UNITS[2]], check=False)
+    wait_for("end of it", lambda: show(UNITS[2], "ActiveState") in ("failed", "inactive"))
+    read(RUN / "report.json")  # whole, whichever it is
+    then = report_time()
+    run("systemctl", "start", UNITS[2])
+    wait_for("report", lambda: report_time() > then)
+    updated = read(RUN / "watch.json")["updated_at"]
+    wait_for("watcher", lambda: read(RUN / "watch.json")["updated_at"] >= updated)
+    return {"before": before, "after": counters(), "scrape": scrape()}
+
+
+def forge() -> Json:
+    """Write to the log what the kernel writes of a hard lockup: the record says who wrote it."""
+    before = counters()
+    for prefix in ("<0>", "<2>", ""):
+        Path("/dev/kmsg").write_text(prefix + FORGED)
+    began = time.time()
+    # Something of the kernel's own, that the watcher has to count: it has read the rest by then.
+    Path("/proc/sysrq-trigger").write_text("l")
+    wait_for("count", lambda: counters()["backtrace_requests"] > before["backtrace_requests"])
+    wait_for("watcher", lambda: read(RUN / "watch.json")["updated_at"] > began)
+    return {"before": before, "after": counters()}
+
+
+def try_sandboxes() -> Json:
+    """Put the attempts in the place of each unit's program, all else as the package has it."""
+    script = Path("/usr/lib/attempts.py")
+    script.write_text(Path("/lab/guest/attempts.py").read_text())
+    found: Json = {}
+    for unit in UNITS:
+        output = Path(f"/var/tmp/{unit}.json")
+        text = Path(f"/usr/lib/systemd/system/{unit}").read_text()
+        text = re.sub(r"(?m)^(?:Requires|After|Restart|WatchdogSec|Type|Exec\w+)=.*\n", "", text)
+        service = f"Type=oneshot\nExecStart=/usr/bin/python3 {script}\nStandardOutput=truncate:{output}\n"
+        Path(f"/run/systemd/system/attempts-{unit}").write_text(
+            text.replace("[Service]\n", f"[Service]\n{service}TimeoutStartSec=120\n")
+        )
+        run("systemctl", "daemon-reload")
+        run("systemctl", "start", f"attempts-{unit}")
+        found[unit] = json.loads(output.read_text())
+    return found
+
+
+def trace() -> Json:
+    """Return what strace(1) saw of each role while it did its work."""
+    for unit in UNITS[:2]:
+        wait_for(unit, partial(is_active, unit))
+    kinds = "--trace=%file,%network,%process"
+    traces = {name: f"/var/tmp/{name}.trace" for name in ROLES}
+    tracers = []
+    for name, unit in (("agent", UNITS[0]), ("watch", UNITS[1])):
+        command = ["strace", "-f", kinds, "-o", traces[name], "-p", show(unit, "MainPID")]
+        tracers.append(subprocess.Popen(command))
+    time.sleep(3)
+    scrape()
+    Path("/proc/sysrq-trigger").write_text("l")
+    began = time.time()
+    wait_for("watcher", lambda: read(RUN / "watch.json")["updated_at"] > began)
+    for tracer in tracers:
+        tracer.terminate()
+        tracer.wait()
+    run("strace", "-f", kinds, "-o", traces["collect"], "/usr/bin/sdeictl-agent-collect")
+    return {name: Path(path).read_text(errors="replace") for name, path in traces.items()}
+
+
+def stop() -> Json:
+    run("systemctl", "stop", "sdeictl-agent.socket", UNITS[0])
+    return {}
+
+
+def go_on() -> Json:
+    run("systemctl", "start", "sdeictl-agent.socket")
+    return {}
+
+
+def remove() -> Json:
+    files = [Path(name) for name in run("dpkg", "--listfiles", "sdeictl").splitlines()]
+    files = [path for path in files if path.is_file()] + [Path("/var/lib/sdeictl"), RUN, Path("/etc/sdeictl")]
+    run("apt-get", "purge", "--yes", "sdeictl")
+    units = run("systemctl", "list-units", "--all", "--plain", "--no-legend", "sdeictl*")
+    return {"files": len(files), "left": [str(path) for path in files if path.exists()], "units": units}
+
+
+STEPS = (
+    install, masked_drill, lockup, hotplug, kill_each, forge, try_sandboxes, trace, stop, go_on, remove,
+)  # fmt: skip
+
+
+keep_interrupts_here()
+for _step in STEPS:
+    leave(_step.__name__, _step())

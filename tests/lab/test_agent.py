@@ -1,0 +1,189 @@
+"""A host with systemd, from `apt install` to `apt purge`, seen by a Prometheus outside of it."""
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.lab.build import Lab
+from tests.lab.deb import build_deb
+from tests.lab.machines import MACHINES
+from tests.lab.prometheus import RULES, Prometheus, free_port, running_prometheus, wait_until
+from tests.lab.vm import running_vm
+
+Json = dict[str, Any]
+MACHINE = MACHINES["dt-sdei"]._replace(systemd=True)
+STEP_SECONDS = 420.0
+AGENT, WATCH, COLLECT = "sdeictl-agent.service", "sdeictl-watch.service", "sdeictl-collect.service"
+QUERIES = re.findall(r"(?m)^\| ([^|`]+) \| `([^`]+)` \|$", (RULES / "README.md").read_text())
+NOTHING_TO_TELL = {
+    "Which hosts cannot reach one?",
+    "Which hosts can nobody tell of?",
+    "Which products and firmwares do not advertise SDEI?",
+    "Which ready hosts were never shown to be, by a drill that still counts?",
+    "Whose path changed this week?",
+    "Where did CPUs not answer since the boot?",
+    "Whose agent lacks a source?",
+    "What does a call cost with and without pseudo-NMI?",
+}
+"""Documented queries to which this host, whose path serves and on which nothing was timed, is no answer."""
+OWN_FILES = {AGENT: set(), WATCH: set(), COLLECT: {"/run/sdeictl/report.json"}}
+WRITES = re.compile(r'open(?:at)?\((?:[^"]*, )?"([^"]+)", [^)]*O_(?:WRONLY|RDWR)[^)]*\)\s*=\s*(?:\d+)')
+CHANGES = re.compile(r'\b(?:unlink|rename|mkdir|chmod|chown|link|symlink|truncate|mknod)\w*\(.*"([^"]+)"')
+OUTSIDE = re.compile(r"connect\(.*sa_family=AF_(?!UNIX)")
+
+
+class Story:
+    """The guest does a step and waits until it was looked at."""
+
+    def __init__(self, share: Path, server: Prometheus) -> None:
+        self.share = share
+        self.server = server
+
+    def after(self, step: str) -> Json:
+        path = self.share / f"{step}.json"
+        wait_until(step, lambda: path.exists() or self.ended(), STEP_SECONDS)
+        assert path.exists(), (self.share / "stderr").read_text()
+        content: Json = json.loads(path.read_text())
+        return content
+
+    def ended(self) -> bool:
+        return (self.share / "status").exists()
+
+    def seen(self, step: str) -> None:
+        (self.share / f"{step}.seen").touch()
+
+
+def test_a_host_from_installation_to_removal(lab: Lab, tmp_path: Path) -> None:
+    package = build_deb(lab, "arm64", tmp_path / "deb").file
+    port = free_port()
+    with (
+        running_vm(
+            MACHINE, "exec python3 /lab/guest/service.py", lab=lab, directory=tmp_path / "vm", port=port,
+            files=(package,),
+        ) as share,
+        running_prometheus(lab, tmp_path / "prometheus", port) as server,
+    ):  # fmt: skip
+        story = Story(share, server)
+        for step, look in STEPS.items():
+            look(server, story.after(step))
+            story.seen(step)
+        wait_until("the end", story.ended)
+        assert (share / "status").read_text() == "0\n", (share / "stderr").read_text()
+
+
+def installed(server: Prometheus, seen: Mapping[str, Any]) -> None:
+    assert seen["active"] == [True, True]
+    assert seen["failed"] == ""
+    assert seen["owners"] == {"report.json": "root", "boot.kmsg": "root", "watch.json": "sdeictl"}
+    # Its sandbox hides nothing from the collector that a probe by hand sees.
+    same = ("verdict", "findings", "gaps", "host")
+    assert {name: seen["report"][name] for name in same} == {name: seen["probe"][name] for name in same}
+    wait_until("a scrape", lambda: server.value("up") == 1)
+    wait_until("the path", lambda: server.value('sdeictl_nmi_path{sdeictl_nmi_path="sdei"}') == 1)
+    assert server.value("sdeictl_ready") == 1
+    assert server.value("sdeictl_cpus_online") == 4
+    assert {value for _, value in server.query("sdeictl_source_up")} == {1}
+    assert server.value("count({job='sdeictl', __name__=~'sdeictl_.*'})") <= 150  # type: ignore[operator]
+
+
+def drilled(server: Prometheus, seen: Mapping[str, Any]) -> None:
+    assert (seen["status"], seen["result"]["outcome"], seen["result"]["path"]) == (0, "pass", "sdei")
+    wait_until("it", lambda: server.value('sdeictl_drill_outcome{drill="backtrace-masked"}') == 1)
+    assert server.value('sdeictl_drill_masked_delivery{drill="backtrace-masked"}') == 1
+    latency = server.value("sdeictl_drill_delivery_latency_seconds")
+    assert latency == pytest.approx(seen["result"]["target"]["latency_seconds"])
+    assert server.value('sdeictl_drill_cpus{state="silent"}') == 0
+    assert server.value("sdeictl_backtrace_requests_total") >= 1  # type: ignore[operator]
+
+
+def locked_up(server: Prometheus, seen: Mapping[str, Any]) -> None:
+    assert (seen["drill"]["status"], seen["drill"]["result"]["outcome"]) == (0, "pass")
+    assert seen["runs"]
+    wait_until("the alert", lambda: "SdeictlHardLockup" in server.firing())
+    assert server.value("sdeictl_hard_lockups_total") == seen["after"]["hard_lockups"]
+    wait_until("its end", lambda: "SdeictlHardLockup" not in server.firing())
+
+
+def hotplugged(server: Prometheus, seen: Mapping[str, Any]) -> None:
+    before, after = seen["before"], seen["after"]
+    assert (after["cpu_offline"] - before["cpu_offline"], after["cpu_online"] - before["cpu_online"]) == (
+        1,
+        1,
+    )
+    assert after["requests"] > before["requests"]
+    assert seen["report"] > seen["back"]
+    wait_until("the report", lambda: server.value("sdeictl_report_timestamp_seconds") >= int(seen["back"]))  # type: ignore[operator]
+
+
+def killed(server: Prometheus, seen: Mapping[str, Any]) -> None:
+    before, after = seen["before"], seen["after"]
+    assert after["hard_lockups"] == before["hard_lockups"] >= 1
+    assert after["records_lost"] == before["records_lost"]
+    assert after["backtrace_requests"] == before["backtrace_requests"]
+    assert f"sdeictl_hard_lockups_total {float(after['hard_lockups'])}" in seen["scrape"]
+    wait_until("a scrape", lambda: server.value("up") == 1)
+    assert server.value("resets(sdeictl_hard_lockups_total[1h])") == 0
+
+
+def forged(server: Prometheus, seen: Mapping[str, Any]) -> None:
+    for name in ("hard_lockups", "secondary_hard_lockups"):
+        assert seen["after"][name] == seen["before"][name]
+    # What is wrong with this host, and was so from the start: nobody has loaded a crash kernel.
+    wait_until("the alert", lambda: server.firing() == {"SdeictlKdumpNotLoaded"})
+    assert {question for question, query in QUERIES if not server.query(query)} == NOTHING_TO_TELL
+    assert server.value("job:sdeictl_ready:ratio") == 1
+    assert server.value('job_path:sdeictl_nmi_path:sum{sdeictl_nmi_path="sdei"}') == 1
+
+
+def tried(_server: Prometheus, seen: Mapping[str, Any]) -> None:
+    """What none of them may do was refused in each unit's sandbox."""
+    for unit, attempts in seen.items():
+        done = {name for name, outcome in attempts.items() if outcome == "DONE"}
+        assert done <= OWN_FILES[unit], (unit, attempts)
+        assert len(attempts) > 20
+
+
+def traced(_server: Prometheus, seen: Mapping[str, Any]) -> None:
+    """Each writes into its own directory, and none speaks to anybody it was not spoken to by."""
+    for name, lines in seen.items():
+        assert len(lines.splitlines()) > 5, name
+        written = set(WRITES.findall(lines)) - {"/dev/null"}
+        assert all(path.startswith("/run/sdeictl/") for path in written), (name, written)
+        assert bool(written) is (name != "agent"), name
+        changed = {path for line in lines.splitlines() if " = 0" in line for path in CHANGES.findall(line)}
+        assert all(path.startswith("/run/sdeictl/") for path in changed), (name, changed)
+        assert not OUTSIDE.search(lines), name
+        assert "execve(" not in lines.split("\n", 1)[1], name
+
+
+def stopped(server: Prometheus, _seen: Mapping[str, Any]) -> None:
+    wait_until("the alert", lambda: "SdeictlAgentDown" in server.firing())
+
+
+def gone_on(server: Prometheus, _seen: Mapping[str, Any]) -> None:
+    wait_until("the end of it", lambda: "SdeictlAgentDown" not in server.firing())
+    assert server.value("up") == 1
+
+
+def removed(_server: Prometheus, seen: Mapping[str, Any]) -> None:
+    assert seen["files"] > 100
+    assert (seen["left"], seen["units"]) == ([], "")
+
+
+STEPS: dict[str, Callable[[Prometheus, Mapping[str, Any]], None]] = {
+    "install": installed,
+    "masked_drill": drilled,
+    "lockup": locked_up,
+    "hotplug": hotplugged,
+    "kill_each": killed,
+    "forge": forged,
+    "try_sandboxes": tried,
+    "trace": traced,
+    "stop": stopped,
+    "go_on": gone_on,
+    "remove": removed,
+}
