@@ -1,6 +1,7 @@
 """The command line: the names of the commands, and every way out."""
 
 import contextlib
+import errno
 import gc
 import os
 import sys
@@ -52,19 +53,27 @@ def main() -> NoReturn:
         cli.main(standalone_mode=False)
         status: int = Status.GOOD
     except SdeictlError as error:
-        click.echo(f"sdeictl: {error}", err=True)
+        _say(str(error))
         status = error.status
     except click.ClickException as error:
-        error.show()
+        with contextlib.suppress(OSError):  # the status says it, where the sentence has no place
+            error.show()
         status = Status.USAGE
     except SystemExit as leaving:
         status = leaving.code if isinstance(leaving.code, int) else Status.GOOD
     except click.Abort:
         status = 130
     except Exception as error:
-        click.echo(f"sdeictl: internal error: {type(error).__name__}: {error}", err=True)
-        status = Status.INTERNAL
+        status, text = Status.INTERNAL, f"internal error: {type(error).__name__}: {error}"
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:  # click's own pages
+            status, text = Status.UNKNOWN, "there is no space for the output"
+        _say(text)
     _leave(status)
+
+
+def _say(text: str) -> None:
+    with contextlib.suppress(OSError):
+        click.echo(f"sdeictl: {text}", err=True)
 
 
 def _leave(status: int) -> NoReturn:

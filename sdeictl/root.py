@@ -19,6 +19,8 @@ MAX_FILE_BYTES = 32 << 20
 """More than any file has that is read whole."""
 MAX_STREAM_BYTES = 128 << 20
 """More than /proc/kallsyms or /dev/kmsg has."""
+MAX_NAMED_BYTES = 512 << 20
+"""More than any log or report has that somebody names."""
 _LINK_LIMIT = 40
 _PIECE_BYTES = 1 << 17
 _KMSG_RECORD_BYTES = 16384
@@ -243,12 +245,17 @@ def open_root(path: str | None) -> Root:
 
 
 def read_stream(path: str) -> bytes:
-    """Return the content of a file the user named; `-` is the standard input."""
-    if path == "-":
-        with io.open(0, "rb", closefd=False) as stdin:  # noqa: UP020 - the descriptor, not the text stream
-            return stdin.read()
-    with open(path, "rb") as file:
-        return file.read()
+    """Return the content of a file the user named; `-` is the standard input.
+
+    Raises OSError, also for what is too large to be a log or a report, before there is no memory left.
+    """
+    # By the descriptor: the text stream of the standard input has a buffer of its own.
+    with io.open(0 if path == "-" else path, "rb", closefd=path != "-") as file:  # noqa: UP020
+        size = os.fstat(file.fileno()).st_size
+        data = file.read(MAX_NAMED_BYTES + 1) if size <= MAX_NAMED_BYTES else b""
+    if max(size, len(data)) > MAX_NAMED_BYTES:
+        raise OSError(errno.EFBIG, f"it has more than {MAX_NAMED_BYTES >> 20} MiB", path)
+    return data
 
 
 def open_large(path: str) -> BinaryIO:

@@ -14,8 +14,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
+from sdeictl_agent.__main__ import main
 from sdeictl_agent.config import (
     DEFAULT_PORT,
     KEYS,
@@ -116,6 +118,11 @@ def test_a_source_that_is_down_is_a_metric_and_no_error(served: Served, tmp_path
     assert status == 200
     assert b'sdeictl_source_up{source="report"} 0.0' in body
     assert b"<li>report: It is damaged.</li>" in served.get("/")[2]
+
+
+def test_a_textfile_goes_without_an_address() -> None:
+    done = CliRunner().invoke(main, ["--textfile", "/nonexistent", "--listen", "127.0.0.1:0"])
+    assert (done.exit_code, "goes without --listen" in done.output) == (2, True)
 
 
 @pytest.mark.parametrize(

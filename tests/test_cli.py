@@ -178,6 +178,28 @@ def test_a_result_that_cannot_be_written_is_said() -> None:
         assert sentence in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("arguments", "status"),
+    [
+        (f"probe --root {DT_SDEI}", 3),
+        ("--help", 3),
+        ("drill --help", 3),
+        ("analyze /nonexistent", 2),
+        ("x", 2),
+    ],
+)
+def test_where_nothing_can_be_said_the_status_still_says_it(arguments: str, status: int) -> None:
+    command = f"{sys.executable} -m sdeictl {arguments} >/dev/full 2>&1"
+    assert subprocess.run(["sh", "-c", command], check=False, timeout=60).returncode == status
+
+
+def test_a_log_that_is_none_is_refused_before_there_is_no_memory_left(tmp_path: Path) -> None:
+    with (tmp_path / "huge").open("wb") as huge:
+        huge.truncate(1 << 40)
+    done = sdeictl("analyze", str(tmp_path / "huge"))
+    assert (done.returncode, b"it has more than 512 MiB" in done.stderr) == (3, True)
+
+
 def test_capture_to_standard_output(tmp_path: Path) -> None:
     done = sdeictl("capture", "-")
     (tmp_path / "c.tar.gz").write_bytes(done.stdout)

@@ -163,6 +163,8 @@ def main(listen_at: str | None, textfile: str | None, path: str | None) -> None:
     written, and nothing else; it changes nothing. What is not there yet is
     exported as a source that is down.
     """
+    if textfile and listen_at:
+        raise click.UsageError("--textfile is written instead of listening: it goes without --listen")
     try:
         config = read_config(path)
         given = parse_listen(listen_at) if listen_at else None

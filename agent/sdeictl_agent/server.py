@@ -129,6 +129,12 @@ class Exporter:
 
     async def drain(self) -> None:
         """Let those who are being served have their answer, and listen no more."""
+        loop = asyncio.get_running_loop()
+        for server in self._servers:
+            for listening in server.sockets:
+                loop.remove_reader(listening.fileno())
+        # asyncio loses a connection whose server is closed between its accept and its first step.
+        await asyncio.sleep(0)
         for server in self._servers:
             server.close()
         if self._busy:

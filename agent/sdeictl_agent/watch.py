@@ -8,6 +8,7 @@ import json
 import os
 import selectors
 import signal
+import sys
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -184,6 +185,15 @@ class Watcher:
 @click.version_option(__version__, prog_name="sdeictl-agent-watch", message="%(prog)s %(version)s")
 def main() -> None:
     """Follow the kernel log and the CPUs, and write /run/sdeictl/watch.json for sdeictl-agent."""
+    try:
+        _watch()
+    except OSError as error:
+        what = f"{error.filename}: " if error.filename else ""
+        click.echo(f"sdeictl-agent-watch: {what}{error.strerror}", err=True)
+        sys.exit(3)
+
+
+def _watch() -> None:
     import pyudev  # noqa: PLC0415 - the tests have no udev
 
     with open(BOOT_ID, encoding="ascii") as file:

@@ -1,7 +1,7 @@
 """What samples say, and whether two sets of them differ. Pure.
 
 Interference only ever adds time, and comes in spells. So the samples are cut into blocks in the order
-they were taken, and each block gives its floor, the 5 % quantile: what an undisturbed call takes. The
+they were taken, and each block gives its floor, the 1 % quantile: what an undisturbed call takes. The
 floors' median is the estimate; its 95 % interval is that of order statistics, without any assumption
 about their distribution (the sign test). A spell that covers some blocks makes it wide.
 
@@ -17,7 +17,7 @@ from math import comb
 from typing import NamedTuple
 
 BLOCKS = 20
-FLOOR = 0.05
+FLOOR = 0.01
 MIN_BLOCKS = 6
 """With fewer no interval of order statistics has 95 %."""
 RESOLUTION = 0.005

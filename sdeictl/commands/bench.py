@@ -71,7 +71,7 @@ def bench_run(
 ) -> None:
     """Time each CALL (getppid by default), in turns, and record under what conditions.
 
-    What counts is the undisturbed time: of 20 stretches of the run the 5 %
+    What counts is the undisturbed time: of 20 stretches of the run the 1 %
     quantile each, of these the median, with its 95 % interval. As root the
     result is kept in /var/lib/sdeictl/bench.
     """

@@ -17,7 +17,7 @@ from sdeictl.drill.plan import DRILLS, PROVIDERS, Request
 from sdeictl.drill.render import render_drills, render_result, render_status
 from sdeictl.drill.resume import read_status, resume
 from sdeictl.errors import SdeictlError, Status
-from sdeictl.output import FILE, FORMAT, print_result
+from sdeictl.output import FILE, FORMAT, print_result, write
 from sdeictl.root import LiveRoot
 
 VARIANTS = ("wedged", "all-masked", "hardlockup-panic")
@@ -209,7 +209,7 @@ def drill_arm(time: str) -> None:
     except OSError as error:
         status = Status.UNKNOWN if isinstance(error, PermissionError) else Status.REFUSED
         raise SdeictlError(f"it cannot be noted: {error.strerror}", status) from error
-    click.echo(f"armed for {time}: one drill that can cost this host may begin")
+    write(f"armed for {time}: one drill that can cost this host may begin\n".encode())
 
 
 @drill.command("status", short_help="The last results, and whether something is left to put back.")
