@@ -76,7 +76,8 @@ def main() -> None:
     sdeictl("bench", "ab", "--dry-run", "--kernel", "/lab/Image", "--format", "json")
     while os.getloadavg()[0] > CALM_LOAD:
         time.sleep(5)
-    if JOURNAL.exists():
+    # The power may have gone when all was done: then there is nothing to resume, and nothing is begun anew.
+    if JOURNAL.exists() or any(JOURNAL.parent.glob("*-ab.json")):
         arguments = ["bench", "resume"]
     else:
         assert sdeictl("drill", "arm", "--for", "1h")["status"] == 0
