@@ -25,7 +25,7 @@ FILES = (
     "/dev/vda",
     "/boot/anything",
     "/etc/anything",
-    "/root/anything",
+    "/home/anything",
     "/usr/bin/anything",
     "/var/lib/sdeictl/anything",
     "/var/lib/sdeictl/drills/anything",

@@ -11,6 +11,13 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 ALIVE_SECONDS = 10.0
+NOBODY = 65534
+
+
+def become_nobody() -> None:
+    os.setgroups([])
+    os.setresgid(NOBODY, NOBODY, NOBODY)
+    os.setresuid(NOBODY, NOBODY, NOBODY)
 
 
 def start(*arguments: str, name: str, become: Callable[[], None] | None = None) -> int:

@@ -9,15 +9,7 @@ import runpy
 import shutil
 from pathlib import Path
 
-from observe import start
-
-NOBODY = 65534
-
-
-def become_nobody() -> None:
-    os.setgroups([])
-    os.setresgid(NOBODY, NOBODY, NOBODY)
-    os.setresuid(NOBODY, NOBODY, NOBODY)
+from observe import become_nobody, start
 
 
 def keep(pid: int, name: str, form: str) -> None:

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from observe import finish, keep_interrupts_here, leave, leave_status, sdeictl, start
+from observe import become_nobody, finish, keep_interrupts_here, leave, leave_status, sdeictl, start
 
 VICTIM = 2
 HARDLOCKUP = Path("/sys/kernel/debug/provoke-crash/DIRECT")
@@ -26,9 +26,7 @@ def drill(*arguments: str) -> dict[str, Any]:
 def as_nobody() -> dict[str, Any]:
     pid = os.fork()
     if pid == 0:
-        os.setgroups([])
-        os.setresgid(65534, 65534, 65534)
-        os.setresuid(65534, 65534, 65534)
+        become_nobody()
         done = drill("--masked")
         os._exit(0 if (done["status"], done["result"]["outcome"]) == (3, "refused") else 1)
     _pid, status = os.waitpid(pid, 0)
