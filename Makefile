@@ -7,7 +7,7 @@ LAB_PARALLEL := --numprocesses 2 --dist worksteal
 DEMO_HOST := tests/hosts/dt-sdei
 DEB_ARCH ?= arm64
 
-.PHONY: demo test test-lab soak bench deb lab lab-shell hosts truth-table clean
+.PHONY: demo test test-lab soak bench dist deb lab lab-shell hosts truth-table clean
 
 demo: $(VENV)/ready
 	@PATH="$(BIN):$$PATH" sh tests/demo.sh $(DEMO_HOST)
@@ -33,6 +33,10 @@ bench: $(VENV)/ready
 	$(BIN)/python -m tests.bench_probe
 	$(BIN)/python -m tests.bench_clock
 	$(BIN)/python -m tests.bench_agent
+
+# The sdist and the wheels in dist; wants the compilers of arm64 and amd64 (gcc-aarch64-linux-gnu).
+dist: $(VENV)/ready
+	$(BIN)/python -m tests.dist
 
 # dist/sdeictl_VERSION_$(DEB_ARCH).deb, built in a Debian trixie of the lab.
 deb: $(VENV)/ready

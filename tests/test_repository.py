@@ -260,21 +260,3 @@ def test_check_ids_are_unique_and_named_in_the_terms_of_the_field() -> None:
     assert len(ids) == len(set(ids))
     assert {check.owner for check in CHECKS} <= {"firmware", "kernel", "admin"}
     assert {check.path for check in CHECKS} == {"sdei", "pseudo-nmi", ""}
-
-
-def test_the_wheel_installs_in_an_empty_environment(tmp_path: Path) -> None:
-    python = tmp_path / "venv/bin/python"
-    run(sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", tmp_path, PROJECT)
-    run(sys.executable, "-m", "venv", tmp_path / "venv")
-    (wheel,) = tmp_path.glob("*.whl")
-    run(python, "-m", "pip", "install", "--quiet", wheel)
-    for page in MAN.iterdir():
-        assert (tmp_path / f"venv/share/man/man{page.suffix[1:]}" / page.name).exists()
-    (tmp_path / "elsewhere").mkdir()
-    done = subprocess.run(
-        [tmp_path / "venv/bin/sdeictl", "probe", "--root", PROJECT / "tests/hosts/dt-sdei/root"],
-        cwd=tmp_path / "elsewhere", capture_output=True, text=True, check=False, timeout=60,
-    )  # fmt: skip
-    assert (done.returncode, done.stdout.splitlines()[0]) == (0, "READY  nmi path: sdei")
-    schemas = "import importlib.resources as r; print(*r.files('sdeictl.schemas').iterdir())"
-    run(python, "-c", schemas)

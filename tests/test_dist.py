@@ -1,0 +1,74 @@
+"""What a package index would get: an sdist with all that is built and installed, and three wheels of it."""
+
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from sdeictl import __version__
+from tests.conftest import PROJECT
+from tests.dist import COMPILERS, LIBRARY, build_sdist, build_wheel
+from tests.test_repository import MAN, run, tool
+
+EM = {"aarch64": 183, "x86_64": 62}
+"""An ELF file's machine."""
+NOT_OF_A_PACKAGE = ("tests/", ".ci/", ".gitignore")
+
+
+@pytest.fixture(scope="module")
+def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_sdist(tmp_path_factory.mktemp("sdist"))
+
+
+def test_an_sdist_is_what_git_keeps_without_the_tests(sdist: Path) -> None:
+    base = f"sdeictl-{__version__}"
+    assert sdist.name == f"{base}.tar.gz"
+    with tarfile.open(sdist) as archive:
+        names = {member.name.removeprefix(f"{base}/") for member in archive if not member.isdir()}
+    kept = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        cwd=PROJECT, capture_output=True, text=True, check=True,
+    ).stdout.splitlines()  # fmt: skip
+    wanted = {name for name in kept if (PROJECT / name).exists() and not name.startswith(NOT_OF_A_PACKAGE)}
+    made = {name for name in names if name.startswith("sdeictl.egg-info/")} | {"PKG-INFO", "setup.cfg"}
+    assert names - made == wanted
+
+
+@pytest.mark.parametrize("machine", [*COMPILERS, None])
+def test_a_wheel_is_named_after_what_is_in_it(sdist: Path, tmp_path: Path, machine: str | None) -> None:
+    if machine:
+        tool(COMPILERS[machine])
+    wheel = build_wheel(sdist, tmp_path, machine)
+    assert wheel.name == f"sdeictl-{__version__}-py3-none-{f'linux_{machine}' if machine else 'any'}.whl"
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+        library = archive.read(LIBRARY) if LIBRARY in names else None
+    modules = {
+        str(path.relative_to(base))
+        for base, name in ((PROJECT, "sdeictl"), (PROJECT / "agent", "sdeictl_agent"))
+        for path in (base / name).rglob("*")
+        if path.suffix in (".py", ".json", ".typed")
+    } | ({LIBRARY} if machine else set())
+    assert {name for name in names if not name.startswith(f"sdeictl-{__version__}.")} == modules
+    if machine:
+        assert library
+        assert (library[:4], int.from_bytes(library[18:20], "little")) == (b"\x7fELF", EM[machine])
+
+
+def test_a_wheel_installs_in_an_empty_environment(sdist: Path, tmp_path: Path) -> None:
+    python = tmp_path / "venv/bin/python"
+    wheel = build_wheel(sdist, tmp_path, None)
+    run(sys.executable, "-m", "venv", tmp_path / "venv")
+    run(python, "-m", "pip", "install", "--quiet", wheel)
+    for page in MAN.iterdir():
+        assert (tmp_path / f"venv/share/man/man{page.suffix[1:]}" / page.name).exists()
+    (tmp_path / "elsewhere").mkdir()
+    done = subprocess.run(
+        [tmp_path / "venv/bin/sdeictl", "probe", "--root", PROJECT / "tests/hosts/dt-sdei/root"],
+        cwd=tmp_path / "elsewhere", capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout.splitlines()[0]) == (0, "READY  nmi path: sdei")
+    run(python, "-c", "import importlib.resources as r; print(*r.files('sdeictl.schemas').iterdir())")
