@@ -66,7 +66,9 @@ def ladder_line(stop: Json) -> Line:
 def render_analysis(analysis: Analysis) -> Iterator[Line]:
     """Return an analysis as text, one paragraph an episode."""
     lost = f", {analysis.records_lost} lost" if analysis.records_lost else ""
-    yield ((f"{analysis.records} kernel records{lost}, {len(analysis.episodes)} episodes", "bold"),)
+    count = len(analysis.episodes)
+    episodes = f"{count} episode{'s' * (count != 1)}"
+    yield ((f"{analysis.records} kernel records{lost}, {episodes}", "bold"),)
     several_boots = any(episode.boot for episode in analysis.episodes)
     for episode in analysis.episodes:
         at = "" if episode.at is None else f"{episode.at:.6f} s"

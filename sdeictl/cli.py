@@ -38,7 +38,7 @@ def cli() -> None:
     """Can this arm64 host still reach a CPU that is stuck with its interrupts masked?
 
     By SDEI firmware events, by GICv3 pseudo-NMI, or not at all. Nothing but
-    `drill` and `bench ab` changes the host.
+    `drill` and `bench ab`, which goes on by `bench resume`, changes the host.
 
     Exit status: 0 good, 1 a masked CPU cannot be reached or a drill failed, 2
     usage, 3 could not tell, 4 refused by policy, 70 internal error.
@@ -62,7 +62,7 @@ def main() -> NoReturn:
     except SystemExit as leaving:
         status = leaving.code if isinstance(leaving.code, int) else Status.GOOD
     except click.Abort:
-        status = 130
+        status = Status.INTERRUPTED
     except Exception as error:
         status, text = Status.INTERNAL, f"internal error: {type(error).__name__}: {error}"
         if isinstance(error, OSError) and error.errno == errno.ENOSPC:  # click's own pages

@@ -31,8 +31,10 @@ def read_report(path: str) -> Json | None:
     try:
         data = read_stream(path)
         document = json.loads(data) if data.lstrip()[:1] == b"{" else None
-    except (OSError, ValueError, RecursionError) as error:
-        raise SdeictlError(f"{path} cannot be read as a report: {error}", Status.UNKNOWN) from error
+    except OSError as error:
+        raise SdeictlError(f"{path} cannot be read: {error.strerror}", Status.UNKNOWN) from error
+    except (ValueError, RecursionError) as error:
+        raise SdeictlError(f"{path} is no JSON, or only a part of it", Status.UNKNOWN) from error
     if document is None:
         return None
     if not isinstance(document, dict) or document.get("schema") != REPORT_SCHEMA:

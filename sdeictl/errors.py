@@ -12,6 +12,13 @@ class Status(IntEnum):
     UNKNOWN = 3
     REFUSED = 4
     INTERNAL = 70
+    INTERRUPTED = 130
+
+
+def error_text(error: OSError) -> str:
+    """Return a system call's error as people say it: `/dev/kmsg: Permission denied`."""
+    reason = error.strerror or str(error)
+    return f"{error.filename}: {reason}" if error.filename else reason
 
 
 class SdeictlError(Exception):

@@ -1,10 +1,12 @@
 """Shared by all tests: the captured hosts, and goldens that one flag renews."""
 
 import json
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from jsonschema import Draft202012Validator
 
 from tests.lab.machines import MACHINES
 
@@ -24,6 +26,17 @@ class CapturedHost(NamedTuple):
     """The CPU that the story wedged before it asked for backtraces."""
     function: str | None
     """The function it was wedged in."""
+
+
+@cache
+def _validator(name: str) -> Draft202012Validator:
+    schema = json.loads((PROJECT / f"sdeictl/schemas/{name}.json").read_text())
+    return Draft202012Validator(schema, format_checker=Draft202012Validator.FORMAT_CHECKER)
+
+
+def validate(name: str, document: Any) -> None:
+    """Check a document against a schema: `drill-1`, `report-1`..."""
+    _validator(name).validate(document)
 
 
 def load_host(name: str) -> CapturedHost:

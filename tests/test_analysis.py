@@ -1,15 +1,12 @@
 """Stories on real console logs: what the wedge story did is what the analysis must find."""
 
-import json
-
 import pytest
-from jsonschema import Draft202012Validator
 
 from sdeictl.analysis import analyze, is_masked
 from sdeictl.answers import analysis_json
 from sdeictl.episodes import Analysis, Backtrace, CpuAnswer, HardLockup, Stop
 from sdeictl.klog import parse_log
-from tests.conftest import PROJECT, CapturedHost, Golden, load_host
+from tests.conftest import CapturedHost, Golden, load_host, validate
 from tests.wedge_story import check_wedge_story
 
 
@@ -27,8 +24,7 @@ def cpu_of(episode: Backtrace, number: int) -> CpuAnswer:
 
 def test_what_was_done_to_the_host_is_what_is_found(host: CapturedHost, golden: Golden) -> None:
     document = analysis_json(check_wedge_story(host.name, host.console, host.wedged, host.function))
-    schema = json.loads((PROJECT / "sdeictl/schemas/analysis-1.json").read_text())
-    Draft202012Validator(schema).validate(document)
+    validate("analysis-1", document)
     golden.check(f"{host.name}.analysis.json", document)
 
 

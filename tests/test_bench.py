@@ -16,7 +16,6 @@ import pytest
 from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from jsonschema import Draft202012Validator
 
 from sdeictl.bench.compare import compare, judge_aa, obstacles, split
 from sdeictl.bench.conditions import MUST_BE_SAME, Surroundings, costly_part, labels, pseudo_nmi_state
@@ -29,17 +28,11 @@ from sdeictl.commands.bench import bench
 from sdeictl.errors import SdeictlError, Status
 from sdeictl.facts import HostFacts
 from sdeictl.lines import plain
-from tests.conftest import PROJECT
+from tests.conftest import PROJECT, validate
 from tests.test_analysis_properties import EXAMPLES
 
 NUMBERS = itertools.count()
 HOST = {name: f"the {name}" for name in MUST_BE_SAME}
-
-
-def validate(name: str, document: Any) -> None:
-    Draft202012Validator(json.loads((PROJECT / f"sdeictl/schemas/{name}.json").read_text())).validate(
-        document
-    )
 
 
 def noisy(center: float, seed: int, count: int = 2000, spell: slice = slice(0)) -> list[float]:
@@ -366,6 +359,16 @@ def test_a_run_has_its_samples_its_conditions_and_its_text() -> None:
     comparison = compare([document], [document | {"id": "another"}])
     validate("bench-comparison-1", comparison)
     assert comparison["effects"][0]["differs"] is False
+
+
+def test_equal_runs_are_judged_and_two_of_them_are_too_few() -> None:
+    done = CliRunner().invoke(bench, ["aa", "--runs", "2", "--seconds", "1", "--format", "json"])
+    assert done.exit_code == 0
+    document = json.loads(done.stdout)
+    validate("bench-aa-1", document)
+    assert [(call["call"], call["pairs"], call["believable"]) for call in document["calls"]] == [
+        ("getppid", 1, None)
+    ]
 
 
 def test_a_program_is_timed_and_one_that_fails_is_told_so() -> None:

@@ -10,9 +10,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from jsonschema import Draft202012Validator
 
-from tests.conftest import NMI_PATHS, PROJECT, TESTS, CapturedHost
+from tests.conftest import NMI_PATHS, TESTS, CapturedHost, validate
 
 STATUS = {"sdei": 0, "pseudo-nmi": 0, "none": 1}
 DT_SDEI = str(TESTS / "hosts/dt-sdei/root")
@@ -52,12 +51,15 @@ def test_a_live_probe_off_arm64_is_not_applicable() -> None:
 def test_a_drill_off_arm64_is_refused_and_writes_nothing(arguments: tuple[str, ...]) -> None:
     done = sdeictl("drill", "backtrace", "--format", "json", *arguments)
     result = json.loads(done.stdout)
-    schema = json.loads((PROJECT / "sdeictl/schemas/drill-1.json").read_text())
-    Draft202012Validator(schema).validate(result)
+    validate("drill-1", result)
     assert (done.returncode, done.stderr, result["outcome"]) == (3, b"", "refused")
     assert "This is no arm64 host" in result["reasons"][0]
     dry = sdeictl("drill", "backtrace", "--dry-run", *arguments)
     assert (dry.returncode, dry.stdout[:8]) == (3, b"refused:")
+    assert sdeictl("drill", "backtrace", *arguments).stdout == dry.stdout
+    plan = json.loads(sdeictl("drill", "backtrace", "--dry-run", "--format", "json", *arguments).stdout)
+    validate("plan-1", plan)
+    assert (plan["plan"], [reason["text"] for reason in plan["reasons"]]) == (None, result["reasons"])
 
 
 def test_the_drills_are_listed_and_have_a_status() -> None:
@@ -69,7 +71,7 @@ def test_the_drills_are_listed_and_have_a_status() -> None:
     ]  # fmt: skip
     assert sdeictl("drill", "list").stdout.startswith(b"sdeictl drill backtrace\n  proves")
     status = json.loads(sdeictl("drill", "status", "--format", "json").stdout)
-    assert set(status) == {"pending", "results", "unreadable"}
+    validate("drill-status-1", status)
 
 
 def test_analyze_a_file_and_standard_input(host: CapturedHost) -> None:
@@ -116,8 +118,14 @@ def test_capture_of_this_machine_can_be_judged(tmp_path: Path) -> None:
         (("capture",), 2, "Missing argument"),
         (("drill",), 2, "Usage:"),
         (("drill", "nonsense"), 2, "No such command"),
-        (("drill", "backtrace", "--cpu", "3"), 2, "--cpu and --provider go with --masked"),
-        (("drill", "backtrace", "--provider", "bpf"), 2, "--cpu and --provider go with --masked"),
+        (("drill", "backtrace", "--cpu", "3"), 2, "--cpu, --seconds and --provider go with --masked"),
+        (("drill", "backtrace", "--provider", "bpf"), 2, "--provider go with --masked"),
+        (("drill", "backtrace", "--seconds", "1"), 2, "--provider go with --masked"),
+        (("drill", "arm"), 2, "one of --for and --off is needed"),
+        (("drill", "arm", "--for", "10m", "--off"), 2, "one of --for and --off is needed"),
+        (("drill", "arm", "--for", "2h"), 2, "an hour at most"),
+        (("drill", "resume", "--evidence", "/nonexistent"), 2, "/nonexistent does not exist"),
+        (("bench", "run", "--workload", "nonexistent"), 2, "there is no program nonexistent"),
         (("drill", "backtrace", "--masked", "--cpu", "-1"), 2, "--cpu"),
         (("drill", "backtrace", "--masked", "--cpu", "x"), 2, "is not a valid integer"),
         (("drill", "backtrace", "--masked", "--provider", "lkdtm"), 2, "is not one of"),

@@ -1,12 +1,10 @@
 """The verdict on real captured hosts, and on what is left of them when sources are lost."""
 
-import json
 import os
 import shutil
 from pathlib import Path
 
 import pytest
-from jsonschema import Draft202012Validator
 
 from sdeictl.collect import collect
 from sdeictl.facts import HostFacts
@@ -15,16 +13,15 @@ from sdeictl.render import render_report
 from sdeictl.report import Json, build_report
 from sdeictl.root import DirectoryRoot, open_root
 from sdeictl.verdict import NOTHING_KNOWN, decide
-from tests.conftest import NMI_PATHS, PROJECT, CapturedHost, Golden, load_host
+from tests.conftest import NMI_PATHS, CapturedHost, Golden, load_host, validate
 from tests.test_parsers import sdei_table
 
-SCHEMA = json.loads((PROJECT / "sdeictl/schemas/report-1.json").read_text())
 READY = {"sdei": True, "pseudo-nmi": True, "none": False}
 
 
 def report_of(root: Path, log: bytes | None = None) -> Json:
     report = build_report(collect(open_root(str(root)), log))
-    Draft202012Validator(SCHEMA, format_checker=Draft202012Validator.FORMAT_CHECKER).validate(report)
+    validate("report-1", report)
     return report
 
 

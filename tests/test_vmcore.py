@@ -3,7 +3,6 @@
 import contextlib
 import ctypes
 import io
-import json
 import os
 import random
 from collections.abc import Callable
@@ -13,14 +12,13 @@ import pytest
 from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from jsonschema import Draft202012Validator
 
 from sdeictl.cli import cli
 from sdeictl.vmcore.core import Core, read_core
 from sdeictl.vmcore.corefile import CoreError
 from sdeictl.vmcore.open import open_core
 from sdeictl.vmcore.report import vmcore_json, vmcore_status
-from tests.conftest import PROJECT, Golden
+from tests.conftest import Golden, validate
 from tests.core_builder import (
     NOTES_OFFSET,
     PERCPU_BYTES,
@@ -32,7 +30,6 @@ from tests.core_builder import (
     kdump_core,
 )
 
-SCHEMA = Draft202012Validator(json.loads((PROJECT / "sdeictl/schemas/vmcore-1.json").read_text()))
 IDLE = FakeCpu(address_of("default_idle_call"))
 WEDGED = FakeCpu(address_of("lkdtm_HARDLOCKUP"), pstate=0x600000C5, pid=101)
 UNSTOPPED = FakeCpu(None)
@@ -62,7 +59,7 @@ def read(data: bytes) -> Core:
 def test_every_cpu_with_where_it_was(build: Build, golden: Golden, tmp_path: Path) -> None:
     core = read(build(STOPPED))
     report = vmcore_json(core)
-    SCHEMA.validate(report)
+    validate("vmcore-1", report)
     golden.check(f"{core.format}.vmcore.json", report)
     path = tmp_path / "vmcore"
     path.write_bytes(build(STOPPED))
@@ -158,9 +155,17 @@ def test_a_core_cut_anywhere_is_no_internal_error(build: Build) -> None:
             report = vmcore_json(read(data[:cut]))
         except CoreError:
             continue
-        SCHEMA.validate(report)
+        validate("vmcore-1", report)
+        assert "it is cut short: the file ends before the memory that it should hold" in report["gaps"]
         for cpu, before in zip(report["cpus"], whole["cpus"], strict=False):
             assert cpu["registers"] in (None, before["registers"])
+
+
+def test_a_core_of_another_architecture_is_named() -> None:
+    data = bytearray(elf_core(STOPPED))
+    data[18:20] = (62).to_bytes(2, "little")
+    with pytest.raises(CoreError, match=r"^it is ET_CORE of EM_X86_64, not a core of arm64$"):
+        read(bytes(data))
 
 
 @pytest.mark.parametrize("build", [elf_core, kdump_core])
@@ -173,7 +178,7 @@ def test_lying_bytes_are_no_internal_error(build: Build, seed: int, many: int) -
         at = dice.randrange(min(len(data), 9200))
         data[at : at + 4] = dice.choice([b"\0\0\0\0", b"\xff\xff\xff\xff", dice.randbytes(4)])
     with contextlib.suppress(CoreError):
-        SCHEMA.validate(vmcore_json(read(bytes(data))))
+        validate("vmcore-1", vmcore_json(read(bytes(data))))
 
 
 @pytest.mark.parametrize(

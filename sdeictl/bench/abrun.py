@@ -5,7 +5,6 @@ import json
 import os
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -37,7 +36,15 @@ from sdeictl.drill.danger import Consent, read_danger
 from sdeictl.drill.fire import fire_home, fire_kexec, fire_unload
 from sdeictl.drill.guard import Reason
 from sdeictl.drill.host import read_setting
-from sdeictl.drill.journal import EXPERIMENT, BusyError, JournalError, Lock, read_journal, write_whole
+from sdeictl.drill.journal import (
+    EXPERIMENT,
+    BusyError,
+    JournalError,
+    Lock,
+    read_journal,
+    time_stamp,
+    write_whole,
+)
 from sdeictl.drill.result import refused_status
 from sdeictl.errors import SdeictlError, Status
 from sdeictl.facts import HostFacts
@@ -99,7 +106,7 @@ def begin(request: AbRequest, consent: Consent, *, dry_run: bool, say: Say) -> O
         return Outcome(refused_status(reasons), reasons=reasons)
     assert kexec.image is not None  # noqa: S101 - the guard has seen it
     boot = read_boot(root)
-    identifier = f"{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}"
+    identifier = time_stamp()
     experiment = Experiment(
         identifier, request.calls, request.seconds, request.workload, request.workload_rounds,
         request.rounds, kexec.image, kexec.initrd, boot.line, boot.build,

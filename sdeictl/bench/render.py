@@ -61,6 +61,8 @@ def render_comparison(comparison: Json) -> Iterator[Line]:
             (f"{name + ':':8}", "dim"),
             (f"pseudo-NMI {side['pseudo_nmi'] or 'unknown'}{sync}, {count}", ""),
         )
+    if comparison["first"]["pseudo_nmi"] == comparison["second"]["pseudo_nmi"]:
+        yield (("note: ", "yellow"), ("pseudo-NMI is the same: what differs is something else's", ""))
     for found in comparison["effects"]:
         style = {True: "bold yellow", False: "bold green", None: "dim"}[found["differs"]]
         seconds = " and ".join(time_words(value) if value else "?" for value in found["seconds"])

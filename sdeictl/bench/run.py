@@ -5,15 +5,14 @@ import os
 import re
 import statistics
 from collections.abc import Callable, Iterable
-from datetime import UTC, datetime
 from typing import Any
 
 from sdeictl.bench.conditions import VARIABLE, Watch, labels, read_conditions
 from sdeictl.bench.estimate import estimate, mad
 from sdeictl.bench.loop import CALLS, DEFAULT_CALLS, EMPTY, PYTHON, Loops, load_loops
 from sdeictl.bench.measure import measure, time_workload
-from sdeictl.drill.journal import write_whole
-from sdeictl.errors import SdeictlError, Status
+from sdeictl.drill.journal import time_stamp, write_whole
+from sdeictl.errors import SdeictlError, Status, error_text
 from sdeictl.processes import output_of, run_program
 from sdeictl.root import LiveRoot
 
@@ -44,14 +43,13 @@ def run_bench(calls: tuple[str, ...], seconds: float, workload: tuple[str, ...],
             samples[WORKLOAD] = time_workload(lambda: run_program(workload), rounds)
         cross = cross_check() if "getppid" in calls else None
     except OSError as error:
-        what = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-        raise SdeictlError(f"it could not be timed: {what}", Status.UNKNOWN) from error
+        raise SdeictlError(f"it could not be timed: {error_text(error)}", Status.UNKNOWN) from error
     after = watch.see()
     results = [result_json(name, found) for name, found in samples.items()]
     marks = [*labels(conditions, before, after), *_disturbed(results)]
     return {
         "schema": BENCH_SCHEMA,
-        "id": f"{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}-bench",
+        "id": f"{time_stamp()}-bench",
         "host": {name: conditions[name] for name in ("architecture", "kernel", "firmware", "model")},
         "workload": list(workload) or None,
         "results": results,
@@ -131,6 +129,9 @@ def parse_bench(data: bytes) -> Json:
     """Return a run's document; raise ValueError, with a sentence, where it is none."""
     try:
         document: Json = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise ValueError("it is no JSON, or only a part of it") from error
+    try:
         if document["schema"] != BENCH_SCHEMA:
             raise ValueError(f"its schema is {document['schema']!r}, not {BENCH_SCHEMA!r}")
         states = [document["conditions"].get(name) for name in VARIABLE]
@@ -145,7 +146,7 @@ def parse_bench(data: bytes) -> Json:
         calls = [result["call"] for result in document["results"]]
         if len(set(calls)) < len(calls):
             raise ValueError("it has a call twice")
-    except (KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (KeyError, TypeError, AttributeError) as error:
         raise ValueError("it is no result of sdeictl bench") from error
     return document
 

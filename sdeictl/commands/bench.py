@@ -17,6 +17,7 @@ from sdeictl.bench.render import render_aa, render_ab, render_bench, render_call
 from sdeictl.bench.run import check_calls, encode, parse_bench, run_bench, run_each, store_bench
 from sdeictl.commands.consent import DRY_RUN, HOST, WAY_BACK, ask_host_name
 from sdeictl.drill.danger import Consent
+from sdeictl.drill.guard import plan_json
 from sdeictl.drill.render import render_plan, render_reasons
 from sdeictl.errors import SdeictlError, Status
 from sdeictl.output import FILE, FORMAT, check_new_file, print_result, read_input, write_new_file
@@ -77,7 +78,7 @@ def bench_run(
     """
     if output:
         check_new_file(output)
-    document = run_bench(calls, seconds, _words(workload), rounds)
+    document = run_bench(calls, seconds, _found(_words(workload)), rounds)
     if output:
         write_new_file(output, encode(document))
     if not os.geteuid():
@@ -96,7 +97,7 @@ def _words(workload: str | None) -> tuple[str, ...]:
 
 
 def _found(words: tuple[str, ...]) -> tuple[str, ...]:
-    """Return a program by its whole path: in the boots to come nobody's search path is this one."""
+    """Return a program by its whole path: it is what was timed, and elsewhere the search path is another."""
     program = shutil.which(words[0]) if words else None
     if words and not program:
         raise SdeictlError(f"--workload: there is no program {words[0]}", Status.USAGE)
@@ -105,7 +106,7 @@ def _found(words: tuple[str, ...]) -> tuple[str, ...]:
 
 def _keep(document: dict[str, object]) -> None:
     try:
-        store_bench(document)
+        _tell(f"kept in {store_bench(document)}")
     except OSError as error:
         click.echo(f"bench: the result could not be kept: {error.strerror}", err=True)
 
@@ -229,8 +230,7 @@ def _show(outcome: Outcome, form: str) -> NoReturn:
         print_result(form, outcome.result, render_ab(outcome.result))
     elif outcome.plan is not None or outcome.reasons:
         lines = render_plan(outcome.plan) if outcome.plan else render_reasons(outcome.reasons)
-        reasons = [reason._asdict() for reason in outcome.reasons]
-        print_result(form, {"plan": outcome.plan, "reasons": reasons}, lines)
+        print_result(form, plan_json(outcome.plan, outcome.reasons), lines)
     else:
         print_result(form, {"sentence": outcome.sentence}, [((outcome.sentence, ""),)])
     sys.exit(outcome.status)

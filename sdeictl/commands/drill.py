@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import os
 import re
 import sys
 from functools import partial
@@ -10,7 +11,7 @@ import click
 
 from sdeictl.commands.consent import DRY_RUN, HOST, WAY_BACK, ask_host_name
 from sdeictl.drill import run as drill_run
-from sdeictl.drill.arming import MAX_SECONDS, arm
+from sdeictl.drill.arming import MAX_SECONDS, arm, disarm
 from sdeictl.drill.danger import Consent
 from sdeictl.drill.host import read_boot_id
 from sdeictl.drill.plan import DRILLS, PROVIDERS, Request
@@ -58,8 +59,8 @@ def drill_list(form: str) -> None:
 )
 @_CPU
 @click.option(
-    "--seconds", type=float, default=1.5, show_default=True, metavar="S",
-    help="How long to mask it; at most half of watchdog_thresh.",
+    "--seconds", type=float, metavar="S",
+    help="How long to mask it, 1.5 by default; at most half of watchdog_thresh.",
 )  # fmt: skip
 @click.option(
     "--provider", type=click.Choice([provider.name for provider in PROVIDERS]),
@@ -68,7 +69,7 @@ def drill_list(form: str) -> None:
 @DRY_RUN
 @FORMAT
 def drill_backtrace(
-    *, masked: bool, cpu: int | None, seconds: float, provider: str | None, dry_run: bool, form: str
+    *, masked: bool, cpu: int | None, seconds: float | None, provider: str | None, dry_run: bool, form: str
 ) -> None:
     """Ask every CPU for its backtrace (sysrq-l) and tell who answered, by which path.
 
@@ -77,11 +78,13 @@ def drill_backtrace(
     in which a request can lose a CPU are held off, the console is kept quiet,
     and every CPU must be alive before and after.
     """
-    if not masked and (cpu is not None or provider is not None):
-        raise click.UsageError("--cpu and --provider go with --masked")
-    if not math.isfinite(seconds):
-        raise click.UsageError("--seconds must be a number of seconds")
-    request = Request(masked, cpu, seconds, provider)
+    if not masked and (cpu is not None or provider is not None or seconds is not None):
+        raise click.UsageError("--cpu, --seconds and --provider go with --masked")
+    request = Request(masked, cpu, provider=provider)
+    if seconds is not None:
+        if not math.isfinite(seconds):
+            raise click.UsageError("--seconds must be a number of seconds")
+        request = request._replace(seconds=seconds)
     show = partial(print_result, form)
     sys.exit(drill_run.run_backtrace(request, dry_run=dry_run, tell=_tell, show=show))
 
@@ -114,6 +117,7 @@ def drill_lockup(  # noqa: PLR0913 - one for each option
     For 2.5 times watchdog_thresh (25 s where that is 10) by the module
     test_lockup; the CPU then comes back. RCU stalls and soft lockups may be
     reported too. It has to be armed (`sdeictl drill arm`), and the host named.
+    --way-back and --evidence go with --permanent, --thresh without it.
     """
     show = partial(print_result, form)
     if permanent and thresh is not None:
@@ -193,29 +197,41 @@ def drill_crash(  # noqa: PLR0913 - one for each option
 
 
 @drill.command("arm", short_help="Allow one drill that can cost the host, for a while.")
-@click.option("--for", "time", required=True, metavar="TIME", help="For how long: 90s, 10m, 1h at most.")
-def drill_arm(time: str) -> None:
+@click.option("--for", "time", metavar="TIME", help="For how long: 90s, 10m, 1h at most.")
+@click.option("--off", is_flag=True, help="Take it back.")
+def drill_arm(*, time: str | None, off: bool) -> None:
     """Allow one drill that can cost the host to begin, for a while, on this boot.
 
-    `lockup`, `stop` and `crash` are refused without it. A drill that begins takes
-    it back; so does a reboot.
+    `lockup`, `stop`, `crash` and `bench ab` are refused without it. What begins
+    takes it back; so does a reboot. `drill status` tells whether it is armed.
     """
+    if off == (time is not None):
+        raise click.UsageError("one of --for and --off is needed")
+    if os.geteuid():
+        raise SdeictlError("only root can allow a drill, or take that back", Status.UNKNOWN)
+    try:
+        if time:
+            arm(_seconds(time), read_boot_id(LiveRoot()))
+        else:
+            disarm()
+    except OSError as error:
+        raise SdeictlError(f"it cannot be noted: {error.strerror}", Status.REFUSED) from error
+    said = f"armed for {time}: one drill that can cost this host may begin" if time else "not armed"
+    write(f"{said}\n".encode())
+
+
+def _seconds(time: str) -> int:
     match = re.fullmatch(r"(\d{1,5})([smh])", time, re.ASCII)
     seconds = int(match[1]) * _UNITS[match[2]] if match else 0
     if not 0 < seconds <= MAX_SECONDS:
         raise click.UsageError("--for takes a time such as 90s, 10m or 1h, and an hour at most")
-    try:
-        arm(seconds, read_boot_id(LiveRoot()))
-    except OSError as error:
-        status = Status.UNKNOWN if isinstance(error, PermissionError) else Status.REFUSED
-        raise SdeictlError(f"it cannot be noted: {error.strerror}", status) from error
-    write(f"armed for {time}: one drill that can cost this host may begin\n".encode())
+    return seconds
 
 
 @drill.command("status", short_help="The last results, and whether something is left to put back.")
 @FORMAT
 def drill_status(form: str) -> None:
-    """Print the last result of each drill, and the drill that has not ended, if there is one."""
+    """Print the last result of each drill, what has not ended, and whether one is allowed (`drill arm`)."""
     status = read_status()
     print_result(form, status, render_status(status))
 
@@ -230,6 +246,8 @@ def drill_resume(evidence: str | None, form: str) -> None:
 
     Exit status: that of the drill if it is judged now, else 0.
     """
+    if evidence and not os.path.exists(evidence):
+        raise SdeictlError(f"{evidence} does not exist", Status.USAGE)
     resumed = resume(evidence, _tell)
     lines = [((resumed.sentence, ""),), *(render_result(resumed.result) if resumed.result else ())]
     print_result(form, {"resumed": resumed.sentence, "result": resumed.result}, lines)

@@ -18,7 +18,7 @@ def arm(seconds: float, boot_id: str, directory: str = STATE_DIRECTORY) -> None:
     """
     os.makedirs(directory, mode=0o755, exist_ok=True)
     document = {"boot_id": boot_id, "until": _now() + seconds}
-    write_whole(os.path.join(directory, _ARMING), json.dumps(document).encode() + b"\n", 0o600)
+    write_whole(os.path.join(directory, _ARMING), json.dumps(document).encode() + b"\n", 0o644)
 
 
 def armed_seconds(boot_id: str, directory: str = STATE_DIRECTORY) -> float | None:

@@ -1,11 +1,13 @@
 """All reasons to refuse a drill. Pure."""
 
-from typing import NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
 
 from sdeictl.drill.host import DrillHost
 from sdeictl.drill.plan import MIN_SECONDS, PROVIDERS, Request, longest_window, usable
 from sdeictl.facts import HostFacts
 
+PLAN_SCHEMA = "sdeictl.plan/1"
 PRIVILEGE, PLATFORM, PROVIDER, POLICY = "privilege", "platform", "provider", "policy"
 CANNOT = (PRIVILEGE, PLATFORM, PROVIDER)
 """What is missing to do it at all; a policy is what forbids it though it could be done."""
@@ -17,6 +19,15 @@ class Reason(NamedTuple):
     kind: str
     text: str
     """A sentence."""
+
+
+def plan_json(plan: Sequence[tuple[str, str]] | None, reasons: Iterable[Reason]) -> dict[str, Any]:
+    """Return as `sdeictl.plan/1` what --dry-run prints: a plan, or why it would be refused."""
+    return {
+        "schema": PLAN_SCHEMA,
+        "plan": None if plan is None else [list(line) for line in plan],
+        "reasons": [reason._asdict() for reason in reasons],
+    }
 
 
 def guard(facts: HostFacts, host: DrillHost, request: Request) -> tuple[Reason, ...]:

@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import time
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from sdeictl.drill.host import CHANGEABLE
@@ -18,6 +19,11 @@ _JOURNAL = "journal.json"
 _LOCK = "drill.lock"
 COSTLY = ("lockup", "stop", "crash")
 """The drills that need arming."""
+
+
+def time_stamp() -> str:
+    """Return the moment as results are named after it: in their order, and never two the same."""
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}"
 
 
 class Setting(NamedTuple):

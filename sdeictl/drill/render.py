@@ -104,6 +104,9 @@ def render_status(status: Json) -> Iterator[Line]:
     pending = status["pending"]
     if pending:
         yield (("not ended: ", "bold yellow"), (f"{pending['id']}; {_pending_words(pending)}", ""))
+    if status["armed_seconds"]:
+        left = f"one drill that can cost this host may begin, for {status['armed_seconds']:.0f} s more"
+        yield (("armed: ", "bold yellow"), (left, ""))
     for path in status["unreadable"]:
         yield ((f"not a result: {path}", "yellow"),)
     for result in status["results"]:

@@ -6,6 +6,7 @@ from typing import NamedTuple
 from sdeictl.checks.check import UNKNOWN
 from sdeictl.collect import collect
 from sdeictl.drill.aftermath import judge_core, judge_log
+from sdeictl.drill.arming import armed_seconds
 from sdeictl.drill.helper import find_stuck
 from sdeictl.drill.host import read_boot_id
 from sdeictl.drill.journal import (
@@ -25,10 +26,11 @@ from sdeictl.drill.reset import VMCORE, find_kind
 from sdeictl.drill.result import LOST, STATUSES, DrillResult, Identity
 from sdeictl.drill.run import Tell, store
 from sdeictl.drill.session import LOST_SECONDS, put_back
-from sdeictl.errors import SdeictlError, Status
+from sdeictl.errors import SdeictlError, Status, error_text
 from sdeictl.report import Json, host_json
 from sdeictl.root import LiveRoot
 
+STATUS_SCHEMA = "sdeictl.drill-status/1"
 WAIT_SECONDS = 30.0
 """How long the helpers of a killed drill may still be in the kernel."""
 MAX_TRIES = 2
@@ -61,7 +63,13 @@ def read_status() -> Json:
         entry["fired"] = bool(pending.aftermath and pending.aftermath.fired)
     now = host_json(collect(root))
     results = [result | {"stale": is_stale(result, now)} for result in stored.latest]
-    return {"pending": entry, "results": results, "unreadable": list(stored.unreadable)}
+    return {
+        "schema": STATUS_SCHEMA,
+        "armed_seconds": armed_seconds(read_boot_id(root)),
+        "pending": entry,
+        "results": results,
+        "unreadable": list(stored.unreadable),
+    }
 
 
 def is_stale(result: Json, now: Json) -> bool:
@@ -89,8 +97,7 @@ def resume(evidence: str | None, tell: Tell) -> Resumed:
     except JournalError as error:
         raise SdeictlError(str(error), Status.UNKNOWN) from error
     except OSError as error:
-        what = f"{error.filename}: " if error.filename else ""
-        raise SdeictlError(f"it could not be resumed: {what}{error.strerror}", Status.UNKNOWN) from error
+        raise SdeictlError(f"it could not be resumed: {error_text(error)}", Status.UNKNOWN) from error
     finally:
         lock.release()
 

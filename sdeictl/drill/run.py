@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterable
-from datetime import UTC, datetime
 from typing import NamedTuple
 
 from sdeictl.checks.check import UNKNOWN
@@ -12,9 +11,9 @@ from sdeictl.collect import collect
 from sdeictl.drill.arming import disarm
 from sdeictl.drill.backtrace import BacktraceDrill
 from sdeictl.drill.danger import Consent, about_dump, read_danger, try_makedumpfile
-from sdeictl.drill.guard import POLICY, Reason, about_host, guard
+from sdeictl.drill.guard import POLICY, Reason, about_host, guard, plan_json
 from sdeictl.drill.host import WATCHDOG_THRESH, read_boot_id, read_drill_host, read_places
-from sdeictl.drill.journal import STATE_DIRECTORY, Aftermath, Entry, Setting, store_result
+from sdeictl.drill.journal import STATE_DIRECTORY, Aftermath, Entry, Setting, store_result, time_stamp
 from sdeictl.drill.lockup import (
     THRESHOLDS,
     LockupDrill,
@@ -53,7 +52,7 @@ from sdeictl.drill.result import (
     window_json,
 )
 from sdeictl.drill.session import DrillRefusedError, Seen, Session
-from sdeictl.errors import SdeictlError, Status
+from sdeictl.errors import SdeictlError, Status, error_text
 from sdeictl.facts import HostFacts
 from sdeictl.lines import Line
 from sdeictl.report import Json, host_json
@@ -75,7 +74,7 @@ class Call:
         self.facts = collect(self.root)
         self.is_arm64 = self.facts.architecture == "arm64"
         self.host = read_drill_host(self.root, self.facts.release, masked=masked and self.is_arm64)
-        identifier = f"{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}-{drill}"
+        identifier = f"{time_stamp()}-{drill}"
         host = host_json(self.facts)
         self.identity = Identity(identifier, drill, variant, host, read_boot_id(self.root))
         self._show = show
@@ -89,19 +88,18 @@ class Call:
 
     def show_plan(self, lines: list[tuple[str, str]]) -> Status:
         """Show what would be done."""
-        self._show({"plan": [list(line) for line in lines], "reasons": []}, render_plan(lines))
+        self._show(plan_json(lines, ()), render_plan(lines))
         return Status.GOOD
 
     def show_reasons(self, reasons: Reasons) -> Status:
         """Show why it would be refused."""
-        document = {"plan": None, "reasons": [reason._asdict() for reason in reasons]}
-        self._show(document, render_reasons(reasons))
+        self._show(plan_json(None, reasons), render_reasons(reasons))
         return refused_status(reasons)
 
     def refuse(self, reasons: Reasons) -> Status:
         """Show a refusal; nothing is stored of it."""
         document = result_json(refuse(reasons), self.identity)
-        self._show(document, render_result(document))
+        self._show(document, render_reasons(reasons))
         return refused_status(reasons)
 
     def carry_out(self, drill: Session[Seen], judge_it: Callable[[Seen], Outcome]) -> Status:
@@ -111,8 +109,9 @@ class Call:
         except DrillRefusedError as refusal:
             return self.refuse(refusal.reasons)
         except OSError as error:
-            what = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-            text = f"the drill could not go on ({what}); `sdeictl drill status` tells what is left"
+            text = (
+                f"the drill could not go on ({error_text(error)}); `sdeictl drill status` tells what is left"
+            )
             raise SdeictlError(text, Status.UNKNOWN) from error
         self._show(document, render_result(document))
         return STATUSES[document["outcome"]]

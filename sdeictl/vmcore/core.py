@@ -136,6 +136,8 @@ def read_core(core: CoreFile, places: Mapping[int, int] | None = None) -> Core:
     if not saved and not info:
         raise CoreError("it has no registers of a CPU and no VMCOREINFO: it is no core of a Linux kernel")
     reader = _Reader(core, info)
+    if core.is_cut:
+        reader.gaps.append("it is cut short: the file ends before the memory that it should hold")
     possible = reader.mask("__cpu_possible_mask")
     cpus = tuple(_cpus(reader, dict(places or reader.places(possible)), saved))
     if not cpus:

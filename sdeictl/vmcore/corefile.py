@@ -21,6 +21,8 @@ class CoreFile(Protocol):
     """`elf`, or `kdump` for makedumpfile's compressed one."""
     notes: bytes
     """The ELF notes, one after the other."""
+    is_cut: bool
+    """The file ends before what its headers promise does."""
 
     def read(self, address: int, size: int) -> bytes:
         """Return memory by its physical address; raise NotInCoreError if a part is not there."""

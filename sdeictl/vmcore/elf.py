@@ -34,6 +34,7 @@ class ElfCore:
         except (ELFError, ValueError, OverflowError, AttributeError, TypeError, KeyError) as error:
             raise CoreError(f"its ELF header is damaged ({error or type(error).__name__})") from error
         self.notes = b"".join(self._read_notes(offset, size) for offset, size in notes)
+        self.is_cut = any(load.offset + load.size > self._length for load in self._loads)
 
     def _read_notes(self, offset: int, size: int) -> bytes:
         if size > MAX_NOTE_BYTES:
@@ -61,9 +62,9 @@ class ElfCore:
 
 
 def _read_segments(elf: ELFFile) -> tuple[list[tuple[int, int]], list[_Load]]:
-    """Return where the notes are, as (offset, size), and the memory; raise ELFError if it is no core."""
+    """Return where the notes are, as (offset, size), and the memory; raise CoreError if it is no core."""
     if elf["e_type"] != "ET_CORE" or elf["e_machine"] != _EM_AARCH64:
-        raise ELFError(f"it is {elf['e_type']} of {elf['e_machine']}, not a core of arm64")
+        raise CoreError(f"it is {elf['e_type']} of {elf['e_machine']}, not a core of arm64")
     if elf.num_segments() > _MAX_SEGMENTS:
         raise ELFError(f"{elf.num_segments()} program headers")
     notes, loads = [], []

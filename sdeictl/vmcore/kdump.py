@@ -56,9 +56,18 @@ class KdumpCore:
         counts = (_bits(self._bitmap[first : first + _COUNTED_BYTES]) for first in pieces)
         self._before = (0, *accumulate(counts))
         self._pages: dict[int, bytes] = {}
+        self.is_cut = self._ends_early()
         if note_size > MAX_NOTE_BYTES:
             raise CoreError(f"its header is damaged (notes of {note_size} bytes)")
         self.notes = self._part(note_offset, note_size) if note_size else b""
+
+    def _ends_early(self) -> bool:
+        """Tell whether the file ends before the last page; one that is all zeroes may be anywhere."""
+        last = self._descriptors + (self._before[-1] - 1) * _DESCRIPTOR.size
+        if not self._before[-1] or last + _DESCRIPTOR.size > self._length:
+            return bool(self._before[-1])
+        offset, size, _flags, _page_flags = _DESCRIPTOR.unpack(self._part(last, _DESCRIPTOR.size))
+        return bool(offset + size > self._length)
 
     def read(self, address: int, size: int) -> bytes:
         """Return memory by its physical address; raise NotInCoreError if a part is not there."""

@@ -33,10 +33,9 @@ def _headline(report: Json) -> tuple[str, str]:
     if report["missing"]:
         return f"INCOMPLETE  no registers of CPU {_list(report['missing'])}", "bold red"
     if report["unmatched"] or not report["cpus"]:
-        return (
-            f"UNKNOWN  registers of {len(report['unmatched'])} CPUs whose number is not known",
-            "bold yellow",
-        )
+        count = len(report["unmatched"])
+        whose = "a CPU whose number" if count == 1 else f"{count} CPUs whose numbers"
+        return f"UNKNOWN  registers of {whose} cannot be told", "bold yellow"
     doubtful = [cpu["cpu"] for cpu in report["cpus"] if cpu["online"] is not False and not cpu["registers"]]
     if doubtful:
         return f"UNKNOWN  whether CPU {_list(doubtful)} left registers", "bold yellow"
@@ -51,7 +50,10 @@ def _cpu_lines(cpu: Json) -> Iterator[Line]:
         if cpu["parked"]:
             yield ((f"            {PARKED}", "dim"),)
     elif not cpu["known"]:
-        yield (label, ("its note is not in the core", "yellow"))
+        yield (
+            label,
+            ("not known: the memory in which it would have left registers is not in the core", "yellow"),
+        )
     elif cpu["online"] is False:
         yield (label, ("was off line", "dim"))
     else:

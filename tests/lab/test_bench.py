@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from sdeictl.cmdline import wants_pseudo_nmi
+from tests.conftest import validate
 from tests.lab.build import EXTRA, Lab
 from tests.lab.machines import COUNTED
 from tests.lab.stories import try_both
@@ -34,6 +35,7 @@ def story(lab: Lab, directory: Path, boots: int, step: int = -1, cut_at: str = "
     result = found["result"]
     assert (found["ended"]["status"], result["complete"], result["reasons"]) == (0, True, [])
     assert len(result["runs"]) == 2 * boots
+    validate("bench-ab-1", result)
     return found
 
 

@@ -8,16 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from jsonschema import Draft202012Validator
 
-from tests.conftest import PROJECT
+from tests.conftest import validate
 from tests.drill_story import check_drill
 from tests.lab.build import EXTRA, Lab
 from tests.lab.machines import MACHINES, Machine
 from tests.lab.stories import ask_unguarded, refuse_drills, run_drills, stop_drills
 from tests.lab.vm import VmLostError
 
-SCHEMA = Draft202012Validator(json.loads((PROJECT / "sdeictl/schemas/drill-1.json").read_text()))
 IDLE_ROUNDS = int(os.environ.get("SDEICTL_ROUNDS", "3"))
 """Rounds of a plain and a masked drill; 20 in `make soak`."""
 IDLE_LOOK_SECONDS = 15
@@ -45,6 +43,11 @@ def test_one_cpu_is_refused(lab: Lab, tmp_path: Path) -> None:
 def test_every_obstacle_is_named(lab: Lab, tmp_path: Path) -> None:
     refusals = read(refuse_drills(MACHINES["dt-sdei"], lab=lab, directory=tmp_path / "vm").share, "refusals")
     assert refusals.pop("not root")["status"] == 0
+    armed, disarmed = refusals.pop("statuses")
+    for status in (armed, disarmed):
+        validate("drill-status-1", status)
+    assert 500 < armed["armed_seconds"] <= 600
+    assert disarmed["armed_seconds"] is None
     arming, full = refusals.pop("full disk, arming"), refusals.pop("full disk")
     assert (arming["status"], arming["said"]) == (4, "sdeictl: it cannot be noted: No space left on device\n")
     assert full["status"] == 4
@@ -58,6 +61,7 @@ def test_every_obstacle_is_named(lab: Lab, tmp_path: Path) -> None:
         assert any(reason.startswith(sentence) for reason in refused["result"]["reasons"]), refused
     kexec = refusals.pop("kexec would die")
     assert kexec["status"] == 3
+    validate("plan-1", kexec["result"])
     texts = [reason["text"] for reason in kexec["result"]["reasons"]]
     assert any("a kernel that is started by kexec would die there" in text for text in texts), kexec
     others = refusals.pop("the others")

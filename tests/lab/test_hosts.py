@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 
 import pytest
-from jsonschema import Draft202012Validator
 
 from sdeictl.collect import collect
 from sdeictl.facts import KMSG
@@ -12,12 +11,12 @@ from sdeictl.firmware import ACPI_TABLES
 from sdeictl.livestate import DEBUGFS, RAMOOPS_CONSOLE
 from sdeictl.report import Json, build_report
 from sdeictl.root import open_root
-from tests.conftest import PROJECT, TESTS
+from tests.conftest import TESTS, validate
 from tests.drill_story import check_drill
 from tests.lab.build import Lab
 from tests.lab.machines import MACHINES_WITH_PEERS, Boot, Machine
 from tests.lab.stories import observe_host
-from tests.lab.test_drill import SCHEMA, assert_alive, read
+from tests.lab.test_drill import assert_alive, read
 from tests.lab.test_prometheus import Promtool
 from tests.test_agent_families import Agent
 
@@ -46,8 +45,7 @@ def stable(report: Json) -> Json:
 
 def test_in_the_guest(machine: Machine, share: Path) -> None:
     report = json.loads((share / "probe.json").read_text())
-    schema = json.loads((PROJECT / "sdeictl/schemas/report-1.json").read_text())
-    Draft202012Validator(schema).validate(report)
+    validate("report-1", report)
     assert report["verdict"]["nmi_path"] == machine.nmi_path
     assert report["gaps"] == []
     assert bool(report["verdict"]["hazards"]) is machine.idle_state
@@ -96,7 +94,7 @@ def test_what_is_exported_of_it(machine: Machine, share: Path, lab: Lab, tmp_pat
 
 def test_observed_is_predicted(machine: Machine, share: Path) -> None:
     for drill in read(share, "drills"):
-        SCHEMA.validate(drill["result"])
+        validate("drill-1", drill["result"])
         check_drill(machine.name, drill["status"], drill["result"])
     assert_alive(read(share, "cpus"), machine)
     for result in (drill["result"] for drill in read(share, "drills")):
@@ -104,4 +102,5 @@ def test_observed_is_predicted(machine: Machine, share: Path) -> None:
             assert json.loads((share / "drills" / f"{result['id']}.json").read_text()) == result
             assert (share / "drills" / f"{result['id']}.log").stat().st_size
     status = read(share, "status")
+    validate("drill-status-1", status["result"])
     assert (status["status"], status["result"]["pending"], status["result"]["unreadable"]) == (0, None, [])

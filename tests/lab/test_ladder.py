@@ -6,15 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from jsonschema import Draft202012Validator
 
-from tests.conftest import PROJECT
+from tests.conftest import validate
 from tests.lab.build import EXTRA, Lab
 from tests.lab.machines import MACHINES, Boot, Machine
 from tests.lab.stories import climb_ladder, fall_at_each_step, lose_power
 from tests.wedge_story import has_pseudo_nmi, is_reached, masked_by_registers, stop_rungs
 
-SCHEMA = Draft202012Validator(json.loads((PROJECT / "sdeictl/schemas/drill-1.json").read_text()))
 TARGET = 3
 STOP = "stop"
 STOP_BY_SERIAL = "stop --evidence /lab/console.log"
@@ -61,7 +59,7 @@ def test_each_rung_is_proven_after_the_fact(
     assert len(done) == len(commands)
     for command, answer in zip(commands, done, strict=True):
         result = answer["result"].get("result", answer["result"])
-        SCHEMA.validate(result)
+        validate("drill-1", result)
         assert (result["drill"], result["variant"]) == name_of(command)
         check_rung(machine, command, answer["status"], result)
     status = json.loads((share / "status.json").read_text())["result"]
@@ -171,7 +169,7 @@ def test_a_drill_killed_at_any_step_ends_once(name: str, command: str, lab: Lab,
         if not fall["stored"] and first == 0 and fall is story["falls"][0]:
             continue  # killed before it was written down: it has never begun
         (result,) = fall["stored"]
-        SCHEMA.validate(result)
+        validate("drill-1", result)
         assert (result["drill"], result["variant"]) == name_of(command)
         judged = ("pass", "unknown", "fail" if name == "dt-none" else "pass")
         if fall["step"] is None:  # it took the host down before it could be killed
@@ -202,7 +200,7 @@ def test_a_power_cut_at_any_step_ends_it_once(command: str, said: str, lab: Lab,
     story = json.loads((share / "ended.json").read_text())
     assert not story["journal"], story
     (result,) = story["stored"]
-    SCHEMA.validate(result)
+    validate("drill-1", result)
     assert (result["drill"], result["variant"]) == name_of(command)
     # What was in memory is gone with the power: nothing may pass.
     assert (result["outcome"], result["lost_cpus"]) == ("unknown", [])

@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from observe import finish, leave, sdeictl, start
+from observe import ends_within, finish, leave, sdeictl, start
 
 PROGRESS = Path("/state/ab.json")
 JOURNAL = Path("/var/lib/sdeictl/bench/ab.journal")
@@ -44,7 +44,7 @@ def run(progress: dict[str, Any], kill_at: int, *arguments: str) -> bool:
     pid = start(*arguments, "--format", "json", name="ab")
     seen = 0
     while True:
-        ended = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        ended = ends_within(pid, 0.0)
         steps = said()
         if len(steps) > seen:
             progress["said"] += steps[seen:]

@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from observe import finish, leave, look_at_cpus, sdeictl, start
+from observe import ends_within, finish, leave, look_at_cpus, sdeictl, start
 
 DRILLS = Path("/var/lib/sdeictl/drills")
 STEP_SECONDS = 120.0
@@ -48,7 +48,7 @@ def stop_at(step: int, number: signal.Signals, provider: str) -> dict[str, Any] 
     deadline = time.monotonic() + STEP_SECONDS
     ended = False
     while len(steps_said()) <= step and not ended and time.monotonic() < deadline:
-        ended = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+        ended = ends_within(pid, 0.0)
         time.sleep(0.002)
     if ended and len(steps_said()) <= step:
         finish(pid, "killed")

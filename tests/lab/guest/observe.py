@@ -39,7 +39,7 @@ def ends_within(pid: int, seconds: float) -> bool:
     """Tell whether a child ends in a time; it is still to be waited for."""
     deadline = time.monotonic() + seconds
     while not os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT):
-        if time.monotonic() > deadline:
+        if time.monotonic() >= deadline:
             return False
         time.sleep(0.05)
     return True

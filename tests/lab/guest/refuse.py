@@ -73,9 +73,19 @@ def with_a_full_disk() -> tuple[dict[str, Any], dict[str, Any]]:
     return both
 
 
+def status() -> dict[str, Any]:
+    found: dict[str, Any] = sdeictl("drill", "status", "--format", "json")["result"]
+    return found
+
+
 def after_arming() -> dict[str, Any]:
     sdeictl("drill", "arm", "--for", "10m")
+    armed = status()
+    sdeictl("drill", "arm", "--off")
+    disarmed = status()
+    sdeictl("drill", "arm", "--for", "10m")
     return {
+        "statuses": (armed, disarmed),
         "another costly drill": while_another_runs("lockup"),
         "nothing outlasts a reset": costly("stop", "--way-back", "a switch"),
         "no crash kernel": costly("crash", "--way-back", "a switch"),
