@@ -3,6 +3,7 @@
 import contextlib
 import http.client
 import os
+import re
 import resource
 import signal
 import socket
@@ -50,21 +51,16 @@ class Served:
     def __init__(self, agent: Agent, directory: Path, config: str = "") -> None:
         self.config = directory / "config.toml"
         self.config.write_text(config)
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
-        words = [sys.executable, "-c", SERVE, agent.run, agent.state, self.config, self.port]
-        self.process = subprocess.Popen([*map(str, words)], stderr=subprocess.PIPE)
-        self.wait()
+        words = [sys.executable, "-c", SERVE, agent.run, agent.state, self.config, 0]
+        self.process = subprocess.Popen([*map(str, words)], stderr=subprocess.PIPE, text=True)
+        said = re.match(r"sdeictl-agent: listening on 127\.0\.0\.1:(\d+)(, by TLS)?\n", self.says())
+        assert said
+        assert bool(said[2]) is ("[tls]" in config)
+        self.port = int(said[1])
 
-    def wait(self) -> None:
-        deadline = time.monotonic() + SECONDS
-        while time.monotonic() < deadline:
-            with contextlib.suppress(OSError), self.connect():
-                return
-            assert self.process.poll() is None, self.process.stderr and self.process.stderr.read()
-            time.sleep(0.02)
-        raise AssertionError("it does not listen")
+    def says(self) -> str:
+        assert self.process.stderr
+        return self.process.stderr.readline()
 
     def connect(self) -> socket.socket:
         return socket.create_connection(("127.0.0.1", self.port), timeout=SECONDS)
@@ -117,7 +113,39 @@ def test_a_source_that_is_down_is_a_metric_and_no_error(served: Served, tmp_path
     status, _kind, body = served.get("/metrics")
     assert status == 200
     assert b'sdeictl_source_up{source="report"} 0.0' in body
-    assert b"<li>report: It is damaged.</li>" in served.get("/")[2]
+    assert (
+        b"<li>report (/run/sdeictl/report.json, written by sdeictl-collect.service): It is damaged.</li>"
+        in served.get("/")[2]
+    )
+
+
+def test_a_textfile_is_replaced_and_a_full_disk_is_waited_for(tmp_path: Path) -> None:
+    directory, config = tmp_path / "node", tmp_path / "config.toml"
+    directory.mkdir()
+    config.write_text(f"[exporter]\ntextfile = '{directory}'\ntextfile_seconds = 1\n")
+    words = [sys.executable, "-m", "sdeictl_agent", "--config", config]
+    process = subprocess.Popen([*map(str, words)], stderr=subprocess.PIPE)
+    assert process.stderr
+    try:
+        assert (
+            process.stderr.readline()
+            == f"sdeictl-agent: writing {directory}/sdeictl.prom every 1 s\n".encode()
+        )
+        first = (directory / "sdeictl.prom").read_bytes()
+        assert b"sdeictl_agent_timestamp_seconds 1." in first
+        directory.rename(tmp_path / "gone")
+        assert b"/node/sdeictl.prom: No such file or directory\n" in process.stderr.readline()
+        (tmp_path / "gone").rename(directory)
+        deadline = time.monotonic() + SECONDS
+        while (directory / "sdeictl.prom").read_bytes() == first:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        assert [path.name for path in directory.iterdir()] == ["sdeictl.prom"]
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(SECONDS) == 0
+    finally:
+        process.kill()
+        process.wait()
 
 
 def test_a_textfile_goes_without_an_address() -> None:
@@ -166,8 +194,7 @@ def test_sigterm_ends_it_and_who_is_being_served_gets_an_answer(served: Served) 
 def test_sighup_takes_a_configuration_that_is_right_and_leaves_one_that_is_wrong(served: Served) -> None:
     served.config.write_text("[exporter]\nlitsen = 'x'\n")
     served.process.send_signal(signal.SIGHUP)
-    assert served.process.stderr
-    assert b"line 2: there is no key exporter.litsen." in served.process.stderr.readline()
+    assert "line 2: there is no key exporter.litsen." in served.says()
     assert served.get("/healthz")[0] == 200
     served.config.write_text("")
     for _turn in range(3):
@@ -212,6 +239,36 @@ def test_a_client_without_the_right_certificate_stays_out(tmp_path: Path) -> Non
     finally:
         server.process.kill()
         server.process.wait()
+
+
+@pytest.mark.parametrize(
+    ("tls", "problem"),
+    [
+        (
+            "certificate = '{0}/none'\nkey = '{0}/key'",
+            "tls.certificate: {0}/none: No such file or directory.",
+        ),
+        ("certificate = '{0}/key'\nkey = '{0}/none'", "tls.key: {0}/none: No such file or directory."),
+        ("certificate = '{0}/key'\nkey = '{0}/key'", "tls.certificate: {0}/key, or tls.key: {0}/key: "),
+    ],
+)
+def test_what_is_wrong_with_tls_is_told_by_key_and_file(tls: str, problem: str, tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("no key")
+    (tmp_path / "config.toml").write_text(f"[tls]\n{tls.format(tmp_path)}\n")
+    done = CliRunner().invoke(main, ["--config", f"{tmp_path}/config.toml", "--listen", "127.0.0.1:0"])
+    assert done.exit_code == 2
+    assert f"sdeictl-agent: {problem.format(tmp_path)}" in done.output
+
+
+def test_an_address_that_is_taken_is_named() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        where = f"127.0.0.1:{taken.getsockname()[1]}"
+        done = CliRunner().invoke(main, ["--listen", where])
+    assert (done.exit_code, done.output) == (
+        2, f"sdeictl-agent: cannot listen on {where}: Address already in use.\n",
+    )  # fmt: skip
 
 
 @given(st.binary(max_size=200))

@@ -8,13 +8,14 @@ import socket
 import ssl
 import sys
 import time
-from typing import NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import click
 from prometheus_client import generate_latest
 
 from sdeictl import __version__
 from sdeictl.drill.journal import write_whole
+from sdeictl.errors import error_text
 from sdeictl_agent.config import Address, Config, ConfigError, Tls, parse_listen, read_config
 from sdeictl_agent.families import registry_of
 from sdeictl_agent.notify import notify, watchdog_seconds
@@ -40,23 +41,48 @@ def passed_sockets() -> list[socket.socket]:
 
 
 def bind(address: Address) -> list[socket.socket]:
-    """Return a listening socket; raises OSError."""
-    family, _kind, _protocol, _name, where = socket.getaddrinfo(
-        address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-    )[0]
-    listening = socket.create_server(where[:2], family=family, backlog=1024)
-    return [listening]
+    """Return a listening socket; raise ConfigError."""
+    try:
+        family, _kind, _protocol, _name, where = socket.getaddrinfo(
+            address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        return [socket.create_server(where[:2], family=family, backlog=1024)]
+    except OSError as error:
+        reason = str(error.strerror).partition(" (while attempting")[0]  # to bind on what is told anyway
+        raise ConfigError(f"cannot listen on {shown(address)}: {reason}.") from error
+
+
+def shown(address: tuple[Any, ...] | str) -> str:
+    """Return an address as it is written; a string is that of a local socket."""
+    if isinstance(address, str):
+        return address
+    host, port = address[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def tls_context(tls: Tls | None) -> ssl.SSLContext | None:
-    """Return what connections are encrypted by; raises OSError for files that are none."""
+    """Return what connections are encrypted by; raise ConfigError for files that are none."""
     if tls is None:
         return None
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=tls.client_ca)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.load_cert_chain(tls.certificate, tls.key)
-    if tls.client_ca:
-        context.verify_mode = ssl.CERT_REQUIRED
+    files = {"tls.certificate": tls.certificate, "tls.key": tls.key, "tls.client_ca": tls.client_ca}
+    for key, path in files.items():
+        try:
+            if path:
+                os.close(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
+        except OSError as error:
+            raise ConfigError(f"{key}: {path}: {error.strerror}.") from error
+    what = f"tls.certificate: {tls.certificate}, or tls.key: {tls.key}"
+    try:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        # Without a password it would be asked for on a terminal.
+        context.load_cert_chain(tls.certificate, tls.key, password="")
+        what = f"tls.client_ca: {tls.client_ca}"
+        if tls.client_ca:
+            context.load_verify_locations(tls.client_ca)
+            context.verify_mode = ssl.CERT_REQUIRED
+    except OSError as error:
+        raise ConfigError(f"{what}: {error}.") from error
     return context
 
 
@@ -72,7 +98,7 @@ class Listening(NamedTuple):
 async def listen(
     config: Config, sources: Sources, given: Address | None, before: Listening | None = None
 ) -> Listening:
-    """Begin to serve; raises OSError, and then nothing has changed."""
+    """Begin to serve; raise ConfigError, and then nothing has changed."""
     tls = tls_context(config.tls)
     if before and config.listen == before.config.listen:
         sockets = before.sockets
@@ -80,6 +106,8 @@ async def listen(
         sockets = passed_sockets() or bind(given or config.listen)
     exporter = Exporter(sources.read)
     await exporter.serve([each.dup() for each in sockets], tls)
+    for each in sockets:
+        _say(f"listening on {shown(each.getsockname())}{', by TLS' if tls else ''}")
     return Listening(exporter, config, sockets)
 
 
@@ -111,8 +139,8 @@ async def _reload(before: Listening, sources: Sources, path: str | None, given: 
     notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
     try:
         now = await listen(read_config(path), sources, given, before)
-    except (ConfigError, OSError) as error:
-        click.echo(f"sdeictl-agent: not reloaded: {error}", err=True)
+    except ConfigError as error:
+        _say(f"not reloaded: {error}")
         now = before
     else:
         await before.exporter.drain()
@@ -129,13 +157,18 @@ def _textfiles(sources: Sources, directory: str, seconds: int) -> None:
     ends: list[bool] = []
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ends.append(True))
+    write_textfile(sources, directory)
+    _say(f"writing {os.path.join(directory, TEXTFILE)} every {seconds} s")
     notify("READY=1")
     while not ends:
-        write_textfile(sources, directory)
         deadline = time.monotonic() + seconds
         while not ends and time.monotonic() < deadline:
             time.sleep(min(1.0, seconds))
             notify("WATCHDOG=1")
+        try:
+            write_textfile(sources, directory)
+        except OSError as error:  # a full disk may have room again
+            _say(f"{os.path.join(directory, TEXTFILE)}: {error.strerror}")
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -181,12 +214,17 @@ def main(listen_at: str | None, textfile: str | None, path: str | None) -> None:
         else:
             asyncio.run(run(config, sources, path, given))
     except OSError as error:
-        what = f"{error.filename}: " if error.filename else ""
-        _fail(f"{what}{error.strerror or error}")
+        _fail(error_text(error))
+    except ConfigError as error:
+        _fail(str(error))
+
+
+def _say(text: str) -> None:
+    click.echo(f"sdeictl-agent: {text}", err=True)
 
 
 def _fail(text: str) -> NoReturn:
-    click.echo(f"sdeictl-agent: {text}", err=True)
+    _say(text)
     sys.exit(USAGE)
 
 

@@ -14,6 +14,7 @@ from sdeictl import __version__
 from sdeictl.bootlog import read_bootlog
 from sdeictl.collect import collect
 from sdeictl.drill.journal import RUN_DIRECTORY, write_whole
+from sdeictl.errors import error_text
 from sdeictl.facts import KMSG
 from sdeictl.klog import parse_log
 from sdeictl.report import build_report
@@ -80,7 +81,7 @@ def main() -> None:
     try:
         collect_report(LiveRoot())
     except OSError as error:
-        print(f"sdeictl-agent-collect: {error.filename}: {error.strerror}", file=sys.stderr)
+        click.echo(f"sdeictl-agent-collect: {error_text(error)}", err=True)
         sys.exit(3)
 
 

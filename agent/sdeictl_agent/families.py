@@ -49,6 +49,8 @@ class SnapshotCollector(Collector):
         yield InfoMetricFamily(
             "sdeictl_agent_build", "The agent that exports this.", {"version": __version__}
         )
+        text = "When this was exported, in seconds since 1970; in a textfile it may be long ago."
+        yield GaugeMetricFamily("sdeictl_agent_timestamp_seconds", text, self._snapshot.taken_at)
         up = GaugeMetricFamily(
             "sdeictl_source_up", "Whether what is exported of a source is of any use.", labels=["source"]
         )

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from prometheus_client.exposition import choose_encoder
 
 from sdeictl_agent.families import registry_of
-from sdeictl_agent.sources import Snapshot, down
+from sdeictl_agent.sources import SOURCES, Snapshot, down
 
 MAX_HEADER_BYTES = 8192
 REQUEST_SECONDS = 10.0
@@ -80,7 +80,7 @@ def respond(request: Request, snapshot: Snapshot) -> Response:
 
 def _landing(snapshot: Snapshot) -> bytes:
     problems = "".join(
-        f"<li>{html.escape(name)}: {html.escape(problem)}</li>" for name, problem in down(snapshot)
+        f"<li>{name} ({SOURCES[name]}): {html.escape(problem)}</li>" for name, problem in down(snapshot)
     )
     sources = (
         f"<p>Sources that are down:</p><ul>{problems}</ul>" if problems else "<p>All sources are up.</p>"

@@ -16,7 +16,12 @@ MAX_BYTES = 8 << 20
 FUTURE_SECONDS = 300.0
 """By so much two clocks of one host may differ."""
 REPORT, WATCH, DRILLS, BENCH = "report", "watch", "drills", "bench"
-SOURCES = (REPORT, WATCH, DRILLS, BENCH)
+SOURCES = {
+    REPORT: "/run/sdeictl/report.json, written by sdeictl-collect.service",
+    WATCH: "/run/sdeictl/watch.json, written by sdeictl-watch.service",
+    DRILLS: "/var/lib/sdeictl/drills, written by sdeictl drill",
+    BENCH: "/var/lib/sdeictl/bench, written by sdeictl bench",
+}
 
 
 class Document(NamedTuple):
@@ -30,6 +35,8 @@ class Document(NamedTuple):
 class Snapshot(NamedTuple):
     """Everything at one moment. Frozen: a scrape works on one, whatever is read meanwhile."""
 
+    taken_at: float
+    """In seconds since 1970."""
     report: Document
     watch: Document
     drills: tuple[Json, ...]
@@ -79,6 +86,34 @@ class _Cached:
             return Document(None, "It is damaged.")
 
 
+class _Directory:
+    """The results in a directory, each parsed once; one that is removed is forgotten."""
+
+    def __init__(self, path: str, end: str, parse: Callable[[Json], Json]) -> None:
+        self._path = path
+        self._end = end
+        self._parse = parse
+        self._results: dict[str, _Cached] = {}
+
+    def read(self, newest: int = 0) -> tuple[list[Json], str | None]:
+        """Return all or the newest, oldest first, and what is wrong; no directory yet is an empty one."""
+        try:
+            names = sorted(
+                name for name in os.listdir(self._path) if name.endswith(self._end) and name[:1].isdigit()
+            )[-newest:]
+        except FileNotFoundError:
+            return [], None
+        except OSError as error:
+            return [], f"{error.strerror}."
+        self._results = {
+            name: self._results.get(name) or _Cached(f"{self._path}/{name}", self._parse) for name in names
+        }
+        found = [(name, result.get().content) for name, result in self._results.items()]
+        damaged = [name for name, content in found if content is None]
+        contents = [content for _name, content in found if content is not None]
+        return contents, f"{damaged[-1]} cannot be read." if damaged else None
+
+
 class Sources:
     """Reads the files. `boot_time` is when this boot began, in seconds since 1970."""
 
@@ -87,19 +122,19 @@ class Sources:
         self._clock = clock
         self._report = _Cached(f"{places.run}/report.json", _report)
         self._watch = _Cached(f"{places.run}/watch.json", _watch)
-        self._drills = f"{places.state}/drills"
-        self._bench = f"{places.state}/bench"
-        self._results: dict[str, _Cached] = {}
+        self._drills = _Directory(f"{places.state}/drills", ".json", _drill)
+        self._bench = _Directory(f"{places.state}/bench", "-bench.json", _bench)
 
     def read(self) -> Snapshot:
         """Return what there is now."""
         report = self._of_this_boot(self._report.get(), _generated_at)
         watch = self._of_this_boot(self._watch.get(), lambda content: float(content["updated_at"]))
-        drills, no_drills = self._directory(self._drills, ".json", _drill)
-        runs, no_bench = self._directory(self._bench, "-bench.json", _bench, newest=1)
-        latest = {(drill["drill"], drill["variant"]): drill for drill in drills}
+        every, no_drills = self._drills.read()
+        runs, no_bench = self._bench.read(newest=1)
+        latest = {(drill["drill"], drill["variant"]): drill for drill in every}
         problems = ((REPORT, report.problem), (WATCH, watch.problem), (DRILLS, no_drills), (BENCH, no_bench))
-        return Snapshot(report, watch, tuple(latest.values()), runs[-1] if runs else None, problems)
+        drills = tuple(latest.values())
+        return Snapshot(self._clock(), report, watch, drills, runs[-1] if runs else None, problems)
 
     def _of_this_boot(self, document: Document, when: Callable[[Json], float]) -> Document:
         if document.content is None:
@@ -110,24 +145,6 @@ class Sources:
         if at < self._boot_time - FUTURE_SECONDS:
             return Document(None, "It is of another boot.")
         return document
-
-    def _directory(
-        self, path: str, end: str, parse: Callable[[Json], Json], newest: int | None = None
-    ) -> tuple[list[Json], str | None]:
-        """Return the results of a directory, oldest first; one that is not there yet is empty, not down."""
-        try:
-            names = sorted(name for name in os.listdir(path) if name.endswith(end) and name[:1].isdigit())
-        except FileNotFoundError:
-            return [], None
-        except OSError as error:
-            return [], f"{error.strerror}."
-        found = [(name, self._result(f"{path}/{name}", parse)) for name in names[-newest if newest else 0 :]]
-        damaged = [name for name, document in found if document.content is None]
-        contents = [document.content for _name, document in found if document.content is not None]
-        return contents, f"{damaged[-1]} cannot be read." if damaged else None
-
-    def _result(self, path: str, parse: Callable[[Json], Json]) -> Document:
-        return self._results.setdefault(path, _Cached(path, parse)).get()
 
 
 def _report(content: Json) -> Json:

@@ -17,6 +17,7 @@ import click
 
 from sdeictl import __version__
 from sdeictl.drill.journal import RUN_DIRECTORY, write_whole
+from sdeictl.errors import error_text
 from sdeictl.facts import KMSG
 from sdeictl_agent.counters import Counters, LogCounter, Progress
 from sdeictl_agent.notify import notify, watchdog_seconds
@@ -188,8 +189,7 @@ def main() -> None:
     try:
         _watch()
     except OSError as error:
-        what = f"{error.filename}: " if error.filename else ""
-        click.echo(f"sdeictl-agent-watch: {what}{error.strerror}", err=True)
+        click.echo(f"sdeictl-agent-watch: {error_text(error)}", err=True)
         sys.exit(3)
 
 

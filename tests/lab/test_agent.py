@@ -18,6 +18,7 @@ Json = dict[str, Any]
 MACHINE = MACHINES["dt-sdei"]._replace(systemd=True)
 STEP_SECONDS = 420.0
 AGENT, WATCH, COLLECT = "sdeictl-agent.service", "sdeictl-watch.service", "sdeictl-collect.service"
+TEXTFILE = "sdeictl-textfile.service"
 QUERIES = re.findall(r"(?m)^\| ([^|`]+) \| `([^`]+)` \|$", (RULES / "README.md").read_text())
 NOTHING_TO_TELL = {
     "Which hosts cannot reach one?",
@@ -30,7 +31,7 @@ NOTHING_TO_TELL = {
     "What does a call cost with and without pseudo-NMI?",
 }
 """Documented queries to which this host, whose path serves and on which nothing was timed, is no answer."""
-OWN_FILES = {AGENT: set(), WATCH: set(), COLLECT: {"/run/sdeictl/report.json"}}
+OWN_FILES = {AGENT: set(), WATCH: set(), COLLECT: {"/run/sdeictl/report.json"}, TEXTFILE: set()}
 WRITES = re.compile(r'open(?:at)?\((?:[^"]*, )?"([^"]+)", [^)]*O_(?:WRONLY|RDWR)[^)]*\)\s*=\s*(?:\d+)')
 CHANGES = re.compile(r'\b(?:unlink|rename|mkdir|chmod|chown|link|symlink|truncate|mknod)\w*\(.*"([^"]+)"')
 OUTSIDE = re.compile(r"connect\(.*sa_family=AF_(?!UNIX)")
@@ -76,7 +77,7 @@ def test_a_host_from_installation_to_removal(lab: Lab, tmp_path: Path) -> None:
 
 
 def installed(server: Prometheus, seen: Mapping[str, Any]) -> None:
-    assert seen["active"] == [True, True]
+    assert seen["active"] == [True, True, False]
     assert seen["failed"] == ""
     assert seen["owners"] == {"report.json": "root", "boot.kmsg": "root", "watch.json": "sdeictl"}
     # Its sandbox hides nothing from the collector that a probe by hand sees.
@@ -140,6 +141,18 @@ def forged(server: Prometheus, seen: Mapping[str, Any]) -> None:
     assert server.value('job_path:sdeictl_nmi_path:sum{sdeictl_nmi_path="sdei"}') == 1
 
 
+def written(server: Prometheus, seen: Mapping[str, Any]) -> None:
+    """The textfile is what is served, but for the moment."""
+    assert [same_lines(seen["textfile"])] == [same_lines(seen["scrape"])]
+    assert server.value("sdeictl_agent_timestamp_seconds") == pytest.approx(
+        float(re.findall(r"(?m)^sdeictl_agent_timestamp_seconds (.*)", seen["textfile"])[0]), abs=600
+    )
+
+
+def same_lines(text: str) -> list[str]:
+    return [line for line in text.splitlines() if "timestamp_seconds" not in line]
+
+
 def tried(_server: Prometheus, seen: Mapping[str, Any]) -> None:
     """What none of them may do was refused in each unit's sandbox."""
     for unit, attempts in seen.items():
@@ -182,6 +195,7 @@ STEPS: dict[str, Callable[[Prometheus, Mapping[str, Any]], None]] = {
     "hotplug": hotplugged,
     "kill_each": killed,
     "forge": forged,
+    "write_textfile": written,
     "try_sandboxes": tried,
     "trace": traced,
     "stop": stopped,

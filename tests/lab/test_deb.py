@@ -15,6 +15,8 @@ from tests.lab.deb import Package, build_deb
 
 AARCH64 = 183
 """EM_AARCH64, an ELF file's machine."""
+BY_HAND = "sdeictl-textfile.service"
+"""For who wants it: an upgrade enables it again where it was, and nothing starts what is not enabled."""
 UNITS = sorted(path for path in (PROJECT / "systemd").iterdir() if path.suffix != ".conf")
 PYTHON = Path("usr/lib/python3/dist-packages")
 LIBRARY = str(PYTHON / "sdeictl/bench/libbench.so")
@@ -98,6 +100,7 @@ def test_what_its_scripts_start(tree: Path) -> None:
     script = (tree / "DEBIAN/postinst").read_text()
     enabled = set(re.findall(r"deb-systemd-helper enable '([^']+)'", script))
     assert enabled == {unit.name for unit in UNITS if "[Install]" in unit.read_text()}
+    assert re.findall(r"if deb-systemd-helper debian-installed '([^']+)'", script) == [BY_HAND]
     started = {
         name for line in re.findall(r"deb-systemd-invoke .*", script) for name in re.findall(r"'(.+?)'", line)
     }

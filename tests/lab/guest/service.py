@@ -5,6 +5,7 @@ Prometheus says of it.
 """
 
 import json
+import os
 import re
 import subprocess
 import time
@@ -14,11 +15,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from observe import finish, keep_interrupts_here, runs_on, start
+from observe import keep_interrupts_here, runs_on, sdeictl
 
 Json = dict[str, Any]
 RUN = Path("/run/sdeictl")
 UNITS = ("sdeictl-agent.service", "sdeictl-watch.service", "sdeictl-collect.service")
+TEXTFILE, NODE_EXPORTER = "sdeictl-textfile.service", Path("/var/lib/prometheus/node-exporter")
 ROLES = {"agent": "sdeictl-agent", "watch": "sdeictl-agent-watch", "collect": "sdeictl-agent-collect"}
 DROP_INS = {
     # The documented way to be scraped from elsewhere.
@@ -26,6 +28,7 @@ DROP_INS = {
     "sdeictl-collect.timer": "[Timer]\nRandomizedDelaySec=0\n",
 }
 STEP_SECONDS = 300.0
+CALM_LOAD = 1.5
 TARGET, OTHER = 3, 2
 FORGED = "watchdog: CPU1: Watchdog detected hard LOCKUP on cpu 2\n"
 
@@ -61,11 +64,6 @@ def counters() -> Json:
     return {**read(RUN / "watch.json")["counters"], **read(RUN / "watch.json")["events"]}
 
 
-def sdeictl(*arguments: str) -> Json:
-    done: Json = finish(start(*arguments, name="command"), "command")
-    return done
-
-
 def scrape() -> str:
     with urllib.request.urlopen("http://127.0.0.1:10054/metrics", timeout=30) as answer:
         return str(answer.read().decode())
@@ -92,7 +90,7 @@ def install() -> Json:
     scrape()
     failed = run("systemctl", "list-units", "--failed", "--plain", "--no-legend")
     return {
-        "said": said, "active": [is_active(unit) for unit in UNITS[:2]], "failed": failed,
+        "said": said, "active": [is_active(unit) for unit in (*UNITS[:2], TEXTFILE)], "failed": failed,
         "seconds": time.monotonic() - began,
         "report": read(RUN / "report.json"), "probe": sdeictl("probe", "--format", "json")["result"],
         "owners": {path.name: path.owner() for path in RUN.iterdir()},
@@ -101,15 +99,18 @@ def install() -> Json:
 
 
 def masked_drill() -> Json:
-    return sdeictl("drill", "backtrace", "--masked", "--format", "json")
+    done: Json = sdeictl("drill", "backtrace", "--masked", "--format", "json")
+    return done
 
 
 def lockup() -> Json:
+    wait_for("calm", lambda: os.getloadavg()[0] < CALM_LOAD)  # a host at work is refused
     before = counters()
     assert sdeictl("drill", "arm", "--for", "10m")["status"] == 0
     done = sdeictl(
         "drill", "lockup", "--thresh", "4", "--cpu", str(TARGET), "--host", "lab", "--format", "json"
     )
+    assert done["status"] == 0, done
     wait_for("count", lambda: counters()["hard_lockups"] > before["hard_lockups"])
     return {"drill": done, "before": before, "after": counters(), "runs": runs_on(TARGET)}
 
@@ -167,12 +168,21 @@ def forge() -> Json:
     return {"before": before, "after": counters()}
 
 
+def write_textfile() -> Json:
+    """What node_exporter would find in Debian's directory for it."""
+    NODE_EXPORTER.mkdir(parents=True)
+    run("systemctl", "start", TEXTFILE)
+    done = {"textfile": (NODE_EXPORTER / "sdeictl.prom").read_text(), "scrape": scrape()}
+    run("systemctl", "stop", TEXTFILE)
+    return done
+
+
 def try_sandboxes() -> Json:
     """Put the attempts in the place of each unit's program, all else as the package has it."""
     script = Path("/usr/lib/attempts.py")
     script.write_text(Path("/lab/guest/attempts.py").read_text())
     found: Json = {}
-    for unit in UNITS:
+    for unit in (*UNITS, TEXTFILE):
         output = Path(f"/var/tmp/{unit}.json")
         text = Path(f"/usr/lib/systemd/system/{unit}").read_text()
         text = re.sub(r"(?m)^(?:Requires|After|Restart|WatchdogSec|Type|Exec\w+)=.*\n", "", text)
@@ -227,7 +237,8 @@ def remove() -> Json:
 
 
 STEPS = (
-    install, masked_drill, lockup, hotplug, kill_each, forge, try_sandboxes, trace, stop, go_on, remove,
+    install, masked_drill, lockup, hotplug, kill_each, forge, write_textfile, try_sandboxes, trace, stop,
+    go_on, remove,
 )  # fmt: skip
 
 
