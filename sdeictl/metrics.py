@@ -60,7 +60,9 @@ def _verdict(verdict: Json) -> Iterator[Metric]:
         text = "Whether a CPU with its interrupts masked can be reached; not there where that is unknown."
         yield _gauge("ready", text, float(verdict["ready"]))
     yield _gauge("missing_links", "Broken links of the chain.", len(verdict["missing"]))
-    yield _gauge("hazards", "Hazards that are known although the path is ready.", len(verdict["hazards"]))
+    yield _gauge(
+        "hazards", "Hazards that are known of the path, or of one that may be there.", len(verdict["hazards"])
+    )
 
 
 def _findings(report: Json) -> Iterator[Metric]:

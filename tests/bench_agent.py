@@ -89,6 +89,10 @@ class Peer:
             time.sleep(0.002)
         raise SystemExit(f"{self.name} does not start")
 
+    def runs(self) -> bool:
+        """Tell whether it still does."""
+        return self.process.poll() is None
+
     def rss(self) -> int:
         """Return its resident memory in bytes."""
         return int(psutil.Process(self.process.pid).memory_info().rss)
@@ -154,6 +158,7 @@ def idle(agent: Peer, directory: Path) -> bool:
         before = agent.cpu() + watcher.cpu()
         time.sleep(IDLE_SECONDS)
         used = agent.cpu() + watcher.cpu() - before
+        assert watcher.runs(), "the watcher has ended"
         return show(
             "CPU of exporter and watcher that have nothing to do", 100 * used / IDLE_SECONDS, 0.1, " %"
         )

@@ -71,6 +71,23 @@ def test_what_another_user_says_of_the_boot_is_nothing(
     assert path_in(tmp_path) == "unknown"
 
 
+@pytest.mark.parametrize("kind", ["link", "hard link", "pipe", "directory"])
+def test_what_others_may_put_there_is_no_saved_boot(kind: str, host: Host, tmp_path: Path) -> None:
+    (tmp_path / "old.kmsg").write_bytes(b"".join(BOOT))
+    match kind:
+        case "link":
+            (tmp_path / "boot.kmsg").symlink_to("old.kmsg")
+        case "hard link":
+            (tmp_path / "boot.kmsg").hardlink_to(tmp_path / "old.kmsg")
+        case "pipe":
+            os.mkfifo(tmp_path / "boot.kmsg")
+        case "directory":
+            (tmp_path / "boot.kmsg").mkdir()
+    host.log = b"".join(LATER)
+    collect_report(host, str(tmp_path))
+    assert path_in(tmp_path) == "unknown"
+
+
 def test_a_log_that_may_not_be_read_is_a_gap(host: Host, tmp_path: Path) -> None:
     assert boot_log(host, str(tmp_path / "boot.kmsg")) is None
 

@@ -77,18 +77,29 @@ TOTAL = Counters(hard_lockups=10, backtrace_requests=10, backtrace_answers=10)
 
 
 @settings(max_examples=EXAMPLES // 10, deadline=None)
-@given(st.lists(st.tuples(st.integers(0, len(LONG)), st.booleans()), max_size=12))
-def test_pieces_and_restarts_change_nothing(cuts: list[tuple[int, bool]]) -> None:
-    counter = LogCounter()
-    before = Counters()
-    for end, restarts in sorted([*cuts, (len(LONG), False)]):
-        # As the kernel does it: who opens the log gets it from its start.
-        counter.feed(LONG[:end])
-        assert all(now >= then for now, then in zip(counter.counters, before, strict=True))
-        before = counter.counters
+@given(
+    st.lists(st.tuples(st.integers(0, len(LONG)), st.integers(0, len(LONG)), st.booleans()), max_size=12),
+    st.integers(1, 300),
+)
+def test_pieces_and_restarts_and_a_log_that_wraps(turns: list[tuple[int, int, bool]], piece: int) -> None:
+    """At each turn the kernel has the records from one to another; who opens the log gets all of these."""
+    counter, before, seen, lost = LogCounter(), Counters(), 0, 0
+    starts, ends = (sorted(turn[side] for turn in turns) for side in (0, 1))
+    for start, end, restarts in zip(starts, ends, (turn[2] for turn in turns), strict=True):
+        for at in range(start, end, piece):
+            counter.feed(LONG[at : min(at + piece, end)])
+            assert all(now >= then for now, then in zip(counter.counters, before, strict=True))
+            before = counter.counters
+        if start < end:
+            lost += max(start - seen, 0)
+            seen = max(seen, end)
+        assert counter.counters.records_lost == lost
         if restarts:
             counter = LogCounter(counter.progress)
-    assert counter.counters == TOTAL
+    counter.feed(LONG[seen:])
+    assert counter.counters.records_lost == lost
+    if not lost:
+        assert counter.counters == TOTAL
 
 
 def test_what_is_old_is_let_go_and_stays_counted() -> None:
@@ -97,6 +108,16 @@ def test_what_is_old_is_let_go_and_stays_counted() -> None:
     assert counter.progress.sequence > len(LONG) - 200
     assert counter.progress.closed.hard_lockups >= 9
     assert counter.counters == TOTAL
+
+
+def test_reports_that_come_again_and_again_are_let_go() -> None:
+    text = "watchdog: BUG: soft lockup - CPU#3 stuck for 22s! [x:101]"
+    storm = [f"0,{n},{22_000_000 * n},-;{text}\n".encode() for n in range(400)]
+    counter = LogCounter()
+    for record in storm:
+        counter.feed([record])
+    assert counter.counters == Counters(soft_lockups=400)
+    assert counter.progress.sequence > 390
 
 
 def test_records_that_were_overwritten_are_lost_and_counted_as_that() -> None:
@@ -113,8 +134,13 @@ def test_who_was_away_while_the_log_wrapped_says_how_much_it_missed() -> None:
     counter = LogCounter()
     counter.feed(LONG[:300])
     back = LogCounter(counter.progress)
+    back.feed(LONG[250:])
+    assert back.counters.records_lost == 0
+    assert back.counters.hard_lockups == TOTAL.hard_lockups
+    back = LogCounter(counter.progress)
     back.feed(LONG[500:])
-    assert back.counters.records_lost == 500 - counter.progress.sequence
+    assert back.counters.records_lost == 200
+    assert back.counters.hard_lockups == TOTAL.hard_lockups - 2
 
 
 def test_a_flood_is_counted_in_bounded_memory(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,6 +159,7 @@ def test_lines_of_user_space_are_never_counted() -> None:
     assert whole(forged) == Counters()
 
 
+@settings(max_examples=EXAMPLES, deadline=None)
 @given(st.lists(st.binary(max_size=60), max_size=30))
 def test_rubbish_is_no_record(junk: list[bytes]) -> None:
     counter = LogCounter()

@@ -1,5 +1,6 @@
 """What the agent exports: a source may be missing, damaged, old or huge, and only that one is down then."""
 
+import errno
 import json
 import os
 import shutil
@@ -16,12 +17,12 @@ from sdeictl_agent.watch import Events, State, encode
 
 from sdeictl.bench.run import result_json
 from sdeictl.collect import collect
-from sdeictl.report import build_report
+from sdeictl.report import Json, build_report
 from sdeictl.root import open_root
 from tests.conftest import HOST_NAMES, PROJECT, TESTS, Golden, load_host
 
 NOW = 1_795_630_000.0
-BOOTED = NOW - 3600
+UPTIME = 3600.0
 MAX_SERIES = 150
 REPORT_OF = b'{"schema": "sdeictl.report/1", "generated_at": "%b"}'
 
@@ -38,9 +39,9 @@ class Agent:
         self.report: dict[str, Any] = build_report(collect(open_root(str(self.host.root))))
         self.report["generated_at"] = "2026-11-25T18:00:00+00:00"
         self.write_report(self.report)
-        watched = State("boot", Progress(), Counters(3, 1, backtrace_timeouts=2), Events(1, 1, 2))
-        (self.run / "watch.json").write_bytes(encode(watched, NOW - 10, 4))
-        self.sources = Sources(Places(str(self.run), str(self.state)), BOOTED, lambda: NOW)
+        watched = State("boot", Progress(counters=Counters(3, 1, backtrace_timeouts=2)), Events(1, 1, 2))
+        (self.run / "watch.json").write_bytes(encode(watched, NOW - 10))
+        self.sources = Sources(Places(str(self.run), str(self.state)), lambda: NOW, lambda: UPTIME)
 
     def write_report(self, report: dict[str, Any]) -> None:
         (self.run / "report.json").write_text(json.dumps(report))
@@ -126,7 +127,7 @@ def test_a_masked_drill_tells_who_answered_and_how_fast(agent: Agent) -> None:
 
 
 def test_a_host_on_which_nothing_has_run_yet_is_served(tmp_path: Path) -> None:
-    sources = Sources(Places(str(tmp_path / "run"), str(tmp_path / "state")), BOOTED, lambda: NOW)
+    sources = Sources(Places(str(tmp_path / "run"), str(tmp_path / "state")), lambda: NOW, lambda: UPTIME)
     assert dict(down(sources.read())) == {
         "report": "No such file or directory.", "watch": "No such file or directory.",
     }  # fmt: skip
@@ -155,6 +156,75 @@ def test_a_report_that_is_of_no_use_is_down_and_nothing_else_is(
     samples = agent.samples()
     assert samples["sdeictl_source_up,report"] == 0
     assert samples["sdeictl_hard_lockups_total"] == 3
+
+
+@pytest.mark.parametrize("value", [None, "soon", float("nan"), float("inf"), 10**400, {}])
+def test_a_watcher_that_tells_no_time_is_down(value: object, agent: Agent) -> None:
+    content = json.loads((agent.run / "watch.json").read_text())
+    (agent.run / "watch.json").write_text(json.dumps(content | {"updated_at": value}))
+    assert dict(down(agent.snapshot())) == {"watch": "It is damaged."}
+    assert "sdeictl_hard_lockups_total" not in agent.samples()
+
+
+@pytest.mark.parametrize(
+    ("source", "damage"),
+    [
+        ("report", {"host": {"kernel": 7}}),
+        ("report", {"host": {"cpus_online": "many"}}),
+        ("watch", {"counters": {"hard_lockups": 10**400}}),
+        ("drills", {"drill": 5}),
+        ("drills", {"id": "yesterday-backtrace"}),
+        ("drills", {"outcome": "splendid"}),
+        ("drills", {"target": {"latency_seconds": "x"}}),
+        ("bench", {"results": [{"call": 7, "undisturbed": 1.0}]}),
+        ("bench", {"id": "20261399T000000.000000Z-bench"}),
+    ],
+)
+def test_a_value_that_cannot_be_told_is_its_sources_trouble(source: str, damage: Json, agent: Agent) -> None:
+    agent.add_drills()
+    agent.add_bench()
+    paths = {
+        "report": agent.run / "report.json", "watch": agent.run / "watch.json",
+        "drills": max((agent.state / "drills").iterdir()), "bench": max((agent.state / "bench").iterdir()),
+    }  # fmt: skip
+    content = json.loads(paths[source].read_text())
+    for name, value in damage.items():
+        whole = isinstance(value, dict) and isinstance(content[name], dict)
+        content[name] = content[name] | value if whole else value
+    paths[source].write_text(json.dumps(content))
+    samples = agent.samples()
+    assert {name: samples[f"sdeictl_source_up,{name}"] for name in paths} == {
+        name: float(name != source) for name in paths
+    }
+
+
+def test_a_clock_that_is_set_does_not_make_a_report_one_of_another_boot(tmp_path: Path) -> None:
+    agent = Agent(tmp_path)
+    now = [NOW + 7200]
+    agent.sources = Sources(Places(str(agent.run), str(agent.state)), lambda: now[0], lambda: UPTIME)
+    assert "report" in dict(down(agent.snapshot()))
+    now[0] = NOW
+    assert dict(down(agent.snapshot())) == {}
+
+
+def test_a_file_that_could_not_be_opened_is_read_another_time(
+    agent: Agent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_descriptor(*_: object) -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr("builtins.open", no_descriptor)
+        assert dict(down(agent.snapshot())) == dict.fromkeys(("report", "watch"), "Too many open files.")
+    assert dict(down(agent.snapshot())) == {}
+
+
+def test_a_result_that_is_removed_is_exported_no_more(agent: Agent) -> None:
+    agent.add_drills()
+    assert any("drill_outcome" in name for name in agent.samples())
+    for path in (agent.state / "drills").iterdir():
+        path.unlink()
+    assert not any("drill_outcome" in name for name in agent.samples())
 
 
 def test_a_report_with_a_hole_in_it_is_down(agent: Agent) -> None:

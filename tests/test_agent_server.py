@@ -14,9 +14,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 from click.testing import CliRunner
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sdeictl_agent.__main__ import main
 from sdeictl_agent.config import (
@@ -32,6 +33,7 @@ from sdeictl_agent.config import (
 from sdeictl_agent.server import BadRequestError, parse_request
 
 from tests.test_agent_families import Agent
+from tests.test_analysis_properties import EXAMPLES
 
 SERVE = """
 import asyncio, sys
@@ -39,10 +41,12 @@ from sdeictl_agent.__main__ import run
 from sdeictl_agent.config import parse_listen, read_config
 from sdeictl_agent.sources import Places, Sources
 run_directory, state, config, port = sys.argv[1:]
-sources = Sources(Places(run_directory, state), 0.0, lambda: 4e9)
+sources = Sources(Places(run_directory, state), lambda: 4e9, lambda: 4e9)
 asyncio.run(run(read_config(config), sources, config, parse_listen(f"127.0.0.1:{port}")))
 """
 SECONDS = 20.0
+MEMORY_MAX = 256 << 20
+"""Of the unit."""
 
 
 class Served:
@@ -108,6 +112,15 @@ def test_the_three_pages(served: Served) -> None:
     assert served.get("/metrics?x=1")[0] == 200
 
 
+@pytest.mark.parametrize(
+    "accept", ["text/plain; version=x", "application/openmetrics-text; version=1.x.0", ";;=,"]
+)
+def test_a_client_that_accepts_nonsense_gets_text(accept: str, served: Served) -> None:
+    status, kind, body = served.get("/metrics", accept)
+    assert (status, kind.split(";")[0]) == (200, "text/plain")
+    assert b"sdeictl_agent_build_info" in body
+
+
 def test_a_source_that_is_down_is_a_metric_and_no_error(served: Served, tmp_path: Path) -> None:
     (tmp_path / "run/report.json").write_text("{<b>")
     status, _kind, body = served.get("/metrics")
@@ -141,6 +154,8 @@ def test_a_textfile_is_replaced_and_a_full_disk_is_waited_for(tmp_path: Path) ->
             assert time.monotonic() < deadline
             time.sleep(0.02)
         assert [path.name for path in directory.iterdir()] == ["sdeictl.prom"]
+        process.send_signal(signal.SIGHUP)
+        time.sleep(0.1)
         process.send_signal(signal.SIGTERM)
         assert process.wait(SECONDS) == 0
     finally:
@@ -151,6 +166,8 @@ def test_a_textfile_is_replaced_and_a_full_disk_is_waited_for(tmp_path: Path) ->
 def test_a_textfile_goes_without_an_address() -> None:
     done = CliRunner().invoke(main, ["--textfile", "/nonexistent", "--listen", "127.0.0.1:0"])
     assert (done.exit_code, "goes without --listen" in done.output) == (2, True)
+    done = CliRunner().invoke(main, ["--textfile", "", "--listen", "127.0.0.1:0"])
+    assert (done.exit_code, "names no directory" in done.output) == (2, True)
 
 
 @pytest.mark.parametrize(
@@ -182,6 +199,17 @@ def test_idle_and_slow_clients_keep_nobody_out(served: Served) -> None:
         for _scrape in range(5):
             assert served.get("/metrics")[0] == 200
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_a_reload_moves_nobody_who_was_told_where_to_listen(served: Served) -> None:
+    served.config.write_text("[exporter]\nlisten = '127.0.0.1:1'\n")
+    served.process.send_signal(signal.SIGHUP)
+    assert served.says() == f"sdeictl-agent: listening on 127.0.0.1:{served.port}\n"
+    assert served.get("/healthz")[0] == 200
+    served.config.write_text(f"[exporter]\ntextfile_seconds = {'9' * 5000}\n")
+    served.process.send_signal(signal.SIGHUP)
+    assert "not reloaded: " in served.says()
+    assert served.get("/healthz")[0] == 200
 
 
 def test_sigterm_ends_it_and_who_is_being_served_gets_an_answer(served: Served) -> None:
@@ -236,6 +264,11 @@ def test_a_client_without_the_right_certificate_stays_out(tmp_path: Path) -> Non
                 scrape(stranger)
         assert server.say(b"GET /metrics HTTP/1.1\r\n\r\n")[:4] != b"HTTP"
         assert scrape(ours) == 200
+        with contextlib.ExitStack() as stack:
+            for _stranger in range(900):
+                stack.enter_context(server.connect())
+            assert scrape(ours) == 200
+            assert psutil.Process(server.process.pid).memory_info().rss < MEMORY_MAX
     finally:
         server.process.kill()
         server.process.wait()
@@ -260,6 +293,13 @@ def test_what_is_wrong_with_tls_is_told_by_key_and_file(tls: str, problem: str, 
     assert f"sdeictl-agent: {problem.format(tmp_path)}" in done.output
 
 
+@pytest.mark.parametrize("host", ["a..b", "x" * 70, "no-such-host.invalid"])
+def test_an_address_that_is_none_is_named(host: str) -> None:
+    done = CliRunner().invoke(main, ["--listen", f"{host}:1"])
+    assert done.exit_code == 2
+    assert done.output.startswith(f"sdeictl-agent: cannot listen on {host}:1: ")
+
+
 def test_an_address_that_is_taken_is_named() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -271,6 +311,7 @@ def test_an_address_that_is_taken_is_named() -> None:
     )  # fmt: skip
 
 
+@settings(max_examples=EXAMPLES)
 @given(st.binary(max_size=200))
 def test_any_bytes_are_a_request_or_a_bad_one(data: bytes) -> None:
     with contextlib.suppress(BadRequestError):
@@ -286,7 +327,12 @@ def test_any_bytes_are_a_request_or_a_bad_one(data: bytes) -> None:
         ("# a\n[exproter]\nlisten = 'x:1'\n", "there is no key exproter.listen."),
         ("[tls]\ncertificate = 'a'\n", "tls needs a certificate and a key."),
         ("[exporter]\nlisten = 'x'\n", "'x' is no HOST:PORT."),
-        ("[exporter]\ntextfile_seconds = 0\n", "textfile_seconds is less than 1."),
+        ("[exporter]\ntextfile_seconds = 0\n", "textfile_seconds is not between 1 and 86400."),
+        ("[exporter]\ntextfile_seconds = 99999\n", "is not between 1 and 86400."),
+        ("[exporter]\ntextfile = ''\n", "exporter.textfile is empty, or has a NUL in it."),
+        ('[tls]\ncertificate = "a\\u0000"\nkey = "b"\n', "tls.certificate is empty, or has a NUL in it."),
+        ("a = " + "[" * 3000, "c.toml: "),
+        (f"a = {'9' * 5000}\n", "c.toml: "),
         ("[exporter\n", "c.toml: "),
         ("exporter = 1\n", "line 1: there is no key exporter."),
         ("[exporter.listen]\na = 1\n", "exporter.listen is no text."),
@@ -314,6 +360,7 @@ def test_every_key_is_taken() -> None:
     assert parse_config(b"", "x") == Config(Address("127.0.0.1", DEFAULT_PORT), None, 60, None)
 
 
+@settings(max_examples=EXAMPLES)
 @given(st.binary(max_size=200))
 def test_any_bytes_are_a_configuration_or_a_wrong_one(data: bytes) -> None:
     with contextlib.suppress(ConfigError):

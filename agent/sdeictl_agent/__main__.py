@@ -47,8 +47,8 @@ def bind(address: Address) -> list[socket.socket]:
             address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
         return [socket.create_server(where[:2], family=family, backlog=1024)]
-    except OSError as error:
-        reason = str(error.strerror).partition(" (while attempting")[0]  # to bind on what is told anyway
+    except (OSError, ValueError) as error:  # ValueError: no name of a host can be so long
+        reason = str(getattr(error, "strerror", error)).partition(" (while attempting")[0]
         raise ConfigError(f"cannot listen on {shown(address)}: {reason}.") from error
 
 
@@ -92,23 +92,27 @@ class Listening(NamedTuple):
     exporter: Exporter
     config: Config
     sockets: list[socket.socket]
-    """The servers work on copies: a reload goes on with the same ones, and no client is turned away."""
+    """The exporters work on copies: a reload goes on with the same ones, and no client is turned away."""
+    fixed: bool
+    """They were passed by systemd or named on the command line: no configuration moves them."""
 
 
-async def listen(
+def listen(
     config: Config, sources: Sources, given: Address | None, before: Listening | None = None
 ) -> Listening:
     """Begin to serve; raise ConfigError, and then nothing has changed."""
     tls = tls_context(config.tls)
-    if before and config.listen == before.config.listen:
-        sockets = before.sockets
+    if before and (before.fixed or config.listen == before.config.listen):
+        sockets, fixed = before.sockets, before.fixed
     else:
-        sockets = passed_sockets() or bind(given or config.listen)
+        sockets = passed_sockets()
+        fixed = bool(sockets or given)
+        sockets = sockets or bind(given or config.listen)
     exporter = Exporter(sources.read)
-    await exporter.serve([each.dup() for each in sockets], tls)
+    exporter.serve([each.dup() for each in sockets], tls)
     for each in sockets:
         _say(f"listening on {shown(each.getsockname())}{', by TLS' if tls else ''}")
-    return Listening(exporter, config, sockets)
+    return Listening(exporter, config, sockets, fixed)
 
 
 async def run(config: Config, sources: Sources, path: str | None, given: Address | None) -> None:
@@ -118,7 +122,7 @@ async def run(config: Config, sources: Sources, path: str | None, given: Address
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ended.set)
     loop.add_signal_handler(signal.SIGHUP, reload.set)
-    now = await listen(config, sources, given)
+    now = listen(config, sources, given)
     notify("READY=1")
     beat = watchdog_seconds()
     while not ended.is_set():
@@ -129,16 +133,16 @@ async def run(config: Config, sources: Sources, path: str | None, given: Address
         notify("WATCHDOG=1")
         if reload.is_set():
             reload.clear()
-            now = await _reload(now, sources, path, given)
+            now = await _reload(now, sources, path)
     notify("STOPPING=1")
     await now.exporter.drain()
 
 
-async def _reload(before: Listening, sources: Sources, path: str | None, given: Address | None) -> Listening:
+async def _reload(before: Listening, sources: Sources, path: str | None) -> Listening:
     """Take the configuration anew; one that is wrong changes nothing."""
     notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
     try:
-        now = await listen(read_config(path), sources, given, before)
+        now = listen(read_config(path), sources, None, before)
     except ConfigError as error:
         _say(f"not reloaded: {error}")
         now = before
@@ -157,13 +161,14 @@ def _textfiles(sources: Sources, directory: str, seconds: int) -> None:
     ends: list[bool] = []
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ends.append(True))
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     write_textfile(sources, directory)
     _say(f"writing {os.path.join(directory, TEXTFILE)} every {seconds} s")
     notify("READY=1")
     while not ends:
         deadline = time.monotonic() + seconds
         while not ends and time.monotonic() < deadline:
-            time.sleep(min(1.0, seconds))
+            time.sleep(1.0)
             notify("WATCHDOG=1")
         try:
             write_textfile(sources, directory)
@@ -196,6 +201,8 @@ def main(listen_at: str | None, textfile: str | None, path: str | None) -> None:
     written, and nothing else; it changes nothing. What is not there yet is
     exported as a source that is down.
     """
+    if textfile == "":
+        raise click.UsageError("--textfile names no directory")
     if textfile and listen_at:
         raise click.UsageError("--textfile is written instead of listening: it goes without --listen")
     try:
@@ -203,9 +210,7 @@ def main(listen_at: str | None, textfile: str | None, path: str | None) -> None:
         given = parse_listen(listen_at) if listen_at else None
     except (ConfigError, ValueError) as error:
         _fail(str(error))
-    # Not from /proc/stat: the unit shows this process nothing of /proc but processes.
-    booted = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
-    sources = Sources(Places(), booted)
+    sources = Sources(Places())
     _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     try:

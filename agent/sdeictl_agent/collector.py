@@ -6,6 +6,7 @@ a boot saves that start, and when the kernel has overwritten it the later ones p
 
 import json
 import os
+import stat
 import sys
 
 import click
@@ -39,16 +40,26 @@ def boot_log(root: Root, path: str) -> bytes | None:
         now = root.read(KMSG)
     except OSError:
         return None
+    saved = read_saved(path)
     if read_bootlog(parse_log(now).last_boot()).complete:
-        if not os.path.exists(path):
+        if saved is None:
             write_whole(path, now[:MAX_SAVED_BYTES], 0o600)
         return None
+    return None if saved is None else join_logs(saved, now)
+
+
+def read_saved(path: str) -> bytes | None:
+    """Return what this user has saved; None if there is nothing.
+
+    Others can write in this directory: what they say of the boot, or link to, or let wait, is nothing.
+    """
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
-        with open(path, "rb") as file:
-            # Others can write in this directory: what they say of the boot is nothing.
-            if os.fstat(file.fileno()).st_uid != os.geteuid():
+        with open(path, "rb", opener=lambda name, _flags: os.open(name, flags)) as file:
+            found = os.fstat(file.fileno())
+            if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1 or found.st_uid != os.geteuid():
                 return None
-            return join_logs(file.read(MAX_SAVED_BYTES), now)
+            return file.read(MAX_SAVED_BYTES)
     except OSError:
         return None
 

@@ -8,6 +8,7 @@ CONFIG_FILE = "/etc/sdeictl/config.toml"
 DEFAULT_PORT = 10054
 """Free in the list of Prometheus' exporters; Arm DEN0054 is the specification of SDEI."""
 DEFAULT_LISTEN = f"127.0.0.1:{DEFAULT_PORT}"
+MAX_TEXTFILE_SECONDS = 86400
 _LISTEN = re.compile(r"(?:\[([0-9a-fA-F:.%]+)\]|([^:\s\[\]]+)):(\d{1,5})", re.ASCII)
 
 
@@ -56,7 +57,9 @@ def parse_config(data: bytes, path: str) -> Config:
     try:
         text = data.decode()
         document = tomllib.loads(text)
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is no UTF-8.") from error
+    except (ValueError, RecursionError) as error:  # of TOML, or of Python's numbers
         raise ConfigError(f"{path}: {error}.") from error
     values = dict(_flat(document))
     for name, value in values.items():
@@ -74,13 +77,16 @@ def parse_config(data: bytes, path: str) -> Config:
 
 def _config(values: dict[str, Any]) -> Config:
     tls = None
+    for name, value in values.items():
+        if isinstance(value, str) and ("\0" in value or not value):
+            raise ValueError(f"{name} is empty, or has a NUL in it")
     if any(name.startswith("tls.") for name in values):
         if "tls.certificate" not in values or "tls.key" not in values:
             raise ValueError("tls needs a certificate and a key")
         tls = Tls(values["tls.certificate"], values["tls.key"], values.get("tls.client_ca"))
     seconds = values.get("exporter.textfile_seconds", 60)
-    if seconds < 1:
-        raise ValueError("exporter.textfile_seconds is less than 1")
+    if not 1 <= seconds <= MAX_TEXTFILE_SECONDS:
+        raise ValueError(f"exporter.textfile_seconds is not between 1 and {MAX_TEXTFILE_SECONDS}")
     listen = parse_listen(values.get("exporter.listen", DEFAULT_LISTEN))
     return Config(listen, values.get("exporter.textfile"), seconds, tls)
 

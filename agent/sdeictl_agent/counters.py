@@ -4,7 +4,7 @@ An analysis needs an episode as a whole: who asked, and 10 s and more later who 
 records stay open and are analyzed anew when more come; what is older than any episode can last is
 closed: its counts are added up, and the records let go. What is kept on disk is where the open records
 begin, and the counts before them: whoever starts anew reads the open ones again, and counts nothing
-twice.
+twice. If the kernel has overwritten some of those meanwhile, the last counts stand.
 """
 
 from collections.abc import Iterable, Sequence
@@ -16,6 +16,8 @@ from sdeictl.klog import parse_log
 
 EPISODE_SECONDS = 60.0
 """Longer than a request lasts: the kernel waits 10,000 times a millisecond, 16 s where emulated."""
+LASTING = (Backtrace, HardLockup, Stop)
+"""Episodes that go on for a while; the others are reports, made at once."""
 MAX_OPEN_RECORDS = 20_000
 """In a flood of records the older half is closed although an episode may be cut in two by that."""
 
@@ -40,64 +42,66 @@ class Counters(NamedTuple):
 
 
 class Progress(NamedTuple):
-    """Where the open records begin; kept on disk."""
+    """How far a log was read and counted; kept on disk."""
 
     sequence: int = 0
     """Of the first open record."""
     closed: Counters = Counters()
+    """Of the records before it."""
+    read_to: int = 0
+    """The number that the next record has, if none is lost."""
+    counters: Counters = Counters()
+    """Of all records so far."""
 
 
 class LogCounter:
-    """Counts one boot's log. `progress` and the counts are consistent after every call."""
+    """Counts one boot's log. `progress` is consistent after every call."""
 
     def __init__(self, progress: Progress = Progress()) -> None:  # noqa: B008 - it is frozen
         self.progress = progress
         self._open: list[bytes] = []
         self._next = progress.sequence
-        self._counters = progress.closed
+        """Of the next record to take: those that are open are taken again after a restart."""
 
     @property
     def counters(self) -> Counters:
         """Return what has happened since the boot."""
-        return self._counters
+        return self.progress.counters
 
     def feed(self, records: Iterable[bytes]) -> None:
-        """Take records of /dev/kmsg, in their order; those that were closed before are passed by."""
-        lost = 0
+        """Take records of /dev/kmsg, in their order; those that were taken before are passed by."""
+        read_to, lost = self.progress.read_to, self.progress.counters.records_lost
+        taken = False
         for record in records:
             sequence = sequence_of(record)
             if sequence is None or sequence < self._next:
                 continue
-            if not self._open:
-                # Between records that are both open an analysis counts the gap itself.
-                lost += sequence - self._next
+            if not self._open and self._next < sequence and self._next < read_to:
+                # Of the open records some are there no more: what was counted of them has to stand.
+                self._next = read_to
+                self.progress = self.progress._replace(sequence=read_to, closed=self.counters)
+                if sequence < read_to:
+                    continue
+            lost += max(sequence - read_to, 0)
+            read_to = max(read_to, sequence + 1)
             self._next = sequence + 1
             self._open.append(record)
-        if lost:
-            closed = self.progress.closed
-            closed = closed._replace(records_lost=closed.records_lost + lost)
-            self.progress = self.progress._replace(closed=closed)
-        self._close()
-        self._counters = add(self.progress.closed, count(self._open))
+            taken = True
+        if taken:
+            self._close()
+            self.progress = self.progress._replace(read_to=read_to)
+        if taken and self._next == read_to:  # before, it takes again what was counted already
+            found = add(self.progress.closed, count(self._open))
+            self.progress = self.progress._replace(counters=found._replace(records_lost=lost))
 
     def _close(self) -> None:
         """Let go of what no episode can reach any more."""
-        if not self._open:
-            self.progress = self.progress._replace(sequence=self._next)
-            return
         at = self._boundary()
         if len(self._open) - at > MAX_OPEN_RECORDS:
             at = len(self._open) - MAX_OPEN_RECORDS // 2
-        if at:
-            closed = add(self.progress.closed, count(self._open[:at]))
-            # The gap in front of the first record that stays would be nobody's.
-            left = sequence_of(self._open[at]) if at < len(self._open) else self._next
-            gap = (left or 0) - (sequence_of(self._open[at - 1]) or 0) - 1
-            closed = closed._replace(records_lost=closed.records_lost + max(gap, 0))
-            self.progress = Progress(left or 0, closed)
-            self._open = self._open[at:]
-        else:
-            self.progress = self.progress._replace(sequence=sequence_of(self._open[0]) or 0)
+        closed = add(self.progress.closed, count(self._open[:at]))
+        self._open = self._open[at:]
+        self.progress = self.progress._replace(sequence=sequence_of(self._open[0]) or 0, closed=closed)
 
     def _boundary(self) -> int:
         """Return the number of records that are older than any episode that may still go on."""
@@ -106,8 +110,12 @@ class LogCounter:
         if times[0] >= boundary:
             return 0
         begun = sorted(
-            (episode.at for episode in _analyze(self._open).episodes if episode.at is not None), reverse=True
-        )
+            (
+                episode.at for episode in _analyze(self._open).episodes
+                if isinstance(episode, LASTING) and episode.at is not None
+            ),
+            reverse=True,
+        )  # fmt: skip
         for at in begun:
             if boundary - EPISODE_SECONDS < at < boundary:
                 boundary = at
@@ -131,12 +139,9 @@ def _analyze(records: Sequence[bytes]) -> Analysis:
 
 
 def count(records: Sequence[bytes]) -> Counters:
-    """Return what is in some records."""
-    if not records:
-        return Counters()
-    analysis = _analyze(records)
-    found = Counters(records_lost=analysis.records_lost)
-    for episode in analysis.episodes:
+    """Return what is in some records; which of them are missing is not told by that."""
+    found = Counters()
+    for episode in _analyze(records).episodes if records else ():
         if isinstance(episode, HardLockup):
             secondary = episode.secondary_to is not None
             found = add(found, Counters(hard_lockups=1, secondary_hard_lockups=int(secondary)))

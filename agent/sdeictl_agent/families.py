@@ -1,7 +1,6 @@
 """A snapshot as metric families. Pure; names, units and HELP are a contract (docs/metrics.md)."""
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from typing import Any
 
 from prometheus_client import CollectorRegistry
@@ -10,10 +9,9 @@ from prometheus_client.registry import Collector
 
 from sdeictl import __version__
 from sdeictl.metrics import ReportCollector
-from sdeictl_agent.sources import SOURCES, Snapshot
+from sdeictl_agent.sources import OUTCOMES, SOURCES, Snapshot
 
 Json = dict[str, Any]
-OUTCOMES = {"pass": 1.0, "fail": 0.0, "unknown": -1.0, "lost": -2.0}
 COUNTERS = {
     "hard_lockups": "Hard lockups that the kernel reported since the boot.",
     "secondary_hard_lockups": "Those of CPUs that only waited for the answer of another one.",
@@ -43,8 +41,8 @@ class SnapshotCollector(Collector):
             ("report", _report), ("watch", _watch), ("drills", _drills), ("bench", _bench),
         ):  # fmt: skip
             try:
-                families += list(build(self._snapshot))
-            except (KeyError, TypeError, ValueError, AttributeError):
+                families += [checked(family) for family in build(self._snapshot)]
+            except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
                 problems[source] = "It is damaged."
         yield InfoMetricFamily(
             "sdeictl_agent_build", "The agent that exports this.", {"version": __version__}
@@ -58,6 +56,15 @@ class SnapshotCollector(Collector):
             up.add_metric([source], float(not problems.get(source)))
         yield up
         yield from families
+
+
+def checked(family: Metric) -> Metric:
+    """Return a family whose samples can be printed; raise TypeError, ValueError or OverflowError."""
+    for sample in family.samples:
+        float(sample.value)
+        if not all(isinstance(value, str) for value in sample.labels.values()):
+            raise TypeError(f"{family.name} has a label that is no text")
+    return family
 
 
 def registry_of(snapshot: Snapshot) -> CollectorRegistry:
@@ -99,10 +106,8 @@ def _drills(snapshot: Snapshot) -> Iterator[Metric]:
     masked = family("masked_delivery", "Whether the masked CPU answered from inside its masked time.")
     latency = family("delivery_latency_seconds", "From the request to the masked CPU's answer.")
     for drill in snapshot.drills:
-        if drill["outcome"] not in OUTCOMES:
-            continue
         name = [f"{drill['drill']}-{drill['variant']}" if drill["variant"] else drill["drill"]]
-        when.add_metric(name, _time_of(drill["id"]))
+        when.add_metric(name, drill["at"])
         outcome.add_metric(name, OUTCOMES[drill["outcome"]])
         if snapshot.report.content is not None:
             stale.add_metric(name, float(_is_stale(drill["host"], snapshot.report.content["host"])))
@@ -123,15 +128,6 @@ def _is_stale(then: Json | None, now: Json) -> bool:
     return any((then or {}).get(name) != now[name] for name in ("kernel", "firmware"))
 
 
-def _time_of(identifier: str) -> float:
-    """Return when a result's identifier was made: `20261125T173201.123456Z-...`."""
-    return (
-        datetime.strptime(identifier.split("-", maxsplit=1)[0], "%Y%m%dT%H%M%S.%fZ")
-        .replace(tzinfo=UTC)
-        .timestamp()
-    )
-
-
 def _bench(snapshot: Snapshot) -> Iterator[Metric]:
     run = snapshot.bench
     if run is None:
@@ -147,4 +143,4 @@ def _bench(snapshot: Snapshot) -> Iterator[Metric]:
     text = "How many conditions of the last run were bad."
     yield GaugeMetricFamily("sdeictl_bench_notes", text, run["labels"])
     text = "When the last run was, in seconds since 1970."
-    yield GaugeMetricFamily("sdeictl_bench_timestamp_seconds", text, _time_of(run["id"]))
+    yield GaugeMetricFamily("sdeictl_bench_timestamp_seconds", text, run["at"])

@@ -6,10 +6,11 @@ By asyncio's streams: a thread for each of a thousand idle connections would cos
 import asyncio
 import contextlib
 import html
+import socket
 import ssl
 from collections.abc import Callable, Iterable
 from http import HTTPStatus
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from prometheus_client.exposition import choose_encoder
 
@@ -19,7 +20,9 @@ from sdeictl_agent.sources import SOURCES, Snapshot, down
 MAX_HEADER_BYTES = 8192
 REQUEST_SECONDS = 10.0
 """How long a client may take to say what it wants, and to take the answer."""
-MAX_CONNECTIONS = 4096
+SAID_SECONDS = 0.2
+"""Who has sent a request before it ends is read within this."""
+MAX_CLIENTS = 256
 TEXT = "text/plain; charset=utf-8"
 HTML = "text/html; charset=utf-8"
 METHODS = ("GET", "HEAD")
@@ -69,7 +72,10 @@ def parse_request(head: bytes) -> Request:
 def respond(request: Request, snapshot: Snapshot) -> Response:
     """Return a page. A source that is down is a metric, and no error of the exporter."""
     if request.path == "/metrics":
-        encoder, content_type = choose_encoder(request.accept)
+        try:
+            encoder, content_type = choose_encoder(request.accept)
+        except (ValueError, TypeError):  # versions and qualities that are none
+            encoder, content_type = choose_encoder("")
         return Response(HTTPStatus.OK, content_type, encoder(registry_of(snapshot)))
     if request.path == "/healthz":
         return Response(HTTPStatus.OK, TEXT, b"ok\n")
@@ -106,51 +112,75 @@ def encode_response(response: Response, method: str) -> bytes:
 
 
 class Exporter:
-    """Serves what `read` returns at each request."""
+    """Serves what `read` returns at each request.
+
+    At most MAX_CLIENTS at a time, from their accept on: who comes then takes the place of the oldest one.
+    asyncio's own servers count a client of TLS only after its handshake, and each costs 0.3 MB from before.
+    """
 
     def __init__(self, read: Callable[[], Snapshot]) -> None:
         self._read = read
-        self._connections = 0
-        self._servers: list[asyncio.Server] = []
-        self._busy: set[asyncio.Task[None]] = set()
+        self._listening: list[socket.socket] = []
+        self._clients: dict[asyncio.Task[None], bool] = {}
+        """Each one's task, the oldest first, and whether it has said what it wants."""
 
-    async def serve(self, sockets: Iterable[object], tls: ssl.SSLContext | None) -> None:
-        """Begin to listen on these sockets."""
+    def serve(self, sockets: Iterable[socket.socket], tls: ssl.SSLContext | None) -> None:
+        """Begin to accept from these sockets, which are closed in the end."""
+        loop = asyncio.get_running_loop()
         for listening in sockets:
-            self._servers.append(
-                await asyncio.start_server(
-                    self._accept,
-                    sock=listening,
-                    ssl=tls,
-                    limit=MAX_HEADER_BYTES,
-                    ssl_handshake_timeout=REQUEST_SECONDS if tls else None,
-                )
-            )
+            listening.setblocking(False)
+            loop.add_reader(listening, self._accept, listening, tls)
+            self._listening.append(listening)
 
     async def drain(self) -> None:
-        """Let those who are being served have their answer, and listen no more."""
+        """Listen no more, and let those who have said what they want have their answer."""
         loop = asyncio.get_running_loop()
-        for server in self._servers:
-            for listening in server.sockets:
-                loop.remove_reader(listening.fileno())
-        # asyncio loses a connection whose server is closed between its accept and its first step.
-        await asyncio.sleep(0)
-        for server in self._servers:
-            server.close()
-        if self._busy:
-            await asyncio.wait(self._busy, timeout=REQUEST_SECONDS)
+        for listening in self._listening:
+            loop.remove_reader(listening)
+            listening.close()
+        if self._clients:
+            await asyncio.wait(self._clients, timeout=SAID_SECONDS)
+        if asked := [task for task, has_asked in self._clients.items() if has_asked]:
+            await asyncio.wait(asked, timeout=REQUEST_SECONDS)
 
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._connections += 1
+    def _accept(self, listening: socket.socket, tls: ssl.SSLContext | None) -> None:
         try:
-            if self._connections <= MAX_CONNECTIONS:
-                # A client that goes away, is too slow or talks nonsense is its own trouble.
-                with contextlib.suppress(OSError, TimeoutError, asyncio.IncompleteReadError):
-                    async with asyncio.timeout(REQUEST_SECONDS):
-                        await self._answer(reader, writer)
+            client, _address = listening.accept()
+        except BlockingIOError:  # another process, or who listens after a reload, was quicker
+            return
+        except OSError:  # it is gone again, or no descriptor is left
+            self._end_oldest()
+            return
+        if len(self._clients) >= MAX_CLIENTS:
+            self._end_oldest()
+        task = asyncio.get_running_loop().create_task(self._serve(client, tls))
+        self._clients[task] = False
+        task.add_done_callback(lambda ended: self._clients.pop(ended, None))
+
+    def _end_oldest(self) -> None:
+        for task in self._clients:
+            task.cancel()
+            del self._clients[task]
+            return
+
+    async def _serve(self, client: socket.socket, tls: ssl.SSLContext | None) -> None:
+        transport: asyncio.WriteTransport | None = None
+        try:
+            # A client that goes away, is too slow or talks nonsense is its own trouble.
+            with contextlib.suppress(OSError, TimeoutError, asyncio.IncompleteReadError):
+                async with asyncio.timeout(REQUEST_SECONDS):
+                    reader = asyncio.StreamReader(MAX_HEADER_BYTES)
+                    protocol = asyncio.StreamReaderProtocol(reader)
+                    loop = asyncio.get_running_loop()
+                    made, _ = await loop.connect_accepted_socket(lambda: protocol, client, ssl=tls)
+                    transport = cast(asyncio.WriteTransport, made)
+                    writer = asyncio.StreamWriter(transport, protocol, reader, loop)
+                    await self._answer(reader, writer)
+                    writer.close()
+                    await writer.wait_closed()
         finally:
-            self._connections -= 1
-            writer.close()
+            if transport:
+                transport.abort()
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         method = "GET"
@@ -160,9 +190,8 @@ class Exporter:
             except asyncio.LimitOverrunError as error:
                 raise BadRequestError(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE) from error
             task = asyncio.current_task()
-            assert task is not None  # noqa: S101 - it runs in one
-            self._busy.add(task)
-            task.add_done_callback(self._busy.discard)
+            if task in self._clients:
+                self._clients[task] = True
             request = parse_request(head)
             method = request.method
             response = respond(request, self._read())

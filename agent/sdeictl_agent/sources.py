@@ -5,13 +5,16 @@ from another boot is a source that is down; it never ends the process.
 """
 
 import json
+import math
 import os
 import time
 from collections.abc import Callable, Iterator
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 Json = dict[str, Any]
+OUTCOMES = {"pass": 1.0, "fail": 0.0, "unknown": -1.0, "lost": -2.0}
+"""How a drill ended that has a result; one that was refused has none."""
 MAX_BYTES = 8 << 20
 FUTURE_SECONDS = 300.0
 """By so much two clocks of one host may differ."""
@@ -71,7 +74,8 @@ class _Cached:
             return Document(None, f"{error.strerror}.")
         now = (found.st_ino, found.st_size, found.st_mtime_ns)
         if now != self._seen:
-            self._seen, self._document = now, self._read(found.st_size)
+            self._seen = now
+            self._document = self._read(found.st_size)
         return self._document
 
     def _read(self, size: int) -> Document:
@@ -81,8 +85,9 @@ class _Cached:
             with open(self._path, "rb") as file:
                 return Document(self._parse(json.loads(file.read(MAX_BYTES + 1))), None)
         except OSError as error:
+            self._seen = None  # no descriptor left, say: another time the same file can be read
             return Document(None, f"{error.strerror}.")
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError):
             return Document(None, "It is damaged.")
 
 
@@ -114,12 +119,19 @@ class _Directory:
         return contents, f"{damaged[-1]} cannot be read." if damaged else None
 
 
-class Sources:
-    """Reads the files. `boot_time` is when this boot began, in seconds since 1970."""
+def _uptime() -> float:
+    # Not from /proc/stat: the unit shows this process nothing of /proc but processes.
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
-    def __init__(self, places: Places, boot_time: float, clock: Callable[[], float] = time.time) -> None:
-        self._boot_time = boot_time
+
+class Sources:
+    """Reads the files. The clocks give seconds: since 1970, and since this boot began."""
+
+    def __init__(
+        self, places: Places, clock: Callable[[], float] = time.time, uptime: Callable[[], float] = _uptime
+    ) -> None:
         self._clock = clock
+        self._uptime = uptime
         self._report = _Cached(f"{places.run}/report.json", _report)
         self._watch = _Cached(f"{places.run}/watch.json", _watch)
         self._drills = _Directory(f"{places.state}/drills", ".json", _drill)
@@ -142,7 +154,7 @@ class Sources:
         at = when(document.content)
         if at > self._clock() + FUTURE_SECONDS:
             return Document(None, "It is from the future.")
-        if at < self._boot_time - FUTURE_SECONDS:
+        if at < self._clock() - self._uptime() - FUTURE_SECONDS:
             return Document(None, "It is of another boot.")
         return document
 
@@ -165,12 +177,22 @@ def _watch(content: Json) -> Json:
         for value in group.values()
     ):
         raise ValueError("no counts")
+    if not math.isfinite(float(content["updated_at"])):
+        raise ValueError("no time")
     return content
 
 
 def _drill(content: Json) -> Json:
-    names = ("drill", "variant", "outcome", "id", "host", "target", "cpus")
-    return {name: content[name] for name in names}
+    names = ("drill", "variant", "outcome", "host", "target", "cpus")
+    if content["outcome"] not in OUTCOMES or not isinstance(content["drill"], str):
+        raise ValueError("no outcome of a drill")
+    return {"at": _time_of(content["id"])} | {name: content[name] for name in names}
+
+
+def _time_of(identifier: str) -> float:
+    """Return when a result's identifier was made: `20261125T173201.123456Z-...`."""
+    made = datetime.strptime(identifier.split("-", maxsplit=1)[0], "%Y%m%dT%H%M%S.%fZ")
+    return made.replace(tzinfo=UTC).timestamp()
 
 
 def _bench(content: Json) -> Json:
@@ -182,7 +204,7 @@ def _bench(content: Json) -> Json:
     ]
     conditions = {name: content["conditions"][name] for name in ("pseudo_nmi", "pmr_sync", "kernel", "loop")}
     return {
-        "id": content["id"],
+        "at": _time_of(content["id"]),
         "results": results,
         "conditions": conditions,
         "labels": len(content["labels"]),

@@ -4,6 +4,7 @@ It needs to read /dev/kmsg (CAP_SYSLOG where dmesg_restrict is set) and writes t
 directory: watch.json, and the request for a new probe, which a path unit of systemd turns into one.
 """
 
+import errno
 import json
 import os
 import selectors
@@ -50,19 +51,18 @@ class State(NamedTuple):
 
     boot_id: str
     progress: Progress
-    counters: Counters
     events: Events
 
 
-def encode(state: State, now: float, cpus_online: int | None) -> bytes:
+def encode(state: State, now: float) -> bytes:
     """Return watch.json."""
     document = {
         "schema": WATCH_SCHEMA,
         "boot_id": state.boot_id,
         "updated_at": now,
-        "cpus_online": cpus_online,
-        "counters": state.counters._asdict(),
+        "counters": state.progress.counters._asdict(),
         "events": state.events._asdict(),
+        "read_to": state.progress.read_to,
         "open_from": {"sequence": state.progress.sequence, "closed": state.progress.closed._asdict()},
     }
     return json.dumps(document).encode() + b"\n"
@@ -70,14 +70,17 @@ def encode(state: State, now: float, cpus_online: int | None) -> bytes:
 
 def decode(data: bytes, boot_id: str) -> State:
     """Return what a former watcher of this boot left; of another boot, or damaged: a beginning."""
-    fresh = State(boot_id, Progress(), Counters(), Events())
+    fresh = State(boot_id, Progress(), Events())
     try:
         document = json.loads(data)
         if (document["schema"], document["boot_id"]) != (WATCH_SCHEMA, boot_id):
             return fresh
         kept = document["open_from"]
-        progress = Progress(_whole(kept["sequence"]), Counters(*_numbers(kept["closed"], Counters)))
-        return State(boot_id, progress, progress.closed, Events(*_numbers(document["events"], Events)))
+        closed, counters = (
+            Counters(*_numbers(numbers, Counters)) for numbers in (kept["closed"], document["counters"])
+        )
+        progress = Progress(_whole(kept["sequence"]), closed, _whole(document["read_to"]), counters)
+        return State(boot_id, progress, Events(*_numbers(document["events"], Events)))
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return fresh
 
@@ -93,7 +96,7 @@ def _whole(value: object) -> int:
 
 
 def read_records(descriptor: int, most: int = 4096) -> list[bytes]:
-    """Return what can be read of /dev/kmsg now, one record for each read(2)."""
+    """Return what can be read of /dev/kmsg now, one record for each read(2); no log as a whole."""
     records: list[bytes] = []
     while len(records) < most:
         try:
@@ -134,7 +137,7 @@ class Watcher:
     @property
     def state(self) -> State:
         """Return what was seen so far."""
-        return State(self._boot_id, self._counter.progress, self._counter.counters, self._events)
+        return State(self._boot_id, self._counter.progress, self._events)
 
     def take_records(self, records: list[bytes]) -> None:
         """Take what was logged."""
@@ -154,6 +157,10 @@ class Watcher:
             self._events = self._events._replace(**{name: getattr(self._events, name) + 1})
         elif not (subsystem == "platform" and action in ("add", "remove", "bind", "unbind")):
             return
+        self.want_probe()
+
+    def want_probe(self) -> None:
+        """Ask for a new probe as soon as one may be asked for."""
         self._wanted = True
         self._changed = True
 
@@ -178,7 +185,7 @@ class Watcher:
     def write(self) -> None:
         """Write watch.json."""
         self._written, self._changed = self._clock(), False
-        data = encode(self.state, time.time(), os.cpu_count())
+        data = encode(self.state, time.time())
         write_whole(os.path.join(self._directory, WATCH_FILE), data, 0o644)
 
 
@@ -213,7 +220,6 @@ def _watch() -> None:
     selector = selectors.DefaultSelector()
     for descriptor in (kmsg, monitor.fileno(), ours):
         selector.register(descriptor, selectors.EVENT_READ)
-    watcher.take_records(read_records(kmsg, most=1 << 20))
     watcher.write()
     notify("READY=1")
     beat = watchdog_seconds()
@@ -222,10 +228,19 @@ def _watch() -> None:
         selector.select(min(wait, beat) if beat else wait)
         notify("WATCHDOG=1")
         watcher.take_records(read_records(kmsg))
-        while (device := monitor.poll(timeout=0)) is not None:
-            watcher.take_event(device.subsystem, device.action)
+        _take_events(watcher, monitor)
     notify("STOPPING=1")
     watcher.write()
+
+
+def _take_events(watcher: Watcher, monitor: Any) -> None:
+    try:
+        while (device := monitor.poll(timeout=0)) is not None:
+            watcher.take_event(device.subsystem, device.action)
+    except OSError as error:
+        if error.errno != errno.ENOBUFS:
+            raise
+        watcher.want_probe()  # too many at once: some are lost, and were perhaps a CPU's
 
 
 if __name__ == "__main__":

@@ -83,7 +83,7 @@ class Lock:
         try:
             os.makedirs(directory, mode=0o755, exist_ok=True)
             self._descriptor = os.open(
-                os.path.join(directory, _LOCK), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
+                os.path.join(directory, _LOCK), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
             )
         except OSError as error:
             raise JournalError(f"The lock {directory}/{_LOCK} cannot be made: {error.strerror}.") from error
