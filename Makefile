@@ -23,7 +23,7 @@ test-lab: lab
 soak: export SDEICTL_LAB_EXTRA = 1
 soak: lab
 	SDEICTL_EXAMPLES=20000 $(BIN)/pytest tests/test_analysis_properties.py tests/test_monotone.py tests/test_hostile.py \
-		tests/test_vmcore.py tests/test_bench.py tests/test_ab.py
+		tests/test_vmcore.py tests/test_bench.py tests/test_ab.py tests/test_agent_counters.py tests/test_agent_server.py
 	SDEICTL_EXAMPLES=5000 $(BIN)/pytest tests/test_drill_logs.py
 	SDEICTL_ROUNDS=20 $(BIN)/pytest tests/lab $(LAB_PARALLEL)
 	for run in 1 2 3; do $(BIN)/pytest tests/lab/test_wedge.py || exit 1; done

@@ -1,4 +1,4 @@
-"""Build what a package index gets: the sdist, and of it a wheel for each architecture and one for the others.
+"""Build what a fleet's own index gets: an sdist, and of it a wheel for each architecture and for others.
 
     python -m tests.dist [DIRECTORY]
 
@@ -6,6 +6,7 @@ A wheel serves every Python of its architecture; only the library of `sdeictl be
 """
 
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -24,24 +25,26 @@ class BuildError(Exception):
     """What the build printed."""
 
 
-def build(kind: str, source: Path, directory: Path, environment: dict[str, str] | None = None) -> None:
-    """Build a `wheel` or an `sdist`; raise BuildError."""
-    # Without isolation: this environment has what the project is built by (`dev` in pyproject.toml).
-    words = [sys.executable, "-m", "build", "--no-isolation", f"--{kind}", "--outdir", str(directory)]
-    done = subprocess.run(
-        [*words, str(source)],
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
-        env=os.environ | (environment or {}),
-    )  # fmt: skip
-    if done.returncode:
-        raise BuildError(done.stdout)
+def build(kind: str, source: Path, directory: Path, environment: dict[str, str] | None = None) -> Path:
+    """Build a `wheel` or an `sdist`, put it into a directory and return it; raise BuildError."""
+    with tempfile.TemporaryDirectory() as empty:
+        # Without isolation: this environment has what the project is built by (`dev` in pyproject.toml).
+        words = [sys.executable, "-m", "build", "--no-isolation", f"--{kind}", "--outdir", empty]
+        done = subprocess.run(
+            [*words, str(source)],
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
+            env=os.environ | (environment or {}),
+        )  # fmt: skip
+        if done.returncode:
+            raise BuildError(done.stdout)
+        (built,) = Path(empty).iterdir()
+        directory.mkdir(parents=True, exist_ok=True)
+        return Path(shutil.copy(built, directory))
 
 
 def build_sdist(directory: Path) -> Path:
     """Return this checkout's sdist, put into a directory."""
-    build("sdist", PROJECT, directory)
-    (sdist,) = directory.glob("*.tar.gz")
-    return sdist
+    return build("sdist", PROJECT, directory)
 
 
 def build_wheel(sdist: Path, directory: Path, machine: str | None) -> Path:
@@ -53,11 +56,10 @@ def build_wheel(sdist: Path, directory: Path, machine: str | None) -> Path:
         with tarfile.open(sdist) as archive:
             archive.extractall(base, filter="data")
         (source,) = Path(base).iterdir()
-        build("wheel", source, directory, environment)
-    found = list(directory.glob(f"*_{machine}.whl" if machine else "*-any.whl"))
-    if not found:
-        raise BuildError(f"{COMPILERS[machine or '']} is missing, or compiles nothing for {machine}")
-    return found[0]
+        wheel = build("wheel", source, directory, environment)
+    if machine and not wheel.stem.endswith(machine):
+        raise BuildError(f"{COMPILERS[machine]} is missing, or compiles nothing for {machine}")
+    return wheel
 
 
 def main() -> int:

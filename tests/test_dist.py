@@ -1,4 +1,4 @@
-"""What a package index would get: an sdist with all that is built and installed, and three wheels of it."""
+"""What a fleet's own index would get: an sdist with all that is built and installed, and three wheels."""
 
 import subprocess
 import sys
@@ -15,6 +15,9 @@ from tests.test_repository import MAN, run, tool
 
 EM = {"aarch64": 183, "x86_64": 62}
 """An ELF file's machine."""
+SCHEMAS = (
+    "import importlib.resources as r; print(*sorted(f.name for f in r.files('sdeictl.schemas').iterdir()))"
+)
 NOT_OF_A_PACKAGE = ("tests/", ".ci/", ".gitignore")
 
 
@@ -71,4 +74,5 @@ def test_a_wheel_installs_in_an_empty_environment(sdist: Path, tmp_path: Path) -
         cwd=tmp_path / "elsewhere", capture_output=True, text=True, check=False, timeout=60,
     )  # fmt: skip
     assert (done.returncode, done.stdout.splitlines()[0]) == (0, "READY  nmi path: sdei")
-    run(python, "-c", "import importlib.resources as r; print(*r.files('sdeictl.schemas').iterdir())")
+    done = subprocess.run([python, "-c", SCHEMAS], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == sorted(path.name for path in (PROJECT / "sdeictl/schemas").iterdir())

@@ -36,6 +36,8 @@ FILES = (
 BPF, FINIT_MODULE, INIT_MODULE, KEXEC_FILE_LOAD, KEXEC_LOAD, REBOOT = 280, 273, 105, 294, 104, 142
 """Numbers of system calls (include/uapi/asm-generic/unistd.h)."""
 PROG_LOAD = 5
+BROKEN = 254
+"""The attempt itself has failed: that is no errno."""
 
 
 def write_to(path: str) -> None:
@@ -75,7 +77,9 @@ def outcome_of(attempt: Callable[[], None]) -> str:
         try:
             attempt()
         except OSError as error:
-            os._exit(error.errno or 255)
+            os._exit(error.errno or BROKEN)
+        except BaseException:
+            os._exit(BROKEN)
         os._exit(0)
     _pid, status = os.waitpid(pid, 0)
     if os.WIFSIGNALED(status):
