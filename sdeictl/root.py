@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from typing import BinaryIO, Protocol
 
 from sdeictl.errors import SdeictlError, Status
+from sdeictl.facts import KMSG
 
 MANIFEST = "sdeictl-capture.json"
 MAX_FILE_BYTES = 32 << 20
@@ -24,6 +25,8 @@ MAX_NAMED_BYTES = 512 << 20
 _LINK_LIMIT = 40
 _PIECE_BYTES = 1 << 17
 _KMSG_RECORD_BYTES = 16384
+_KMSG_DEVICE = os.makedev(1, 11)
+"""Documentation/admin-guide/devices.txt"""
 
 
 class Root(Protocol):
@@ -51,7 +54,7 @@ class LiveRoot:
 
     def read(self, path: str) -> bytes:
         """Return a file's content; /dev/kmsg is read to its present end, without waiting."""
-        if path == "/dev/kmsg":
+        if path == KMSG:
             return b"".join(_read_kmsg())
         return _read_file(path)
 
@@ -315,9 +318,21 @@ def _has_word(text: bytes, word: bytes, ends: bytes) -> bool:
     return False
 
 
+def open_kmsg(path: str = KMSG) -> int:
+    """Return a descriptor of the kernel log from its start; raises OSError.
+
+    Also where a container has another device in its place: /dev/null never says that it has come to its end.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if os.fstat(descriptor).st_rdev != _KMSG_DEVICE:
+        os.close(descriptor)
+        raise OSError(errno.ENXIO, "in its place is something else, as in a container", path)
+    return descriptor
+
+
 def _read_kmsg() -> Iterator[bytes]:
     """Yield the records of /dev/kmsg up to its present end; overwritten ones show as sequence gaps."""
-    descriptor = os.open("/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    descriptor = open_kmsg()
     left = MAX_STREAM_BYTES  # a host that logs faster than this reads must not hold it for ever
     try:
         while left > 0:

@@ -16,7 +16,7 @@ from sdeictl.errors import SdeictlError, Status
 from sdeictl.facts import KMSG
 from sdeictl.klog import parse_log
 from sdeictl.report import build_report
-from sdeictl.root import DirectoryRoot, LiveRoot, Root, open_root
+from sdeictl.root import DirectoryRoot, LiveRoot, Root, open_kmsg, open_root
 from tests.conftest import CapturedHost, load_host
 from tests.test_analysis_properties import as_kmsg
 
@@ -127,6 +127,12 @@ def test_denied_and_absent_stay_what_they_were(tmp_path: Path) -> None:
     (tmp_path / "c.tar.gz").write_bytes(pack(make_capture(live)))
     gaps = {gap.source: gap.kind for gap in collect(open_root(str(tmp_path / "c.tar.gz"))).gaps}
     assert gaps == {"/dev/kmsg": "denied"}
+
+
+def test_a_device_in_the_place_of_the_log_is_none() -> None:
+    with pytest.raises(OSError, match="in its place is something else, as in a container") as error:
+        open_kmsg("/dev/null")
+    assert error.value.filename == "/dev/null"
 
 
 GZIPPED = gzip.compress(b"no tar", mtime=0)

@@ -19,7 +19,7 @@ import click
 from sdeictl import __version__
 from sdeictl.drill.journal import RUN_DIRECTORY, write_whole
 from sdeictl.errors import error_text
-from sdeictl.facts import KMSG
+from sdeictl.root import open_kmsg
 from sdeictl_agent.counters import Counters, LogCounter, Progress
 from sdeictl_agent.notify import notify, watchdog_seconds
 
@@ -216,7 +216,7 @@ def _watch() -> None:
     for subsystem in ("cpu", "platform"):
         monitor.filter_by(subsystem)
     monitor.start()
-    kmsg = os.open(KMSG, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    kmsg = open_kmsg()
     selector = selectors.DefaultSelector()
     for descriptor in (kmsg, monitor.fileno(), ours):
         selector.register(descriptor, selectors.EVENT_READ)

@@ -3,13 +3,14 @@
 import os
 from collections.abc import Callable
 
-KMSG = "/dev/kmsg"
+from sdeictl.root import open_kmsg
+
 _RECORD_BYTES = 16384
 
 
-def open_kmsg() -> int:
-    """Return a descriptor of the kernel log that stands behind its present end."""
-    descriptor = os.open(KMSG, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+def open_end() -> int:
+    """Return a descriptor of the kernel log that stands behind its present end; raises OSError."""
+    descriptor = open_kmsg()
     os.lseek(descriptor, 0, os.SEEK_END)
     return descriptor
 

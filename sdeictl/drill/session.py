@@ -20,7 +20,7 @@ from sdeictl.drill.journal import (
     read_journal,
     write_journal,
 )
-from sdeictl.drill.kmsg import KmsgFollower, open_kmsg
+from sdeictl.drill.kmsg import KmsgFollower, open_end
 from sdeictl.drill.plan import SETTLE_SECONDS
 from sdeictl.drill.signals import InterruptedDrillError, Signals
 from sdeictl.interrupts import TIMER_ROW, parse_interrupts
@@ -210,7 +210,7 @@ class Session(Generic[Seen]):
     def follow_log(self, stack: ExitStack) -> KmsgFollower:
         """Begin to follow the kernel log."""
         try:
-            self.follower = KmsgFollower(open_kmsg())
+            self.follower = KmsgFollower(open_end())
         except OSError as error:
             text = f"The kernel log cannot be read: {error.strerror}."
             raise DrillRefusedError(Reason(PRIVILEGE, text)) from error

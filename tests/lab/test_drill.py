@@ -64,6 +64,14 @@ def test_every_obstacle_is_named(lab: Lab, tmp_path: Path) -> None:
     validate("plan-1", kexec["result"])
     texts = [reason["text"] for reason in kexec["result"]["reasons"]]
     assert any("a kernel that is started by kexec would die there" in text for text in texts), kexec
+    no_log = refusals.pop("no log")
+    assert no_log["status"] == 3
+    assert no_log["result"]["reasons"] == [
+        "The kernel log cannot be read: in its place is something else, as in a container."
+    ]
+    blind = refusals.pop("no log, probe")["result"]
+    assert [gap["source"] for gap in blind["gaps"]] == ["/dev/kmsg"]
+    assert blind["verdict"]["nmi_path"] == "unknown"
     others = refusals.pop("the others")
     assert (others["status"], others["result"]["outcome"]) == (0, "pass")
     assert [cpu["cpu"] for cpu in others["result"]["cpus"]] == [0, 1, 2]

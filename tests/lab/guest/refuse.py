@@ -92,6 +92,14 @@ def after_arming() -> dict[str, Any]:
     }
 
 
+def in_a_container() -> tuple[dict[str, Any], dict[str, Any]]:
+    """Where /dev/kmsg is /dev/null: a probe that reads it must come to an end."""
+    subprocess.run(["mount", "--bind", "/dev/null", "/dev/kmsg"], check=True)
+    both = drill(), sdeictl("probe", "--format", "json")
+    subprocess.run(["umount", "/dev/kmsg"], check=True)
+    return both
+
+
 def with_a_stuck_cpu() -> dict[str, Any]:
     if os.fork() == 0:
         os.sched_setaffinity(0, {VICTIM})
@@ -116,6 +124,7 @@ def main() -> None:
     refusals["full disk, arming"], refusals["full disk"] = with_a_full_disk()
     refusals |= after_arming()
     refusals["cpu off line"], refusals["the others"] = with_a_cpu_off_line()
+    refusals["no log"], refusals["no log, probe"] = in_a_container()
     refusals["a stuck cpu"] = with_a_stuck_cpu()
     leave("refusals", refusals)
     leave_status(0)
