@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Iterable
 
 from sdeictl.errors import SdeictlError, Status
-from sdeictl.root import MANIFEST, find_words, not_found, parse_manifest
+from sdeictl.root import MANIFEST, find_words, not_found, open_large, parse_manifest
 
 MAX_CAPTURE_BYTES = 512 << 20
 _PIECE_BYTES = 1 << 16
@@ -26,8 +26,11 @@ class CaptureRoot:
         self._links: dict[str, str] = {}
         self._directories: dict[str, set[str]] = {"/": set()}
         try:
-            with tarfile.open(file, "r:*") as archive:
-                self._load(archive)
+            with open_large(file) as stream:
+                if os.fstat(stream.fileno()).st_size > MAX_CAPTURE_BYTES:
+                    raise OSError(errno.EFBIG, f"it has more than {MAX_CAPTURE_BYTES >> 20} MiB")
+                with tarfile.open(fileobj=stream, mode="r:*") as archive:
+                    self._load(archive)
         except tarfile.ReadError as error:
             reason = "it is no tar archive, or a damaged one"
             raise SdeictlError(f"{file} cannot be read as a capture: {reason}", Status.UNKNOWN) from error

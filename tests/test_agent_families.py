@@ -11,8 +11,8 @@ import pytest
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 from sdeictl_agent.counters import Counters, Progress
-from sdeictl_agent.families import registry_of
-from sdeictl_agent.sources import MAX_BYTES, Places, Snapshot, Sources, down
+from sdeictl_agent.families import families_of, registry_of
+from sdeictl_agent.sources import MAX_BYTES, Places, Snapshot, Sources
 from sdeictl_agent.watch import Events, State, encode
 
 from sdeictl.bench.run import result_json
@@ -24,7 +24,11 @@ from tests.conftest import HOST_NAMES, PROJECT, TESTS, Golden, load_host
 NOW = 1_795_630_000.0
 UPTIME = 3600.0
 MAX_SERIES = 150
-REPORT_OF = b'{"schema": "sdeictl.report/1", "generated_at": "%b"}'
+REPORT_OF = b'{"schema": "sdeictl.report/1", "generated_at": "%b", "verdict": {"nmi_path": "sdei"}}'
+
+
+def down(snapshot: Snapshot) -> dict[str, str]:
+    return families_of(snapshot)[1]
 
 
 class Agent:
@@ -128,7 +132,7 @@ def test_a_masked_drill_tells_who_answered_and_how_fast(agent: Agent) -> None:
 
 def test_a_host_on_which_nothing_has_run_yet_is_served(tmp_path: Path) -> None:
     sources = Sources(Places(str(tmp_path / "run"), str(tmp_path / "state")), lambda: NOW, lambda: UPTIME)
-    assert dict(down(sources.read())) == {
+    assert down(sources.read()) == {
         "report": "No such file or directory.", "watch": "No such file or directory.",
     }  # fmt: skip
     assert b'sdeictl_source_up{source="report"} 0.0' in generate_latest(registry_of(sources.read()))
@@ -152,7 +156,7 @@ def test_a_report_that_is_of_no_use_is_down_and_nothing_else_is(
     content: bytes, problem: str, agent: Agent
 ) -> None:
     (agent.run / "report.json").write_bytes(content)
-    assert dict(down(agent.snapshot())) == {"report": problem}
+    assert down(agent.snapshot()) == {"report": problem}
     samples = agent.samples()
     assert samples["sdeictl_source_up,report"] == 0
     assert samples["sdeictl_hard_lockups_total"] == 3
@@ -162,7 +166,7 @@ def test_a_report_that_is_of_no_use_is_down_and_nothing_else_is(
 def test_a_watcher_that_tells_no_time_is_down(value: object, agent: Agent) -> None:
     content = json.loads((agent.run / "watch.json").read_text())
     (agent.run / "watch.json").write_text(json.dumps(content | {"updated_at": value}))
-    assert dict(down(agent.snapshot())) == {"watch": "It is damaged."}
+    assert down(agent.snapshot()) == {"watch": "It is damaged."}
     assert "sdeictl_hard_lockups_total" not in agent.samples()
 
 
@@ -171,6 +175,9 @@ def test_a_watcher_that_tells_no_time_is_down(value: object, agent: Agent) -> No
     [
         ("report", {"host": {"kernel": 7}}),
         ("report", {"host": {"cpus_online": "many"}}),
+        ("report", {"findings": 5}),
+        ("report", {"verdict": {"nmi_path": "bogus"}}),
+        ("watch", {"counters": {"hard_lockups": True}}),
         ("watch", {"counters": {"hard_lockups": 10**400}}),
         ("drills", {"drill": 5}),
         ("drills", {"id": "yesterday-backtrace"}),
@@ -196,27 +203,35 @@ def test_a_value_that_cannot_be_told_is_its_sources_trouble(source: str, damage:
     assert {name: samples[f"sdeictl_source_up,{name}"] for name in paths} == {
         name: float(name != source) for name in paths
     }
+    assert set(down(agent.snapshot())) == {source}
 
 
 def test_a_clock_that_is_set_does_not_make_a_report_one_of_another_boot(tmp_path: Path) -> None:
     agent = Agent(tmp_path)
     now = [NOW + 7200]
     agent.sources = Sources(Places(str(agent.run), str(agent.state)), lambda: now[0], lambda: UPTIME)
-    assert "report" in dict(down(agent.snapshot()))
+    assert "report" in down(agent.snapshot())
     now[0] = NOW
-    assert dict(down(agent.snapshot())) == {}
+    assert down(agent.snapshot()) == {}
 
 
 def test_a_file_that_could_not_be_opened_is_read_another_time(
     agent: Agent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def no_descriptor(*_: object) -> None:
+    def no_descriptor(*_: object, **__: object) -> None:
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
     with monkeypatch.context() as meanwhile:
         meanwhile.setattr("builtins.open", no_descriptor)
-        assert dict(down(agent.snapshot())) == dict.fromkeys(("report", "watch"), "Too many open files.")
-    assert dict(down(agent.snapshot())) == {}
+        assert down(agent.snapshot()) == dict.fromkeys(("report", "watch"), "Too many open files.")
+    assert down(agent.snapshot()) == {}
+
+
+def test_a_drill_that_has_not_ended_is_told(agent: Agent) -> None:
+    assert agent.samples()["sdeictl_drill_pending"] == 0
+    (agent.state / "drills" / "journal.json").write_text("{}")
+    (agent.state / "drills" / "journal.json").chmod(0o600)
+    assert agent.samples()["sdeictl_drill_pending"] == 1
 
 
 def test_a_result_that_is_removed_is_exported_no_more(agent: Agent) -> None:
@@ -244,7 +259,7 @@ def test_a_file_is_read_again_only_when_it_has_changed(agent: Agent) -> None:
 def test_a_damaged_drill_is_named_and_the_others_are_exported(agent: Agent) -> None:
     agent.add_drills()
     (agent.state / "drills" / "20270101T000000.000000Z-stop.json").write_text("{")
-    assert dict(down(agent.snapshot())) == {"drills": "20270101T000000.000000Z-stop.json cannot be read."}
+    assert down(agent.snapshot()) == {"drills": "20270101T000000.000000Z-stop.json cannot be read."}
     samples = agent.samples()
     assert samples["sdeictl_source_up,drills"] == 0
     assert samples["sdeictl_drill_outcome,backtrace-masked"] == 1

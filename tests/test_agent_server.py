@@ -108,6 +108,7 @@ def test_the_three_pages(served: Served) -> None:
     assert served.get("/healthz")[::2] == (200, b"ok\n")
     assert b"All sources are up." in served.get("/")[2]
     assert served.get("/nonsense")[0] == 404
+    assert b"\r\nAllow: GET, HEAD\r\n" in served.say(b"POST / HTTP/1.1\r\n\r\n")
     assert served.get("/metrics", method="HEAD")[::2] == (200, b"")
     assert served.get("/metrics?x=1")[0] == 200
 
@@ -119,6 +120,14 @@ def test_a_client_that_accepts_nonsense_gets_text(accept: str, served: Served) -
     status, kind, body = served.get("/metrics", accept)
     assert (status, kind.split(";")[0]) == (200, "text/plain")
     assert b"sdeictl_agent_build_info" in body
+
+
+def test_a_fifo_in_the_place_of_a_file_keeps_nobody_waiting(served: Served, tmp_path: Path) -> None:
+    (tmp_path / "run/watch.json").unlink()
+    os.mkfifo(tmp_path / "run/watch.json")
+    assert b'sdeictl_source_up{source="watch"} 0.0' in served.get("/metrics")[2]
+    assert b"<li>watch (" in served.get("/")[2]
+    assert served.end() == 0
 
 
 def test_a_source_that_is_down_is_a_metric_and_no_error(served: Served, tmp_path: Path) -> None:
@@ -327,8 +336,8 @@ def test_any_bytes_are_a_request_or_a_bad_one(data: bytes) -> None:
         ("# a\n[exproter]\nlisten = 'x:1'\n", "there is no key exproter.listen."),
         ("[tls]\ncertificate = 'a'\n", "tls needs a certificate and a key."),
         ("[exporter]\nlisten = 'x'\n", "'x' is no HOST:PORT."),
-        ("[exporter]\ntextfile_seconds = 0\n", "textfile_seconds is not between 1 and 86400."),
-        ("[exporter]\ntextfile_seconds = 99999\n", "is not between 1 and 86400."),
+        ("[exporter]\ntextfile_seconds = 0\n", "textfile_seconds is not between 1 and 300."),
+        ("[exporter]\ntextfile_seconds = 301\n", "is not between 1 and 300."),
         ("[exporter]\ntextfile = ''\n", "exporter.textfile is empty, or has a NUL in it."),
         ('[tls]\ncertificate = "a\\u0000"\nkey = "b"\n', "tls.certificate is empty, or has a NUL in it."),
         ("a = " + "[" * 3000, "c.toml: "),

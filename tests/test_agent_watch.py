@@ -164,7 +164,7 @@ def test_systemd_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 @pytest.mark.parametrize(
     ("limit", "pid", "seconds"),
-    [("20000000", "", 10.0), ("20000000", "other", None), ("", "", None), ("x", "", None)],
+    [("20000000", "", 10.0), ("0", "", None), ("20000000", "other", None), ("", "", None), ("x", "", None)],
 )
 def test_how_often_systemd_wants_to_hear(
     limit: str, pid: str, seconds: float | None, monkeypatch: pytest.MonkeyPatch

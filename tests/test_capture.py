@@ -129,6 +129,14 @@ def test_denied_and_absent_stay_what_they_were(tmp_path: Path) -> None:
     assert gaps == {"/dev/kmsg": "denied"}
 
 
+def test_what_has_no_end_or_is_too_large_is_no_capture(tmp_path: Path) -> None:
+    with (tmp_path / "zeroes").open("wb") as file:
+        file.truncate(3 << 30)
+    for path, reason in (("/dev/zero", "not a regular file"), (tmp_path / "zeroes", "more than 512 MiB")):
+        with pytest.raises(SdeictlError, match=reason):
+            open_root(str(path))
+
+
 def test_a_device_in_the_place_of_the_log_is_none() -> None:
     with pytest.raises(OSError, match="in its place is something else, as in a container") as error:
         open_kmsg("/dev/null")

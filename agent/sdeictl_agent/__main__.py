@@ -142,7 +142,10 @@ async def _reload(before: Listening, sources: Sources, path: str | None) -> List
     """Take the configuration anew; one that is wrong changes nothing."""
     notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
     try:
-        now = listen(read_config(path), sources, None, before)
+        config = read_config(path)
+        if config.textfile and not before.fixed:
+            raise ConfigError("exporter.textfile is for a new start")
+        now = listen(config, sources, None, before)
     except ConfigError as error:
         _say(f"not reloaded: {error}")
         now = before
@@ -203,19 +206,20 @@ def main(listen_at: str | None, textfile: str | None, path: str | None) -> None:
     """
     if textfile == "":
         raise click.UsageError("--textfile names no directory")
-    if textfile and listen_at:
+    if textfile and listen_at is not None:
         raise click.UsageError("--textfile is written instead of listening: it goes without --listen")
     try:
         config = read_config(path)
-        given = parse_listen(listen_at) if listen_at else None
+        given = None if listen_at is None else parse_listen(listen_at)
     except (ConfigError, ValueError) as error:
         _fail(str(error))
     sources = Sources(Places())
     _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     try:
-        if textfile or config.textfile:
-            _textfiles(sources, textfile or config.textfile or "", config.textfile_seconds)
+        directory = textfile or (None if given else config.textfile)
+        if directory:
+            _textfiles(sources, directory, config.textfile_seconds)
         else:
             asyncio.run(run(config, sources, path, given))
     except OSError as error:

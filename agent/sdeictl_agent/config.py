@@ -8,7 +8,8 @@ CONFIG_FILE = "/etc/sdeictl/config.toml"
 DEFAULT_PORT = 10054
 """Free in the list of Prometheus' exporters; Arm DEN0054 is the specification of SDEI."""
 DEFAULT_LISTEN = f"127.0.0.1:{DEFAULT_PORT}"
-MAX_TEXTFILE_SECONDS = 86400
+MAX_TEXTFILE_SECONDS = 300
+"""SdeictlAgentDown takes a textfile that is three times as old for one that nobody writes any more."""
 _LISTEN = re.compile(r"(?:\[([0-9a-fA-F:.%]+)\]|([^:\s\[\]]+)):(\d{1,5})", re.ASCII)
 
 

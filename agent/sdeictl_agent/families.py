@@ -9,7 +9,7 @@ from prometheus_client.registry import Collector
 
 from sdeictl import __version__
 from sdeictl.metrics import ReportCollector
-from sdeictl_agent.sources import OUTCOMES, SOURCES, Snapshot
+from sdeictl_agent.sources import BENCH, DRILLS, OUTCOMES, REPORT, SOURCES, WATCH, Snapshot
 
 Json = dict[str, Any]
 COUNTERS = {
@@ -35,15 +35,7 @@ class SnapshotCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Return the families, made anew; a source that turns out to be damaged is down."""
-        problems = dict(self._snapshot.problems)
-        families: list[Metric] = []
-        for source, build in (
-            ("report", _report), ("watch", _watch), ("drills", _drills), ("bench", _bench),
-        ):  # fmt: skip
-            try:
-                families += [checked(family) for family in build(self._snapshot)]
-            except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
-                problems[source] = "It is damaged."
+        families, problems = families_of(self._snapshot)
         yield InfoMetricFamily(
             "sdeictl_agent_build", "The agent that exports this.", {"version": __version__}
         )
@@ -53,9 +45,21 @@ class SnapshotCollector(Collector):
             "sdeictl_source_up", "Whether what is exported of a source is of any use.", labels=["source"]
         )
         for source in SOURCES:
-            up.add_metric([source], float(not problems.get(source)))
+            up.add_metric([source], float(source not in problems))
         yield up
         yield from families
+
+
+def families_of(snapshot: Snapshot) -> tuple[list[Metric], dict[str, str]]:
+    """Return what the sources give, and of those that are down why."""
+    problems = {source: problem for source, problem in snapshot.problems if problem}
+    families: list[Metric] = []
+    for source, build in ((REPORT, _report), (WATCH, _watch), (DRILLS, _drills), (BENCH, _bench)):
+        try:
+            families += [checked(family) for family in build(snapshot)]
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
+            problems[source] = "It is damaged."
+    return families, problems
 
 
 def checked(family: Metric) -> Metric:
@@ -122,6 +126,8 @@ def _drills(snapshot: Snapshot) -> Iterator[Metric]:
             if target["latency_seconds"] is not None:
                 latency.add_metric(name, target["latency_seconds"])
     yield from (when, outcome, stale, cpus, masked, latency)
+    text = "Whether a drill has begun and not ended: it runs, was killed, or is still to be judged."
+    yield GaugeMetricFamily("sdeictl_drill_pending", text, float(snapshot.pending))
 
 
 def _is_stale(then: Json | None, now: Json) -> bool:

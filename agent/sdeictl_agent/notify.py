@@ -22,6 +22,6 @@ def notify(*lines: str) -> None:
 def watchdog_seconds() -> float | None:
     """Return how often systemd wants to hear of this process, half of its limit; None if it does not."""
     limit, pid = os.environ.get("WATCHDOG_USEC", ""), os.environ.get("WATCHDOG_PID", "")
-    if not limit.isdecimal() or (pid and pid != str(os.getpid())):
+    if not limit.isdecimal() or not int(limit) or (pid and pid != str(os.getpid())):
         return None
     return int(limit) / 2e6

@@ -14,8 +14,8 @@ from typing import NamedTuple, cast
 
 from prometheus_client.exposition import choose_encoder
 
-from sdeictl_agent.families import registry_of
-from sdeictl_agent.sources import SOURCES, Snapshot, down
+from sdeictl_agent.families import families_of, registry_of
+from sdeictl_agent.sources import SOURCES, Snapshot
 
 MAX_HEADER_BYTES = 8192
 REQUEST_SECONDS = 10.0
@@ -69,24 +69,25 @@ def parse_request(head: bytes) -> Request:
     return Request(words[0].decode("latin-1"), path, ", ".join(accept))
 
 
-def respond(request: Request, snapshot: Snapshot) -> Response:
+def respond(request: Request, read: Callable[[], Snapshot]) -> Response:
     """Return a page. A source that is down is a metric, and no error of the exporter."""
     if request.path == "/metrics":
         try:
             encoder, content_type = choose_encoder(request.accept)
         except (ValueError, TypeError):  # versions and qualities that are none
             encoder, content_type = choose_encoder("")
-        return Response(HTTPStatus.OK, content_type, encoder(registry_of(snapshot)))
+        return Response(HTTPStatus.OK, content_type, encoder(registry_of(read())))
     if request.path == "/healthz":
         return Response(HTTPStatus.OK, TEXT, b"ok\n")
     if request.path == "/":
-        return Response(HTTPStatus.OK, HTML, _landing(snapshot))
+        return Response(HTTPStatus.OK, HTML, _landing(read()))
     return Response(HTTPStatus.NOT_FOUND, TEXT, b"there is /metrics, /healthz and /\n")
 
 
 def _landing(snapshot: Snapshot) -> bytes:
     problems = "".join(
-        f"<li>{name} ({SOURCES[name]}): {html.escape(problem)}</li>" for name, problem in down(snapshot)
+        f"<li>{name} ({SOURCES[name]}): {html.escape(problem)}</li>"
+        for name, problem in families_of(snapshot)[1].items()
     )
     sources = (
         f"<p>Sources that are down:</p><ul>{problems}</ul>" if problems else "<p>All sources are up.</p>"
@@ -106,7 +107,7 @@ def encode_response(response: Response, method: str) -> bytes:
     head = (
         f"HTTP/1.1 {response.status.value} {response.status.phrase}\r\n"
         f"Content-Type: {response.content_type}\r\nContent-Length: {len(response.body)}\r\n"
-        "Connection: close\r\n\r\n"
+        f"Allow: {', '.join(METHODS)}\r\nConnection: close\r\n\r\n"
     ).encode()
     return head if method == "HEAD" else head + response.body
 
@@ -194,7 +195,7 @@ class Exporter:
                 self._clients[task] = True
             request = parse_request(head)
             method = request.method
-            response = respond(request, self._read())
+            response = respond(request, self._read)
         except BadRequestError as error:
             response = Response(error.status, TEXT, f"{error.status.phrase}\n".encode())
         writer.write(encode_response(response, method))

@@ -8,9 +8,11 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
+
+from sdeictl.metrics import NMI_PATHS
 
 Json = dict[str, Any]
 OUTCOMES = {"pass": 1.0, "fail": 0.0, "unknown": -1.0, "lost": -2.0}
@@ -44,6 +46,8 @@ class Snapshot(NamedTuple):
     watch: Document
     drills: tuple[Json, ...]
     """The last result of each drill and variant."""
+    pending: bool
+    """A drill has begun and not ended."""
     bench: Json | None
     """The last run, without its samples."""
     problems: tuple[tuple[str, str | None], ...]
@@ -82,13 +86,17 @@ class _Cached:
         if size > MAX_BYTES:
             return Document(None, f"It has {size} bytes.")
         try:
-            with open(self._path, "rb") as file:
+            with open(self._path, "rb", opener=_without_waiting) as file:
                 return Document(self._parse(json.loads(file.read(MAX_BYTES + 1))), None)
         except OSError as error:
             self._seen = None  # no descriptor left, say: another time the same file can be read
             return Document(None, f"{error.strerror}.")
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError):
             return Document(None, "It is damaged.")
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)  # a FIFO would wait for who writes it
 
 
 class _Directory:
@@ -135,6 +143,7 @@ class Sources:
         self._report = _Cached(f"{places.run}/report.json", _report)
         self._watch = _Cached(f"{places.run}/watch.json", _watch)
         self._drills = _Directory(f"{places.state}/drills", ".json", _drill)
+        self._journal = f"{places.state}/drills/journal.json"
         self._bench = _Directory(f"{places.state}/bench", "-bench.json", _bench)
 
     def read(self) -> Snapshot:
@@ -145,8 +154,8 @@ class Sources:
         runs, no_bench = self._bench.read(newest=1)
         latest = {(drill["drill"], drill["variant"]): drill for drill in every}
         problems = ((REPORT, report.problem), (WATCH, watch.problem), (DRILLS, no_drills), (BENCH, no_bench))
-        drills = tuple(latest.values())
-        return Snapshot(self._clock(), report, watch, drills, runs[-1] if runs else None, problems)
+        drills, bench = tuple(latest.values()), runs[-1] if runs else None
+        return Snapshot(self._clock(), report, watch, drills, os.path.exists(self._journal), bench, problems)
 
     def _of_this_boot(self, document: Document, when: Callable[[Json], float]) -> Document:
         if document.content is None:
@@ -163,6 +172,8 @@ def _report(content: Json) -> Json:
     if content["schema"] != "sdeictl.report/1":
         raise ValueError("another schema")
     _generated_at(content)
+    if content["verdict"]["nmi_path"] not in NMI_PATHS:
+        raise ValueError("no path")
     return content
 
 
@@ -172,7 +183,7 @@ def _generated_at(content: Json) -> float:
 
 def _watch(content: Json) -> Json:
     if content["schema"] != "sdeictl.watch/1" or not all(
-        isinstance(value, int) and value >= 0
+        type(value) is int and value >= 0
         for group in (content["counters"], content["events"])
         for value in group.values()
     ):
@@ -209,10 +220,3 @@ def _bench(content: Json) -> Json:
         "conditions": conditions,
         "labels": len(content["labels"]),
     }
-
-
-def down(snapshot: Snapshot) -> Iterator[tuple[str, str]]:
-    """Yield each source that is down, and why."""
-    for name, problem in snapshot.problems:
-        if problem:
-            yield name, problem

@@ -145,6 +145,7 @@ def _read(path: str) -> dict[str, object]:
 @FORMAT
 def bench_aa(calls: tuple[str, ...], runs: int, seconds: int, form: str) -> None:
     """Run the same thing again and again and compare the pairs: before a difference is believed."""
+    check_calls(calls, load_loops())
     documents = run_each(runs, lambda: run_bench(calls, seconds, (), 0), _tell)
     names = [result["call"] for result in documents[0]["results"]]
     document = {

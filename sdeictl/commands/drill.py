@@ -206,17 +206,17 @@ def drill_arm(*, time: str | None, off: bool) -> None:
     takes it back; so does a reboot. `drill status` tells whether it is armed.
     """
     if off == (time is not None):
-        raise click.UsageError("one of --for and --off is needed")
+        raise click.UsageError("exactly one of --for and --off is needed")
     if os.geteuid():
         raise SdeictlError("only root can allow a drill, or take that back", Status.UNKNOWN)
     try:
-        if time:
+        if time is not None:
             arm(_seconds(time), read_boot_id(LiveRoot()))
         else:
             disarm()
     except OSError as error:
         raise SdeictlError(f"it cannot be noted: {error.strerror}", Status.REFUSED) from error
-    said = f"armed for {time}: one drill that can cost this host may begin" if time else "not armed"
+    said = "not armed" if off else f"armed for {time}: one drill that can cost this host may begin"
     write(f"{said}\n".encode())
 
 
@@ -234,6 +234,7 @@ def drill_status(form: str) -> None:
     """Print the last result of each drill, what has not ended, and whether one is allowed (`drill arm`)."""
     status = read_status()
     print_result(form, status, render_status(status))
+    sys.exit(Status.UNKNOWN if status["unreadable"] else Status.GOOD)
 
 
 @drill.command("resume", short_help="End a drill that was killed, or that reset the host.")

@@ -17,6 +17,8 @@ EXPERIMENT = "/var/lib/sdeictl/bench/ab.journal"
 """There while `bench ab` goes through its boots: no drill meanwhile."""
 _JOURNAL = "journal.json"
 _LOCK = "drill.lock"
+OUTCOMES = ("pass", "fail", "unknown", "lost")
+"""How a drill ends that has a result."""
 COSTLY = ("lockup", "stop", "crash")
 """The drills that need arming."""
 
@@ -200,10 +202,10 @@ def _results(directory: str) -> tuple[list[dict[str, Any]], list[str]]:
         try:
             with open(os.path.join(directory, name), "rb") as file:
                 result = json.loads(file.read())
-            if {"drill", "variant", "outcome"} <= result.keys():
+            if {"drill", "variant"} <= result.keys() and result["outcome"] in OUTCOMES:
                 results.append(result)
                 continue
-        except (OSError, ValueError, AttributeError, RecursionError):
+        except (OSError, ValueError, KeyError, AttributeError, TypeError, RecursionError):
             pass
         unreadable.append(os.path.join(directory, name))
     return results, unreadable

@@ -116,7 +116,7 @@ def render_status(status: Json) -> Iterator[Line]:
         kernel = (result.get("host") or {}).get("kernel")
         name = f"{result['drill']}{variant}, path {result['path']}, Linux {kernel}, {result['id']}{stale}"
         yield ((f"{word:8}", style), (f" {name}", ""))
-    if not pending and not status["results"]:
+    if not pending and not status["results"] and not status["unreadable"]:
         yield (("no drill has been run here", ""),)
 
 
