@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import resource
 import signal
 import socket
 import ssl
@@ -214,8 +213,6 @@ def main(listen_at: str | None, textfile: str | None, path: str | None) -> None:
     except (ConfigError, ValueError) as error:
         _fail(str(error))
     sources = Sources(Places())
-    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     try:
         directory = textfile or (None if given else config.textfile)
         if directory:
