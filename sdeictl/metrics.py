@@ -1,5 +1,6 @@
 """A report as Prometheus metrics, for a textfile collector: names, units and HELP are a contract."""
 
+from collections import Counter
 from collections.abc import Iterator
 from datetime import datetime
 
@@ -73,8 +74,9 @@ def _findings(report: Json) -> Iterator[Metric]:
         checks.add_metric([finding["id"]], OUTCOMES[finding["outcome"]])
     yield checks
     gaps = GaugeMetricFamily("sdeictl_gaps", "Sources that could not be read.", labels=["kind"])
+    count = Counter(gap["kind"] for gap in report["gaps"])
     for kind in GAP_KINDS:
-        gaps.add_metric([kind], sum(gap["kind"] == kind for gap in report["gaps"]))
+        gaps.add_metric([kind], count[kind])
     yield gaps
 
 
