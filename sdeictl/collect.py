@@ -36,11 +36,13 @@ class _Log(NamedTuple):
     data: bytes
 
 
-def collect(root: Root, kernel_log: bytes | None = None, *, deep: bool = False) -> HostFacts:
+def collect(
+    root: Root, kernel_log: bytes | None = None, *, deep: bool = False, journal: bool = False
+) -> HostFacts:
     """Return everything that is known about a host; what cannot be read is in `gaps`.
 
-    `kernel_log` is used in place of the root's own log. With `deep` the running
-    host's journal stands in for a log that has rotated, and the kernel's memory is read.
+    `kernel_log` is used in place of the root's own log. With `journal` the running host's
+    journal stands in for a log that has rotated; with `deep` the kernel's memory is read besides.
     """
     reader = Reader(root)
     cpuinfo = reader.text(CPUINFO)
@@ -69,8 +71,11 @@ def collect(root: Root, kernel_log: bytes | None = None, *, deep: bool = False) 
         stored_drills=read_stored_drills(reader),
     )
     facts = _with_log(reader, facts, log)
-    if deep and isinstance(root, LiveRoot):
-        facts = _with_depth(reader, root, facts, own_log=kernel_log is None)
+    if isinstance(root, LiveRoot):
+        if deep:
+            facts = _with_flag(reader, root, facts)
+        if (deep or journal) and kernel_log is None:
+            facts = _with_journal(reader, facts)
     facts = with_firmware(reader, facts)
     return facts._replace(gaps=tuple(reader.gaps))
 
@@ -148,13 +153,18 @@ def _unanswered(log: KernelLog) -> tuple[int, ...]:
     return tuple(sorted(silent))
 
 
-def _with_depth(reader: Reader, root: LiveRoot, facts: HostFacts, *, own_log: bool) -> HostFacts:
-    """Add what --deep reads; the journal stands in where the host's own log has lost its start."""
-    from sdeictl.deep import JOURNAL, read_flag, read_journal  # noqa: PLC0415 - only --deep pays for it
+def _with_flag(reader: Reader, root: LiveRoot, facts: HostFacts) -> HostFacts:
+    from sdeictl.deep import read_flag  # noqa: PLC0415 - only --deep pays for it
 
-    facts = facts._replace(sdei_nmi_available=read_flag(reader, root))
-    if not own_log or (facts.bootlog and facts.bootlog.complete):
+    return facts._replace(sdei_nmi_available=read_flag(reader, root))
+
+
+def _with_journal(reader: Reader, facts: HostFacts) -> HostFacts:
+    """Take the journal's records where the host's own log has lost its start."""
+    if facts.bootlog and facts.bootlog.complete:
         return facts
+    from sdeictl.deep import JOURNAL, read_journal  # noqa: PLC0415 - as above
+
     data = read_journal(reader)
     log = parse_log(data or b"")
     bootlog = read_bootlog(log.last_boot())

@@ -191,13 +191,15 @@ def test_a_flag_that_cannot_be_read_is_a_gap(memory: bytes | OSError, address: i
     assert build_report(facts)["verdict"]["nmi_path"] == "unknown"
 
 
-def test_the_journal_stands_in_for_a_log_that_has_rotated(programs: Path) -> None:
+@pytest.mark.parametrize("deep", [True, False])
+def test_the_journal_stands_in_for_a_log_that_has_rotated(deep: bool, programs: Path) -> None:
     log = DirectoryRoot(str(load_host("dt-pnmi").root)).read("/kmsg.txt").decode()
     lines = [line.split(";", 1) for line in log.splitlines() if line[0].isdigit()]
     output = b"".join(entry(text, int(head.split(",")[2])) for head, text in lines)
     (programs / "output").write_bytes(output)
     program(programs, f"/bin/cat {programs}/output")
-    facts = collect(Running("dt-pnmi", core((ADDRESS, b"\0"))), deep=True)
+    facts = collect(Running("dt-pnmi", core((ADDRESS, b"\0"))), deep=deep, journal=not deep)
+    assert facts.sdei_nmi_available is (False if deep else None)
     report = build_report(facts)
     finding = next(f for f in report["findings"] if f["id"] == "pseudo-nmi-enabled")
     assert (report["verdict"]["nmi_path"], finding["sources"][0]) == ("pseudo-nmi", JOURNAL)

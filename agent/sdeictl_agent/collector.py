@@ -1,7 +1,8 @@
 """The collector: probes this host as root and writes /run/sdeictl/report.json, which everybody may read.
 
 By what a masked CPU is reached stands nowhere but in the start of the kernel log. So the first one after
-a boot saves that start, and when the kernel has overwritten it the later ones put it in front again.
+a boot saves that start, and when the kernel has overwritten it the later ones put it in front again. Where
+it was overwritten before the first one, the journal may have it.
 """
 
 import json
@@ -30,7 +31,7 @@ def collect_report(root: Root, directory: str = RUN_DIRECTORY) -> None:
     """Probe and write the report, whole or not at all; raises OSError."""
     os.makedirs(directory, mode=0o755, exist_ok=True)
     log = boot_log(root, os.path.join(directory, BOOT_LOG))
-    report = build_report(collect(root, log))
+    report = build_report(collect(root, log, journal=True))
     write_whole(os.path.join(directory, REPORT_FILE), json.dumps(report).encode() + b"\n", 0o644)
 
 

@@ -179,6 +179,12 @@ def traced(_server: Prometheus, seen: Mapping[str, Any]) -> None:
         assert "execve(" not in lines.split("\n", 1)[1], name
 
 
+def wrapped(_server: Prometheus, seen: Mapping[str, Any]) -> None:
+    """The journal has what the kernel has no more; the collector may ask it in its sandbox."""
+    assert (seen["path"], seen["saved"]) == ("sdei", False)
+    assert [gap["source"] for gap in seen["gaps"]] == ["/dev/kmsg"]
+
+
 def stopped(server: Prometheus, _seen: Mapping[str, Any]) -> None:
     wait_until("the alert", lambda: "SdeictlAgentDown" in server.firing())
 
@@ -203,6 +209,7 @@ STEPS: dict[str, Callable[[Prometheus, Mapping[str, Any]], None]] = {
     "write_textfile": written,
     "try_sandboxes": tried,
     "trace": traced,
+    "wrap": wrapped,
     "stop": stopped,
     "go_on": gone_on,
     "remove": removed,

@@ -218,6 +218,19 @@ def trace() -> Json:
     return {name: Path(path).read_text(errors="replace") for name, path in traces.items()}
 
 
+def wrap() -> Json:
+    """Come to a host whose log was overwritten before anybody saved its start."""
+    (RUN / "boot.kmsg").unlink()
+    Path("/proc/sys/kernel/printk_devkmsg").write_text("on\n")
+    with open("/dev/kmsg", "wb", buffering=0) as log:
+        for number in range(6000):
+            log.write(b"<7>flood %06d " % number + b"x" * 200)
+    run("systemctl", "start", UNITS[2])
+    report = read(RUN / "report.json")
+    saved = (RUN / "boot.kmsg").exists()
+    return {"path": report["verdict"]["nmi_path"], "gaps": report["gaps"], "saved": saved}
+
+
 def stop() -> Json:
     run("systemctl", "stop", "sdeictl-agent.socket", UNITS[0])
     return {}
@@ -237,8 +250,8 @@ def remove() -> Json:
 
 
 STEPS = (
-    install, masked_drill, lockup, hotplug, kill_each, forge, write_textfile, try_sandboxes, trace, stop,
-    go_on, remove,
+    install, masked_drill, lockup, hotplug, kill_each, forge, write_textfile, try_sandboxes, trace, wrap,
+    stop, go_on, remove,
 )  # fmt: skip
 
 
