@@ -330,20 +330,26 @@ def open_kmsg(path: str = KMSG) -> int:
     return descriptor
 
 
-def _read_kmsg() -> Iterator[bytes]:
+def kmsg_records(descriptor: int) -> Iterator[bytes]:
     """Yield the records of /dev/kmsg up to its present end; overwritten ones show as sequence gaps."""
+    while True:
+        try:
+            yield os.read(descriptor, _KMSG_RECORD_BYTES)
+        except BlockingIOError:
+            return
+        except BrokenPipeError:
+            continue
+
+
+def _read_kmsg() -> Iterator[bytes]:
     descriptor = open_kmsg()
     left = MAX_STREAM_BYTES  # a host that logs faster than this reads must not hold it for ever
     try:
-        while left > 0:
-            try:
-                record = os.read(descriptor, _KMSG_RECORD_BYTES)
-                left -= len(record)
-                yield record
-            except BlockingIOError:
+        for record in kmsg_records(descriptor):
+            yield record
+            left -= len(record)
+            if left <= 0:
                 return
-            except BrokenPipeError:
-                continue
     finally:
         os.close(descriptor)
 

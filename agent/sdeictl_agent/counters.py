@@ -76,7 +76,7 @@ class LogCounter:
             sequence = sequence_of(record)
             if sequence is None or sequence < self._next:
                 continue
-            if not self._open and self._next < sequence and self._next < read_to:
+            if not self._open and self._next < min(sequence, read_to):
                 # Of the open records some are there no more: what was counted of them has to stand.
                 self._next = read_to
                 self.progress = self.progress._replace(sequence=read_to, closed=self.counters)
@@ -87,10 +87,11 @@ class LogCounter:
             self._next = sequence + 1
             self._open.append(record)
             taken = True
-        if taken:
-            self._close()
-            self.progress = self.progress._replace(read_to=read_to)
-        if taken and self._next == read_to:  # before, it takes again what was counted already
+        if not taken:
+            return
+        self._close()
+        self.progress = self.progress._replace(read_to=read_to)
+        if self._next == read_to:  # before, it takes again what was counted already
             found = add(self.progress.closed, count(self._open))
             self.progress = self.progress._replace(counters=found._replace(records_lost=lost))
 

@@ -9,9 +9,10 @@ from prometheus_client.registry import Collector
 
 from sdeictl import __version__
 from sdeictl.metrics import ReportCollector
-from sdeictl_agent.sources import BENCH, DRILLS, OUTCOMES, REPORT, SOURCES, WATCH, Snapshot
+from sdeictl_agent.sources import BENCH, DRILLS, REPORT, SOURCES, WATCH, Snapshot
 
 Json = dict[str, Any]
+OUTCOMES = {"pass": 1.0, "fail": 0.0, "unknown": -1.0, "lost": -2.0}
 COUNTERS = {
     "hard_lockups": "Hard lockups that the kernel reported since the boot.",
     "secondary_hard_lockups": "Those of CPUs that only waited for the answer of another one.",

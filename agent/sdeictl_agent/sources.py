@@ -9,14 +9,13 @@ import math
 import os
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, NamedTuple
 
+from sdeictl.drill.journal import JOURNAL_FILE, OUTCOMES, stamped_at
 from sdeictl.metrics import NMI_PATHS
 
 Json = dict[str, Any]
-OUTCOMES = {"pass": 1.0, "fail": 0.0, "unknown": -1.0, "lost": -2.0}
-"""How a drill ended that has a result; one that was refused has none."""
 MAX_BYTES = 8 << 20
 FUTURE_SECONDS = 300.0
 """By so much two clocks of one host may differ."""
@@ -143,7 +142,7 @@ class Sources:
         self._report = _Cached(f"{places.run}/report.json", _report)
         self._watch = _Cached(f"{places.run}/watch.json", _watch)
         self._drills = _Directory(f"{places.state}/drills", ".json", _drill)
-        self._journal = f"{places.state}/drills/journal.json"
+        self._journal = f"{places.state}/drills/{JOURNAL_FILE}"
         self._bench = _Directory(f"{places.state}/bench", "-bench.json", _bench)
 
     def read(self) -> Snapshot:
@@ -197,13 +196,7 @@ def _drill(content: Json) -> Json:
     names = ("drill", "variant", "outcome", "host", "target", "cpus")
     if content["outcome"] not in OUTCOMES or not isinstance(content["drill"], str):
         raise ValueError("no outcome of a drill")
-    return {"at": _time_of(content["id"])} | {name: content[name] for name in names}
-
-
-def _time_of(identifier: str) -> float:
-    """Return when a result's identifier was made: `20261125T173201.123456Z-...`."""
-    made = datetime.strptime(identifier.split("-", maxsplit=1)[0], "%Y%m%dT%H%M%S.%fZ")
-    return made.replace(tzinfo=UTC).timestamp()
+    return {"at": stamped_at(content["id"])} | {name: content[name] for name in names}
 
 
 def _bench(content: Json) -> Json:
@@ -215,7 +208,7 @@ def _bench(content: Json) -> Json:
     ]
     conditions = {name: content["conditions"][name] for name in ("pseudo_nmi", "pmr_sync", "kernel", "loop")}
     return {
-        "at": _time_of(content["id"]),
+        "at": stamped_at(content["id"]),
         "results": results,
         "conditions": conditions,
         "labels": len(content["labels"]),

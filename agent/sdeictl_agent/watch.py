@@ -12,6 +12,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from itertools import islice
 from typing import Any, NamedTuple
 
 import click
@@ -19,7 +20,7 @@ import click
 from sdeictl import __version__
 from sdeictl.drill.journal import RUN_DIRECTORY, write_whole
 from sdeictl.errors import error_text
-from sdeictl.root import open_kmsg
+from sdeictl.root import kmsg_records, open_kmsg
 from sdeictl_agent.counters import Counters, LogCounter, Progress
 from sdeictl_agent.notify import notify, watchdog_seconds
 
@@ -27,7 +28,6 @@ Json = dict[str, Any]
 WATCH_SCHEMA = "sdeictl.watch/1"
 WATCH_FILE, REQUEST_FILE = "watch.json", "probe.request"
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
-RECORD_BYTES = 16384
 WRITE_SECONDS = 5.0
 """A change is on disk after so long at the latest."""
 FRESH_SECONDS = 60.0
@@ -97,18 +97,7 @@ def _whole(value: object) -> int:
 
 def read_records(descriptor: int, most: int = 4096) -> list[bytes]:
     """Return what can be read of /dev/kmsg now, one record for each read(2); no log as a whole."""
-    records: list[bytes] = []
-    while len(records) < most:
-        try:
-            record = os.read(descriptor, RECORD_BYTES)
-        except BlockingIOError:
-            break
-        except BrokenPipeError:  # overwritten before it was read; the gap in the numbers shows how many
-            continue
-        if not record:
-            break
-        records.append(record)
-    return records
+    return list(islice(kmsg_records(descriptor), most))
 
 
 class Watcher:

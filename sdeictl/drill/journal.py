@@ -15,8 +15,9 @@ RUN_DIRECTORY = "/run/sdeictl"
 STATE_DIRECTORY = "/var/lib/sdeictl/drills"
 EXPERIMENT = "/var/lib/sdeictl/bench/ab.journal"
 """There while `bench ab` goes through its boots: no drill meanwhile."""
-_JOURNAL = "journal.json"
+JOURNAL_FILE = "journal.json"
 _LOCK = "drill.lock"
+_STAMP = "%Y%m%dT%H%M%S.%fZ"
 OUTCOMES = ("pass", "fail", "unknown", "lost")
 """How a drill ends that has a result."""
 COSTLY = ("lockup", "stop", "crash")
@@ -25,7 +26,13 @@ COSTLY = ("lockup", "stop", "crash")
 
 def time_stamp() -> str:
     """Return the moment as results are named after it: in their order, and never two the same."""
-    return f"{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}"
+    return datetime.now(UTC).strftime(_STAMP)
+
+
+def stamped_at(identifier: str) -> float:
+    """Return when an identifier, `STAMP-...`, was made, in seconds since 1970; raise ValueError."""
+    made = datetime.strptime(identifier.split("-", maxsplit=1)[0], _STAMP)
+    return made.replace(tzinfo=UTC).timestamp()
 
 
 class Setting(NamedTuple):
@@ -114,10 +121,10 @@ def write_journal(entry: Entry, directory: str = STATE_DIRECTORY) -> None:
     """Put the intent on disk, before the host is changed; raise JournalError if it is not there for sure."""
     try:
         os.makedirs(directory, mode=0o755, exist_ok=True)
-        write_whole(os.path.join(directory, _JOURNAL), _entry_json(entry) + b"\n", 0o600)
+        write_whole(os.path.join(directory, JOURNAL_FILE), _entry_json(entry) + b"\n", 0o600)
     except OSError as error:
         raise JournalError(
-            f"The journal {directory}/{_JOURNAL} cannot be written: {error.strerror}."
+            f"The journal {directory}/{JOURNAL_FILE} cannot be written: {error.strerror}."
         ) from error
 
 
@@ -128,7 +135,7 @@ def _entry_json(entry: Entry) -> bytes:
 
 def read_journal(directory: str = STATE_DIRECTORY) -> Entry | None:
     """Return the drill that has not ended, if there is one; raise JournalError if that cannot be told."""
-    path = os.path.join(directory, _JOURNAL)
+    path = os.path.join(directory, JOURNAL_FILE)
     try:
         with open(path, "rb") as file:
             data = file.read()
@@ -157,7 +164,7 @@ def _parse_entry(data: bytes) -> Entry:
 def end_journal(directory: str = STATE_DIRECTORY) -> None:
     """Note that everything is put back, and the result is kept."""
     with contextlib.suppress(FileNotFoundError):
-        os.unlink(os.path.join(directory, _JOURNAL))
+        os.unlink(os.path.join(directory, JOURNAL_FILE))
     _sync_directory(directory)
 
 
@@ -197,7 +204,7 @@ def _results(directory: str) -> tuple[list[dict[str, Any]], list[str]]:
     except FileNotFoundError:
         names = []
     for name in names:
-        if not name.endswith(".json") or name == _JOURNAL:
+        if not name.endswith(".json") or name == JOURNAL_FILE:
             continue
         try:
             with open(os.path.join(directory, name), "rb") as file:

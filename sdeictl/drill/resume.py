@@ -56,16 +56,17 @@ def read_status() -> Json:
     except OSError as error:
         raise SdeictlError(f"{STATE_DIRECTORY} cannot be read: {error.strerror}", Status.UNKNOWN) from error
     root = LiveRoot()
+    boot_id = read_boot_id(root)
     entry = None
     if pending:
         entry = {"id": pending.id, "drill": pending.drill, "variant": pending.variant, "pid": pending.pid}
-        entry["this_boot"] = pending.boot_id == read_boot_id(root)
+        entry["this_boot"] = pending.boot_id == boot_id
         entry["fired"] = bool(pending.aftermath and pending.aftermath.fired)
     now = host_json(collect(root))
     results = [result | {"stale": is_stale(result, now)} for result in stored.latest]
     return {
         "schema": STATUS_SCHEMA,
-        "armed_seconds": armed_seconds(read_boot_id(root)),
+        "armed_seconds": armed_seconds(boot_id),
         "pending": entry,
         "results": results,
         "unreadable": list(stored.unreadable),

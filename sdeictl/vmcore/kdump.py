@@ -63,9 +63,12 @@ class KdumpCore:
 
     def _ends_early(self) -> bool:
         """Tell whether the file ends before the last page; one that is all zeroes may be anywhere."""
-        last = self._descriptors + (self._before[-1] - 1) * _DESCRIPTOR.size
-        if not self._before[-1] or last + _DESCRIPTOR.size > self._length:
-            return bool(self._before[-1])
+        pages = self._before[-1]
+        if not pages:
+            return False
+        last = self._descriptors + (pages - 1) * _DESCRIPTOR.size
+        if last + _DESCRIPTOR.size > self._length:
+            return True
         offset, size, _flags, _page_flags = _DESCRIPTOR.unpack(self._part(last, _DESCRIPTOR.size))
         return bool(offset + size > self._length)
 
