@@ -28,6 +28,16 @@ class CapturedHost(NamedTuple):
     """The function it was wedged in."""
 
 
+def installed_modules() -> set[str]:
+    """Return what each package has below its directory of modules, but for what is compiled."""
+    return {
+        str(path.relative_to(base))
+        for base, name in ((PROJECT, "sdeictl"), (PROJECT / "agent", "sdeictl_agent"))
+        for path in (base / name).rglob("*")
+        if path.suffix in (".py", ".json", ".typed")
+    }
+
+
 @cache
 def _validator(name: str) -> Draft202012Validator:
     schema = json.loads((PROJECT / f"sdeictl/schemas/{name}.json").read_text())

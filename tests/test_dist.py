@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from sdeictl import __version__
-from tests.conftest import PROJECT
+from tests.conftest import PROJECT, installed_modules
 from tests.dist import COMPILERS, LIBRARY, build_sdist, build_wheel
 from tests.test_repository import MAN, run, tool
 
@@ -49,12 +49,7 @@ def test_a_wheel_is_named_after_what_is_in_it(sdist: Path, tmp_path: Path, machi
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
         library = archive.read(LIBRARY) if LIBRARY in names else None
-    modules = {
-        str(path.relative_to(base))
-        for base, name in ((PROJECT, "sdeictl"), (PROJECT / "agent", "sdeictl_agent"))
-        for path in (base / name).rglob("*")
-        if path.suffix in (".py", ".json", ".typed")
-    } | ({LIBRARY} if machine else set())
+    modules = installed_modules() | ({LIBRARY} if machine else set())
     assert {name for name in names if not name.startswith(f"sdeictl-{__version__}.")} == modules
     if machine:
         assert library

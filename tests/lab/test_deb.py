@@ -9,7 +9,7 @@ import pytest
 from sdeictl_agent.config import KEYS, parse_config
 
 from sdeictl import __version__
-from tests.conftest import PROJECT
+from tests.conftest import PROJECT, installed_modules
 from tests.lab.build import Lab
 from tests.lab.deb import Package, build_deb
 
@@ -55,12 +55,7 @@ def test_what_it_installs(tree: Path) -> None:
 
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text())
     programs = {f"usr/bin/{name}" for name in project["project"]["scripts"]}
-    modules = {
-        str(PYTHON / path.relative_to(base))
-        for base, name in ((PROJECT, "sdeictl"), (PROJECT / "agent", "sdeictl_agent"))
-        for path in (base / name).rglob("*")
-        if path.suffix in (".py", ".json", ".typed")
-    }
+    modules = {str(PYTHON / module) for module in installed_modules()}
     units = {f"usr/lib/systemd/system/{unit.name}" for unit in UNITS}
     pages = {f"usr/share/man/man{page.suffix[1:]}/{page.name}.gz" for page in (PROJECT / "man").iterdir()}
     prometheus = {f"usr/share/sdeictl/{path.relative_to(PROJECT)}" for path in PROJECT.glob("prometheus/*.*")}
