@@ -10,7 +10,7 @@ DEB_ARCH ?= arm64
 .PHONY: demo test test-lab soak bench dist deb lab lab-shell hosts truth-table clean
 
 demo: $(VENV)/ready
-	@PATH="$(BIN):$$PATH" sh tests/demo.sh $(DEMO_HOST)
+	@PATH="$(BIN):$$PATH" sh tests/tools/demo.sh $(DEMO_HOST)
 
 test: $(VENV)/ready
 	$(BIN)/pytest tests --ignore=tests/lab
@@ -30,13 +30,13 @@ soak: lab
 	for run in 1 2 3; do $(BIN)/pytest tests/lab/test_drill.py -k signal_at_any_step || exit 1; done
 
 bench: $(VENV)/ready
-	$(BIN)/python -m tests.bench_probe
-	$(BIN)/python -m tests.bench_clock
-	$(BIN)/python -m tests.bench_agent
+	$(BIN)/python -m tests.tools.bench_probe
+	$(BIN)/python -m tests.tools.bench_clock
+	$(BIN)/python -m tests.tools.bench_agent
 
 # The sdist and the wheels in dist; wants the compilers of arm64 and amd64 (gcc-aarch64-linux-gnu).
 dist: $(VENV)/ready
-	$(BIN)/python -m tests.dist
+	$(BIN)/python -m tests.tools.dist
 
 # dist/sdeictl_VERSION_$(DEB_ARCH).deb, built in a Debian trixie of the lab.
 deb: $(VENV)/ready
@@ -55,7 +55,7 @@ hosts: lab
 # The same with the extra machines, and then docs/truth-table.md.
 truth-table: export SDEICTL_LAB_EXTRA = 1
 truth-table: hosts
-	$(BIN)/python -m tests.truth_table
+	$(BIN)/python -m tests.tools.truth_table
 
 $(VENV)/ready: pyproject.toml
 	@echo "setting up $(VENV): one minute" >&2

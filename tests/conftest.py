@@ -10,7 +10,7 @@ from jsonschema import Draft202012Validator
 
 from tests.lab.machines import MACHINES
 
-pytest.register_assert_rewrite("tests.wedge_story")
+pytest.register_assert_rewrite("tests.support.wedge_story")
 
 TESTS = Path(__file__).resolve().parent
 PROJECT = TESTS.parent

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sdeictl.bench import abrun
-from sdeictl.bench.ab import (
+from sdeictl.bench import experiment_run as abrun
+from sdeictl.bench.experiment import (
     BOOT,
     FINISH,
     HOME,
@@ -26,14 +26,14 @@ from sdeictl.bench.ab import (
     result_json,
     wrong_states,
 )
-from sdeictl.bench.abrun import find_kernel, keep, read_experiment
-from sdeictl.bench.render import render_ab
-from sdeictl.bootlog import BootLog
-from sdeictl.cmdline import wants_pseudo_nmi
-from sdeictl.drill.danger import Consent, Danger
+from sdeictl.bench.experiment_run import find_kernel, keep, read_experiment
+from sdeictl.bench.text import render_ab
 from sdeictl.errors import SdeictlError, Status
-from sdeictl.facts import DrillAbilities, HostFacts, Interrupts, KernelConfig
-from sdeictl.lines import plain
+from sdeictl.formats.cmdline import wants_pseudo_nmi
+from sdeictl.interlock.danger import Consent, Danger
+from sdeictl.klog.bootlog import BootLog
+from sdeictl.probe.facts import DrillAbilities, HostFacts, Interrupts, KernelConfig
+from sdeictl.text import plain
 from tests.test_analysis_properties import EXAMPLES
 
 ORIGINAL = "root=/dev/vda ro irqchip.gicv3_pseudo_nmi=1 quiet -- single"

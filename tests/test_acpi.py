@@ -7,8 +7,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from sdeictl.acpi import AcpiError, parse_agdi, parse_fadt, parse_header, parse_hest, parse_madt
-from sdeictl.facts import Agdi, ErrorSource, Fadt, Madt
+from sdeictl.formats.acpi import AcpiError, parse_agdi, parse_fadt, parse_header, parse_hest, parse_madt
+from sdeictl.probe.facts import Agdi, ErrorSource, Fadt, Madt
 
 PARSERS: dict[str, Callable[[bytes], object]] = {
     "SDEI": lambda data: parse_header(data, "SDEI"),

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from sdeictl_agent.collector import boot_log, collect_report, join_logs
 
-from sdeictl.collect import collect
-from sdeictl.report import build_report
-from sdeictl.root import DirectoryRoot
+from sdeictl.host.root import DirectoryRoot
+from sdeictl.probe.collect import collect
+from sdeictl.probe.report import build_report
 from tests.conftest import load_host
 from tests.test_agent_counters import records_of, talk
 

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from sdeictl_agent import counters
 from sdeictl_agent.counters import Counters, LogCounter, Progress, add, count
 
-from sdeictl.klog import parse_log
+from sdeictl.klog.log import parse_log
 from tests.conftest import HOST_NAMES, load_host
 from tests.test_analysis_properties import EXAMPLES
 

@@ -13,12 +13,12 @@ from prometheus_client.parser import text_string_to_metric_families
 from sdeictl_agent.counters import Counters, Progress
 from sdeictl_agent.families import families_of, registry_of
 from sdeictl_agent.sources import MAX_BYTES, Places, Snapshot, Sources
-from sdeictl_agent.watch import Events, State, encode
+from sdeictl_agent.watcher import Events, State, encode
 
 from sdeictl.bench.run import result_json
-from sdeictl.collect import collect
-from sdeictl.report import Json, build_report
-from sdeictl.root import open_root
+from sdeictl.host.root import open_root
+from sdeictl.probe.collect import collect
+from sdeictl.probe.report import Json, build_report
 from tests.conftest import HOST_NAMES, PROJECT, TESTS, Golden, load_host
 
 NOW = 1_795_630_000.0

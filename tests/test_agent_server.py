@@ -19,7 +19,6 @@ import pytest
 from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sdeictl_agent.__main__ import main
 from sdeictl_agent.config import (
     DEFAULT_PORT,
     KEYS,
@@ -30,6 +29,7 @@ from sdeictl_agent.config import (
     parse_config,
     parse_listen,
 )
+from sdeictl_agent.exporter import main
 from sdeictl_agent.server import BadRequestError, parse_request
 
 from tests.test_agent_families import Agent
@@ -37,7 +37,7 @@ from tests.test_analysis_properties import EXAMPLES
 
 SERVE = """
 import asyncio, sys
-from sdeictl_agent.__main__ import run
+from sdeictl_agent.exporter import run
 from sdeictl_agent.config import parse_listen, read_config
 from sdeictl_agent.sources import Places, Sources
 run_directory, state, config, port = sys.argv[1:]
@@ -145,7 +145,7 @@ def test_a_textfile_is_replaced_and_a_full_disk_is_waited_for(tmp_path: Path) ->
     directory, config = tmp_path / "node", tmp_path / "config.toml"
     directory.mkdir()
     config.write_text(f"[exporter]\ntextfile = '{directory}'\ntextfile_seconds = 1\n")
-    words = [sys.executable, "-m", "sdeictl_agent", "--config", config]
+    words = [sys.executable, "-m", "sdeictl_agent.exporter", "--config", config]
     process = subprocess.Popen([*map(str, words)], stderr=subprocess.PIPE)
     assert process.stderr
     try:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sdeictl_agent.counters import Counters, Progress
 from sdeictl_agent.notify import notify, watchdog_seconds
-from sdeictl_agent.watch import (
+from sdeictl_agent.watcher import (
     FRESH_SECONDS,
     REQUEST_SECONDS,
     WRITE_SECONDS,

@@ -2,12 +2,12 @@
 
 import pytest
 
-from sdeictl.analysis import analyze, is_masked
-from sdeictl.answers import analysis_json
-from sdeictl.episodes import Analysis, Backtrace, CpuAnswer, HardLockup, Stop
-from sdeictl.klog import parse_log
+from sdeictl.klog.analysis import analyze, is_masked
+from sdeictl.klog.document import analysis_json
+from sdeictl.klog.episodes import Analysis, Backtrace, CpuAnswer, HardLockup, Stop
+from sdeictl.klog.log import parse_log
 from tests.conftest import CapturedHost, Golden, load_host, validate
-from tests.wedge_story import check_wedge_story
+from tests.support.wedge_story import check_wedge_story
 
 
 def read(log: bytes) -> Analysis:

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sdeictl.analysis import analyze
-from sdeictl.episodes import Analysis, Backtrace
-from sdeictl.klog import parse_log
+from sdeictl.klog.analysis import analyze
+from sdeictl.klog.episodes import Analysis, Backtrace
+from sdeictl.klog.log import parse_log
 from tests.conftest import HOST_NAMES, CapturedHost, load_host
 
 EXAMPLES = int(os.environ.get("SDEICTL_EXAMPLES", "300"))

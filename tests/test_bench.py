@@ -22,12 +22,12 @@ from sdeictl.bench.conditions import MUST_BE_SAME, Surroundings, costly_part, la
 from sdeictl.bench.estimate import MIN_BLOCKS, RESOLUTION, differs, effect, estimate, floors
 from sdeictl.bench.loop import CALLS, EMPTY, LIBRARY, PYTHON, C, load_loops
 from sdeictl.bench.measure import calibrate, current_cpu, measure
-from sdeictl.bench.render import render_bench, render_comparison, time_words
 from sdeictl.bench.run import parse_bench, result_json, run_bench
+from sdeictl.bench.text import render_bench, render_comparison, time_words
 from sdeictl.commands.bench import bench
 from sdeictl.errors import SdeictlError, Status
-from sdeictl.facts import HostFacts
-from sdeictl.lines import plain
+from sdeictl.probe.facts import HostFacts
+from sdeictl.text import plain
 from tests.conftest import PROJECT, validate
 from tests.test_analysis_properties import EXAMPLES
 

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from sdeictl.analysis import analyze
-from sdeictl.capture import make_capture, pack
-from sdeictl.collect import collect
 from sdeictl.errors import SdeictlError, Status
-from sdeictl.facts import KMSG
-from sdeictl.klog import parse_log
-from sdeictl.report import build_report
-from sdeictl.root import DirectoryRoot, LiveRoot, Root, open_kmsg, open_root
+from sdeictl.host.root import DirectoryRoot, LiveRoot, Root, open_kmsg, open_root
+from sdeictl.klog.analysis import analyze
+from sdeictl.klog.log import parse_log
+from sdeictl.probe.capture import make_capture, pack
+from sdeictl.probe.collect import collect
+from sdeictl.probe.facts import KMSG
+from sdeictl.probe.report import build_report
 from tests.conftest import CapturedHost, load_host
 from tests.test_analysis_properties import as_kmsg
 

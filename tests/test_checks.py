@@ -5,11 +5,13 @@ from typing import Any
 
 import pytest
 
-from sdeictl.bootlog import BootLog
-from sdeictl.checks.check import Finding
-from sdeictl.checks.lockups import hard_lockup_detector
-from sdeictl.collect import collect
-from sdeictl.facts import (
+from sdeictl.host.root import open_root
+from sdeictl.klog.bootlog import BootLog
+from sdeictl.klog.log import parse_log
+from sdeictl.probe.checks.check import Finding
+from sdeictl.probe.checks.lockups import hard_lockup_detector
+from sdeictl.probe.collect import collect
+from sdeictl.probe.facts import (
     Agdi,
     DrillAbilities,
     ErrorSource,
@@ -23,12 +25,10 @@ from sdeictl.facts import (
     StoredDrill,
     Symbols,
 )
-from sdeictl.kernel import CONFIG_GZ
-from sdeictl.klog import parse_log
-from sdeictl.livestate import COUNTERS, SYSCTLS
-from sdeictl.report import crash_json, host_json
-from sdeictl.root import open_root
-from sdeictl.verdict import decide
+from sdeictl.probe.kernel import CONFIG_GZ
+from sdeictl.probe.report import crash_json, host_json
+from sdeictl.probe.settings import COUNTERS, SYSCTLS
+from sdeictl.probe.verdict import decide
 from tests.conftest import load_host
 
 NODE = "/sys/firmware/devicetree/base/firmware/sdei"

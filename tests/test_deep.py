@@ -12,17 +12,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sdeictl import processes
-from sdeictl.bootlog import read_bootlog
-from sdeictl.collect import collect
-from sdeictl.deep import JOURNAL, byte_at
-from sdeictl.facts import KMSG, HostFacts
-from sdeictl.journal import parse_journal
-from sdeictl.kernel import FLAG, KCORE
-from sdeictl.klog import parse_log
-from sdeictl.processes import output_of
-from sdeictl.report import build_report
-from sdeictl.root import DirectoryRoot, LiveRoot, find_words
+from sdeictl.host import programs as processes
+from sdeictl.host.programs import output_of
+from sdeictl.host.root import DirectoryRoot, LiveRoot, find_words
+from sdeictl.klog.bootlog import read_bootlog
+from sdeictl.klog.journald import parse_journal
+from sdeictl.klog.log import parse_log
+from sdeictl.probe.collect import collect
+from sdeictl.probe.deep import JOURNAL, byte_at
+from sdeictl.probe.facts import KMSG, HostFacts
+from sdeictl.probe.kernel import FLAG, KCORE
+from sdeictl.probe.report import build_report
 from tests.conftest import load_host
 
 ADDRESS = 0xFFFF_8000_8123_4567

@@ -10,8 +10,8 @@ import pytest
 
 from sdeictl import __version__
 from tests.conftest import PROJECT, installed_modules
-from tests.dist import COMPILERS, LIBRARY, build_sdist, build_wheel
 from tests.test_repository import MAN, run, tool
+from tests.tools.dist import COMPILERS, LIBRARY, build_sdist, build_wheel
 
 EM = {"aarch64": 183, "x86_64": 62}
 """An ELF file's machine."""

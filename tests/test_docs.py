@@ -1,10 +1,10 @@
 """The pages of docs/ say what the code says; --update-goldens writes them."""
 
-from sdeictl.checks.check import Check
-from sdeictl.checks.table import CHAIN, CHECKS
-from tests import truth_table
+from sdeictl.probe.checks.check import Check
+from sdeictl.probe.checks.table import CHAIN, CHECKS
 from tests.conftest import HOST_NAMES, NMI_PATHS, PROJECT, Golden
 from tests.lab.machines import MACHINES
+from tests.tools import truth_table
 
 OWNERS = {
     "firmware": "the firmware vendor",
@@ -14,9 +14,9 @@ OWNERS = {
 INTRODUCTION = """\
 # The checks
 
-Written from the table in `sdeictl/checks/`; `sdeictl explain ID` prints the same. A check passes, fails, is
-unknown (no source that could answer was read) or does not apply. The verdict hangs on the links of the two
-paths alone, of which one is enough: what is missing of one does not apply where the other serves.
+This page is generated from the table in `sdeictl/probe/checks/`; `sdeictl explain ID` prints the same text. A
+check passes, fails, is unknown (no source that could answer was read) or does not apply. The verdict depends only
+on the links of the two paths. One path is enough: where it serves, the links of the other do not apply.
 """
 
 

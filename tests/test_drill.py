@@ -12,12 +12,18 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from sdeictl.drill import bpf, session
-from sdeictl.drill.bpf import BpfWindow
-from sdeictl.drill.guard import Reason, guard
+from sdeictl.drill import session
 from sdeictl.drill.helper import ENDED_EARLY, Helper, HelperError, find_stuck
-from sdeictl.drill.host import CONSOLE_LEVEL, DrillHost, ModuleFile, read_drill_host
-from sdeictl.drill.journal import (
+from sdeictl.drill.plan import PROVIDERS, Request, make_plan, plan_lines, usable
+from sdeictl.drill.result import refused_status
+from sdeictl.drill.session import DrillRefusedError, Session, put_back
+from sdeictl.drill.signals import InterruptedDrillError
+from sdeictl.errors import Status
+from sdeictl.host.root import DirectoryRoot, Root
+from sdeictl.interlock import bpf
+from sdeictl.interlock.bpf import BpfWindow
+from sdeictl.interlock.host import CONSOLE_LEVEL, DrillHost, ModuleFile, read_drill_host
+from sdeictl.interlock.journal import (
     BusyError,
     Entry,
     JournalError,
@@ -29,13 +35,8 @@ from sdeictl.drill.journal import (
     store_result,
     write_journal,
 )
-from sdeictl.drill.plan import PROVIDERS, Request, make_plan, plan_lines, usable
-from sdeictl.drill.result import refused_status
-from sdeictl.drill.session import DrillRefusedError, Session, put_back
-from sdeictl.drill.signals import InterruptedDrillError
-from sdeictl.errors import Status
-from sdeictl.facts import HostFacts
-from sdeictl.root import DirectoryRoot, Root
+from sdeictl.interlock.refusals import Reason, guard
+from sdeictl.probe.facts import HostFacts
 
 ARM64 = HostFacts(architecture="arm64")
 HOST = DrillHost(

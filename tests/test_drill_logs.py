@@ -12,14 +12,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sdeictl.analysis import analyze
-from sdeictl.drill.kmsg import KmsgFollower
+from sdeictl.drill.mask import WindowEvidence, read_marks
 from sdeictl.drill.plan import PROVIDERS, Plan, Request
 from sdeictl.drill.result import DrillResult, Observed, Predicted, judge
-from sdeictl.drill.window import WindowEvidence, read_marks
-from sdeictl.klog import parse_log
+from sdeictl.host.kmsg import KmsgFollower
+from sdeictl.klog.analysis import analyze
+from sdeictl.klog.log import parse_log
 from tests.conftest import HOST_NAMES, TESTS
-from tests.drill_story import MODULE_REFUSED, check_drill
+from tests.support.drill_story import MODULE_REFUSED, check_drill
 from tests.test_analysis_properties import EXAMPLES
 
 STATUS = {"pass": 0, "fail": 1}

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from sdeictl.checks.table import CHECKS
-from sdeictl.metrics import NMI_PATHS, OUTCOMES, exposition
-from sdeictl.nagios import plugin_line, plugin_status
-from sdeictl.report import Json
+from sdeictl.probe.checks.table import CHECKS
+from sdeictl.probe.metrics import NMI_PATHS, OUTCOMES, exposition
+from sdeictl.probe.nagios import plugin_line, plugin_status
+from sdeictl.probe.report import Json
 from tests.conftest import NMI_PATHS as PATH_OF
 from tests.conftest import TESTS, CapturedHost, load_host, validate
 from tests.test_cli import sdeictl

@@ -13,15 +13,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sdeictl.collect import collect
-from sdeictl.lines import plain
-from sdeictl.render import render_report
-from sdeictl.report import build_report
-from sdeictl.root import open_root
-from tests.bench_probe import add_symbols, peak_mib
+from sdeictl.host.root import open_root
+from sdeictl.probe.collect import collect
+from sdeictl.probe.report import build_report
+from sdeictl.probe.text import render_report
+from sdeictl.text import plain
 from tests.conftest import HOST_NAMES, NMI_PATHS, load_host
 from tests.test_analysis_properties import EXAMPLES
 from tests.test_monotone import ROOTS, Damaged
+from tests.tools.bench_probe import add_symbols, peak_mib
 
 MEMORY_LIMIT_MIB = 64
 SECONDS = 60

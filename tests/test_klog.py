@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sdeictl.bootlog import read_bootlog
-from sdeictl.klog import KernelLog, Record, parse_log
+from sdeictl.klog.bootlog import read_bootlog
+from sdeictl.klog.log import KernelLog, Record, parse_log
 
 
 def texts(log: bytes) -> list[str]:

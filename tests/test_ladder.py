@@ -9,15 +9,20 @@ from typing import Any
 
 import pytest
 
-from sdeictl.checks.check import FAIL, PASS, UNKNOWN
 from sdeictl.drill import resume
 from sdeictl.drill import run as drill_run
-from sdeictl.drill.aftermath import find_drill, judge_core, judge_log
-from sdeictl.drill.arming import MAX_SECONDS, arm, armed_seconds, disarm
-from sdeictl.drill.danger import Consent, Danger, HardwareWatchdog, about_danger, about_dump
-from sdeictl.drill.guard import Reason
-from sdeictl.drill.host import CONSOLE_LEVEL, DrillHost, ModuleFile
-from sdeictl.drill.journal import (
+from sdeictl.drill.after_reset import find_drill, judge_core, judge_log
+from sdeictl.drill.evidence import find_log
+from sdeictl.drill.lockup import guard_lockup
+from sdeictl.drill.plan import Request
+from sdeictl.drill.reset import KINDS, about_channel, choose_channel, find_kind, guard_reset
+from sdeictl.drill.result import DrillResult, Identity
+from sdeictl.errors import Status
+from sdeictl.host.root import LiveRoot
+from sdeictl.interlock.arming import MAX_SECONDS, arm, armed_seconds, disarm
+from sdeictl.interlock.danger import Consent, Danger, HardwareWatchdog, about_danger, about_dump
+from sdeictl.interlock.host import CONSOLE_LEVEL, DrillHost, ModuleFile
+from sdeictl.interlock.journal import (
     Aftermath,
     Entry,
     Setting,
@@ -26,17 +31,12 @@ from sdeictl.drill.journal import (
     store_result,
     write_journal,
 )
-from sdeictl.drill.lockup import guard_lockup
-from sdeictl.drill.plan import Request
-from sdeictl.drill.remains import find_log
-from sdeictl.drill.reset import KINDS, about_channel, choose_channel, find_kind, guard_reset
-from sdeictl.drill.result import DrillResult, Identity
-from sdeictl.errors import Status
-from sdeictl.facts import DrillAbilities, Evidence, HostFacts
-from sdeictl.root import LiveRoot
+from sdeictl.interlock.refusals import Reason
+from sdeictl.probe.checks.check import FAIL, PASS, UNKNOWN
+from sdeictl.probe.facts import DrillAbilities, Evidence, HostFacts
 from sdeictl.vmcore.core import read_core
 from sdeictl.vmcore.open import open_core
-from tests.core_builder import FakeCpu, FakeKernel, address_of, elf_core
+from tests.support.core_builder import FakeCpu, FakeKernel, address_of, elf_core
 
 SETTINGS = {
     "/proc/sys/kernel/nmi_watchdog": "1", "/proc/sys/kernel/watchdog_cpumask": "0-3",

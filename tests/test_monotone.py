@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sdeictl.collect import collect
-from sdeictl.root import Root, find_words, open_root
-from sdeictl.verdict import decide
+from sdeictl.host.root import Root, find_words, open_root
+from sdeictl.probe.collect import collect
+from sdeictl.probe.verdict import decide
 from tests.conftest import HOST_NAMES, load_host
 from tests.test_analysis_properties import EXAMPLES
 

@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sdeictl.acpi import AcpiError, parse_header
-from sdeictl.cmdline import parse_bool, parse_parameters, public_part, wants_pseudo_nmi
-from sdeictl.cpulist import parse_cpulist
-from sdeictl.cpus import parse_architecture, parse_cpuinfo
-from sdeictl.drill.bpf import assemble
-from sdeictl.interrupts import parse_interrupts
-from sdeictl.kconfig import gunzip, parse_kconfig
+from sdeictl.formats.acpi import AcpiError, parse_header
+from sdeictl.formats.cmdline import parse_bool, parse_parameters, public_part, wants_pseudo_nmi
+from sdeictl.formats.cpuinfo import parse_architecture, parse_cpuinfo
+from sdeictl.formats.cpulist import parse_cpulist
+from sdeictl.formats.interrupts import parse_interrupts
+from sdeictl.formats.kconfig import gunzip, parse_kconfig
+from sdeictl.interlock.bpf import assemble
 
 
 def sdei_table(**changes: int) -> bytes:

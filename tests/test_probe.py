@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from sdeictl.collect import collect
-from sdeictl.facts import HostFacts
-from sdeictl.lines import plain
-from sdeictl.render import render_report
-from sdeictl.report import Json, build_report
-from sdeictl.root import DirectoryRoot, open_root
-from sdeictl.verdict import NOTHING_KNOWN, decide
+from sdeictl.host.root import DirectoryRoot, open_root
+from sdeictl.probe.collect import collect
+from sdeictl.probe.facts import HostFacts
+from sdeictl.probe.report import Json, build_report
+from sdeictl.probe.text import render_report
+from sdeictl.probe.verdict import NOTHING_KNOWN, decide
+from sdeictl.text import plain
 from tests.conftest import NMI_PATHS, CapturedHost, Golden, load_host, validate
 from tests.test_parsers import sdei_table
 

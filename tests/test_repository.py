@@ -16,13 +16,13 @@ from pathlib import Path
 
 import click
 import pytest
-from sdeictl_agent.__main__ import main as agent
 from sdeictl_agent.config import DEFAULT_PORT, KEYS
+from sdeictl_agent.exporter import main as agent
 
 from sdeictl import __version__
-from sdeictl.checks.table import CHECKS
 from sdeictl.cli import cli
 from sdeictl.errors import Status
+from sdeictl.probe.checks.table import CHECKS
 from tests.conftest import PROJECT
 
 SHELL_SCRIPTS = sorted(

@@ -19,7 +19,7 @@ from sdeictl.vmcore.corefile import CoreError
 from sdeictl.vmcore.open import open_core
 from sdeictl.vmcore.report import vmcore_json, vmcore_status
 from tests.conftest import Golden, validate
-from tests.core_builder import (
+from tests.support.core_builder import (
     NOTES_OFFSET,
     PERCPU_BYTES,
     PERCPU_PHYS,

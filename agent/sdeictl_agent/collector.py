@@ -13,14 +13,14 @@ import sys
 import click
 
 from sdeictl import __version__
-from sdeictl.bootlog import read_bootlog
-from sdeictl.collect import collect
-from sdeictl.drill.journal import RUN_DIRECTORY, write_whole
 from sdeictl.errors import error_text
-from sdeictl.facts import KMSG
-from sdeictl.klog import parse_log
-from sdeictl.report import build_report
-from sdeictl.root import LiveRoot, Root
+from sdeictl.host.root import LiveRoot, Root
+from sdeictl.interlock.journal import RUN_DIRECTORY, write_whole
+from sdeictl.klog.bootlog import read_bootlog
+from sdeictl.klog.log import parse_log
+from sdeictl.probe.collect import collect
+from sdeictl.probe.facts import KMSG
+from sdeictl.probe.report import build_report
 from sdeictl_agent.counters import sequence_of
 
 REPORT_FILE, BOOT_LOG = "report.json", "boot.kmsg"

@@ -10,9 +10,9 @@ twice. If the kernel has overwritten some of those meanwhile, the last counts st
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from sdeictl.analysis import analyze
-from sdeictl.episodes import Analysis, Backtrace, HardLockup, HungTask, RcuStall, SoftLockup, Stop
-from sdeictl.klog import parse_log
+from sdeictl.klog.analysis import analyze
+from sdeictl.klog.episodes import Analysis, Backtrace, HardLockup, HungTask, RcuStall, SoftLockup, Stop
+from sdeictl.klog.log import parse_log
 
 EPISODE_SECONDS = 60.0
 """Longer than a request lasts: the kernel waits 10,000 times a millisecond, 16 s where emulated."""

@@ -8,7 +8,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoM
 from prometheus_client.registry import Collector
 
 from sdeictl import __version__
-from sdeictl.metrics import ReportCollector
+from sdeictl.probe.metrics import ReportCollector
 from sdeictl_agent.sources import BENCH, DRILLS, REPORT, SOURCES, WATCH, Snapshot
 
 Json = dict[str, Any]

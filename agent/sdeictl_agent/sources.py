@@ -12,8 +12,8 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sdeictl.drill.journal import JOURNAL_FILE, OUTCOMES, stamped_at
-from sdeictl.metrics import NMI_PATHS
+from sdeictl.interlock.journal import JOURNAL_FILE, OUTCOMES, stamped_at
+from sdeictl.probe.metrics import NMI_PATHS
 
 Json = dict[str, Any]
 MAX_BYTES = 8 << 20

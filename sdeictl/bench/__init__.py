@@ -1,1 +1,0 @@
-"""What pseudo-NMI costs on this host: timed loops, their conditions, and comparisons that can be refused."""

@@ -10,17 +10,17 @@ from typing import Any, NamedTuple
 import psutil
 
 from sdeictl import __version__
-from sdeictl.checks.check import FAIL, PASS
-from sdeictl.cmdline import PSEUDO_NMI, PUBLIC_PARAMETERS, parse_parameters
-from sdeictl.collect import CPUINFO, VERSION, collect
-from sdeictl.drill.host import read_online
-from sdeictl.facts import KMSG, HostFacts
-from sdeictl.kconfig import gunzip, parse_kconfig
-from sdeictl.kernel import CMDLINE, CONFIG_GZ, CPU_DEVICES
-from sdeictl.klog import parse_log
-from sdeictl.report import host_json
-from sdeictl.root import Root
-from sdeictl.verdict import judge_registered
+from sdeictl.formats.cmdline import PSEUDO_NMI, PUBLIC_PARAMETERS, parse_parameters
+from sdeictl.formats.kconfig import gunzip, parse_kconfig
+from sdeictl.host.root import Root
+from sdeictl.interlock.host import read_online
+from sdeictl.klog.log import parse_log
+from sdeictl.probe.checks.check import FAIL, PASS
+from sdeictl.probe.collect import CPUINFO, VERSION, collect
+from sdeictl.probe.facts import KMSG, HostFacts
+from sdeictl.probe.kernel import CMDLINE, CONFIG_GZ, CPU_DEVICES
+from sdeictl.probe.report import host_json
+from sdeictl.probe.verdict import judge_registered
 
 Json = dict[str, Any]
 VULNERABILITIES = f"{CPU_DEVICES}/vulnerabilities"

@@ -11,10 +11,10 @@ from sdeictl.bench.conditions import VARIABLE, Watch, labels, read_conditions
 from sdeictl.bench.estimate import estimate, mad
 from sdeictl.bench.loop import CALLS, DEFAULT_CALLS, EMPTY, PYTHON, Loops, load_loops
 from sdeictl.bench.measure import measure, time_workload
-from sdeictl.drill.journal import time_stamp, write_whole
 from sdeictl.errors import SdeictlError, Status, error_text
-from sdeictl.processes import output_of, run_program
-from sdeictl.root import LiveRoot
+from sdeictl.host.programs import output_of, run_program
+from sdeictl.host.root import LiveRoot
+from sdeictl.interlock.journal import time_stamp, write_whole
 
 Json = dict[str, Any]
 BENCH_SCHEMA = "sdeictl.bench/1"

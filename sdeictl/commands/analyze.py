@@ -2,11 +2,11 @@
 
 import click
 
-from sdeictl.analysis import analyze as analyze_log
-from sdeictl.answers import analysis_json, render_analysis
+from sdeictl.commands.output import FILE, FORMAT, print_result, read_input
 from sdeictl.errors import SdeictlError, Status
-from sdeictl.klog import parse_log
-from sdeictl.output import FILE, FORMAT, print_result, read_input
+from sdeictl.klog.analysis import analyze as analyze_log
+from sdeictl.klog.document import analysis_json, render_analysis
+from sdeictl.klog.log import parse_log
 
 COMPRESSED = (b"\x1f\x8b", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd", b"BZh")
 """How files of gzip, xz, zstd and bzip2 begin."""

@@ -9,18 +9,18 @@ from typing import NoReturn
 
 import click
 
-from sdeictl.bench.abrun import AbRequest, Outcome, begin, resume
 from sdeictl.bench.compare import compare, judge_aa, split
 from sdeictl.bench.conditions import MUST_BE_SAME
+from sdeictl.bench.experiment_run import AbRequest, Outcome, begin, resume
 from sdeictl.bench.loop import CALLS, load_loops
-from sdeictl.bench.render import render_aa, render_ab, render_bench, render_calls, render_comparison
 from sdeictl.bench.run import check_calls, encode, parse_bench, run_bench, run_each, store_bench
+from sdeictl.bench.text import render_aa, render_ab, render_bench, render_calls, render_comparison
 from sdeictl.commands.consent import DRY_RUN, HOST, WAY_BACK, ask_host_name
-from sdeictl.drill.danger import Consent
-from sdeictl.drill.guard import plan_json
-from sdeictl.drill.render import render_plan, render_reasons
+from sdeictl.commands.output import FILE, FORMAT, check_new_file, print_result, read_input, write_new_file
+from sdeictl.drill.text import render_plan, render_reasons
 from sdeictl.errors import SdeictlError, Status
-from sdeictl.output import FILE, FORMAT, check_new_file, print_result, read_input, write_new_file
+from sdeictl.interlock.danger import Consent
+from sdeictl.interlock.refusals import plan_json
 
 SCHEMA_AA = "sdeictl.bench-aa/1"
 _SECONDS = click.option(

@@ -2,10 +2,10 @@
 
 import click
 
-from sdeictl.capture import make_capture, pack
+from sdeictl.commands.output import FILE, write, write_new_file
 from sdeictl.errors import SdeictlError, Status
-from sdeictl.output import FILE, write, write_new_file
-from sdeictl.root import open_root
+from sdeictl.host.root import open_root
+from sdeictl.probe.capture import make_capture, pack
 
 
 @click.command(short_help="Write what the probe reads to a file.")

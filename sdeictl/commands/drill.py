@@ -10,16 +10,16 @@ from functools import partial
 import click
 
 from sdeictl.commands.consent import DRY_RUN, HOST, WAY_BACK, ask_host_name
+from sdeictl.commands.output import FILE, FORMAT, print_result, write
 from sdeictl.drill import run as drill_run
-from sdeictl.drill.arming import MAX_SECONDS, arm, disarm
-from sdeictl.drill.danger import Consent
-from sdeictl.drill.host import read_boot_id
 from sdeictl.drill.plan import DRILLS, PROVIDERS, Request
-from sdeictl.drill.render import render_drills, render_result, render_status
 from sdeictl.drill.resume import read_status, resume
+from sdeictl.drill.text import render_drills, render_result, render_status
 from sdeictl.errors import SdeictlError, Status
-from sdeictl.output import FILE, FORMAT, print_result, write
-from sdeictl.root import LiveRoot
+from sdeictl.host.root import LiveRoot
+from sdeictl.interlock.arming import MAX_SECONDS, arm, disarm
+from sdeictl.interlock.danger import Consent
+from sdeictl.interlock.host import read_boot_id
 
 VARIANTS = ("wedged", "all-masked", "hardlockup-panic")
 _UNITS = {"s": 1, "m": 60, "h": 3600}

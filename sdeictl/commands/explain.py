@@ -2,9 +2,9 @@
 
 import click
 
-from sdeictl.checks.table import CHECKS
-from sdeictl.output import FORMAT, print_result
-from sdeictl.render import render_check, render_checks
+from sdeictl.commands.output import FORMAT, print_result
+from sdeictl.probe.checks.table import CHECKS
+from sdeictl.probe.text import render_check, render_checks
 
 
 @click.command(short_help="What a check asks, why, and what mends it.")

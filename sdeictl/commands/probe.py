@@ -4,13 +4,13 @@ import sys
 
 import click
 
-from sdeictl.collect import collect
+from sdeictl.commands.output import FILE, print_result, read_input, write
 from sdeictl.errors import SdeictlError, Status
-from sdeictl.output import FILE, print_result, read_input, write
-from sdeictl.render import render_report
-from sdeictl.report import Json, build_report
-from sdeictl.root import open_root
-from sdeictl.verdict import NOTHING_KNOWN
+from sdeictl.host.root import open_root
+from sdeictl.probe.collect import collect
+from sdeictl.probe.report import Json, build_report
+from sdeictl.probe.text import render_report
+from sdeictl.probe.verdict import NOTHING_KNOWN
 
 FORMATS = ["text", "json", "prometheus", "nagios"]
 
@@ -60,11 +60,11 @@ def probe(
     log = None if kernel_log is None else read_input(kernel_log)
     report = build_report(collect(open_root(root), log, deep=deep))
     if form == "prometheus":
-        from sdeictl.metrics import exposition  # noqa: PLC0415 - the library costs more than the probe
+        from sdeictl.probe.metrics import exposition  # noqa: PLC0415 - the library costs more than the probe
 
         write(exposition(report))
     elif form == "nagios":
-        from sdeictl.nagios import plugin_line, plugin_status  # noqa: PLC0415 - as above
+        from sdeictl.probe.nagios import plugin_line, plugin_status  # noqa: PLC0415 - as above
 
         write(plugin_line(report).encode())
         sys.exit(plugin_status(report))
@@ -75,7 +75,7 @@ def probe(
 
 
 def _compare(first: str, second: str, form: str) -> None:
-    from sdeictl.compare import compare_reports, comparison_json, render_comparison  # noqa: PLC0415 - as above
+    from sdeictl.probe.compare import compare_reports, comparison_json, render_comparison  # noqa: PLC0415 - as above
 
     differences = compare_reports(_report_of(first), _report_of(second))
     print_result(
@@ -85,7 +85,7 @@ def _compare(first: str, second: str, form: str) -> None:
 
 def _report_of(path: str) -> Json:
     """Return the report that a file is, or the report of the host that was captured in it."""
-    from sdeictl.compare import read_report  # noqa: PLC0415 - as above
+    from sdeictl.probe.compare import read_report  # noqa: PLC0415 - as above
 
     stored = read_report(path)
     if stored is not None:

@@ -3,7 +3,7 @@
 import click
 
 from sdeictl import __version__
-from sdeictl.output import FORMAT, print_result
+from sdeictl.commands.output import FORMAT, print_result
 
 
 @click.command()

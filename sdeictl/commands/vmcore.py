@@ -4,14 +4,14 @@ import sys
 
 import click
 
+from sdeictl.commands.output import FILE, FORMAT, print_result
 from sdeictl.errors import SdeictlError, Status
-from sdeictl.output import FILE, FORMAT, print_result
-from sdeictl.root import open_large
+from sdeictl.host.root import open_large
 from sdeictl.vmcore.core import read_core
 from sdeictl.vmcore.corefile import CoreError
 from sdeictl.vmcore.open import open_core
-from sdeictl.vmcore.render import render_vmcore
 from sdeictl.vmcore.report import vmcore_json, vmcore_status
+from sdeictl.vmcore.text import render_vmcore
 
 
 @click.command(short_help="Which CPUs' registers does a crash dump hold?")

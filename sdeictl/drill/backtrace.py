@@ -4,17 +4,17 @@ import os
 import time
 from contextlib import ExitStack
 
-from sdeictl.drill.fire import fire_sysrq
-from sdeictl.drill.guard import PROVIDER, Reason
-from sdeictl.drill.host import DrillHost
-from sdeictl.drill.journal import Entry
+from sdeictl.drill.mask import Window, WindowEvidence, make_window
 from sdeictl.drill.plan import SETTLE_SECONDS, Plan
 from sdeictl.drill.result import Observed
 from sdeictl.drill.session import POLL_SECONDS, DrillRefusedError, Say, Session
-from sdeictl.drill.window import Window, WindowEvidence, make_window
-from sdeictl.interrupts import BACKTRACE_ROW, TIMER_ROW
-from sdeictl.klog import parse_log
-from sdeictl.root import Root
+from sdeictl.formats.interrupts import BACKTRACE_ROW, TIMER_ROW
+from sdeictl.host.root import Root
+from sdeictl.interlock.host import DrillHost
+from sdeictl.interlock.journal import Entry
+from sdeictl.interlock.refusals import PROVIDER, Reason
+from sdeictl.interlock.writes import fire_sysrq
+from sdeictl.klog.log import parse_log
 
 OPEN_SECONDS = 10.0
 ANSWER_SECONDS = 120.0

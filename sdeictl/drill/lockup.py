@@ -5,20 +5,20 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 
-from sdeictl.cpulist import parse_cpulist
-from sdeictl.drill.danger import Consent, Danger, about_danger, about_watchdogs
-from sdeictl.drill.guard import POLICY, PROVIDER, Reason, about_target
-from sdeictl.drill.host import WATCHDOG_THRESH, DrillHost, read_setting
-from sdeictl.drill.journal import Entry, Setting
+from sdeictl.drill.mask import make_window, read_marks
 from sdeictl.drill.plan import PROVIDERS, Plan, Request, default_target, quiet_console, usable
 from sdeictl.drill.result import Observed
 from sdeictl.drill.session import POLL_SECONDS, Say, Session
-from sdeictl.drill.window import make_window, read_marks
-from sdeictl.facts import HostFacts
-from sdeictl.interrupts import TIMER_ROW
-from sdeictl.klog import parse_log
-from sdeictl.livestate import COUNTERS, SYSCTLS
-from sdeictl.root import Root
+from sdeictl.formats.cpulist import parse_cpulist
+from sdeictl.formats.interrupts import TIMER_ROW
+from sdeictl.host.root import Root
+from sdeictl.interlock.danger import Consent, Danger, about_danger, about_watchdogs
+from sdeictl.interlock.host import WATCHDOG_THRESH, DrillHost, read_setting
+from sdeictl.interlock.journal import Entry, Setting
+from sdeictl.interlock.refusals import POLICY, PROVIDER, Reason, about_target
+from sdeictl.klog.log import parse_log
+from sdeictl.probe.facts import HostFacts
+from sdeictl.probe.settings import COUNTERS, SYSCTLS
 
 TEST_LOCKUP = PROVIDERS[1]
 THRESHOLDS = 2.5

@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from sdeictl.drill.host import CONSOLE_LEVEL, DrillHost
-from sdeictl.drill.journal import Setting
+from sdeictl.interlock.host import CONSOLE_LEVEL, DrillHost
+from sdeictl.interlock.journal import Setting
 
 SETTLE_SECONDS = 1.0
 """How long the latency request is held before anything is asked of a CPU."""

@@ -9,26 +9,26 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import NamedTuple
 
-from sdeictl.drill.danger import (
+from sdeictl.drill.helper import Helper, find_stuck
+from sdeictl.drill.lockup import THRESHOLDS, about_detector
+from sdeictl.drill.plan import default_target
+from sdeictl.drill.session import LOST_SECONDS, DrillRefusedError, Say, Session
+from sdeictl.host.kmsg import is_kernel
+from sdeictl.host.root import Root
+from sdeictl.interlock.danger import (
     Consent,
     Danger,
     about_danger,
     about_lkdtm,
     about_way_back,
 )
-from sdeictl.drill.fire import fire_affinities, fire_lkdtm, fire_marker, fire_printers_off, fire_sysrq
-from sdeictl.drill.guard import POLICY, PROVIDER, Reason, about_target
-from sdeictl.drill.helper import Helper, find_stuck
-from sdeictl.drill.host import CONSOLE_LEVEL, HARDLOCKUP_PANIC, DrillHost, read_setting
-from sdeictl.drill.journal import Aftermath, Entry, JournalError, Setting, write_journal
-from sdeictl.drill.kmsg import is_kernel
-from sdeictl.drill.lkdtm import ENTRY, HARDLOCKUP, PANIC, PANIC_STOP_IRQOFF
-from sdeictl.drill.lockup import THRESHOLDS, about_detector
-from sdeictl.drill.plan import default_target
-from sdeictl.drill.session import LOST_SECONDS, DrillRefusedError, Say, Session
-from sdeictl.facts import HostFacts
-from sdeictl.livestate import COUNTERS, SYSCTLS
-from sdeictl.root import Root
+from sdeictl.interlock.host import CONSOLE_LEVEL, HARDLOCKUP_PANIC, DrillHost, read_setting
+from sdeictl.interlock.journal import Aftermath, Entry, JournalError, Setting, write_journal
+from sdeictl.interlock.lkdtm import ENTRY, HARDLOCKUP, PANIC, PANIC_STOP_IRQOFF
+from sdeictl.interlock.refusals import POLICY, PROVIDER, Reason, about_target
+from sdeictl.interlock.writes import fire_affinities, fire_lkdtm, fire_marker, fire_printers_off, fire_sysrq
+from sdeictl.probe.facts import HostFacts
+from sdeictl.probe.settings import COUNTERS, SYSCTLS
 
 LOUD_CONSOLE = 7
 """The rungs of the stop ladder are logged as information."""

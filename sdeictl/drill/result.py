@@ -3,17 +3,17 @@
 import re
 from typing import NamedTuple
 
-from sdeictl.analysis import analyze
-from sdeictl.answers import cpu_json
-from sdeictl.bootlog import BootLog
-from sdeictl.checks.check import FAIL, PASS, UNKNOWN
-from sdeictl.drill.guard import CANNOT, Reason
+from sdeictl.drill.mask import WindowEvidence
 from sdeictl.drill.plan import Plan
-from sdeictl.drill.window import WindowEvidence
-from sdeictl.episodes import Backtrace, CpuAnswer
 from sdeictl.errors import Status
-from sdeictl.klog import parse_log
-from sdeictl.report import Json
+from sdeictl.interlock.refusals import CANNOT, Reason
+from sdeictl.klog.analysis import analyze
+from sdeictl.klog.bootlog import BootLog
+from sdeictl.klog.document import cpu_json
+from sdeictl.klog.episodes import Backtrace, CpuAnswer
+from sdeictl.klog.log import parse_log
+from sdeictl.probe.checks.check import FAIL, PASS, UNKNOWN
+from sdeictl.probe.report import Json
 
 DRILL_SCHEMA = "sdeictl.drill/1"
 LOST, REFUSED = "lost", "refused"

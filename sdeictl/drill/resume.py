@@ -3,13 +3,18 @@
 import os
 from typing import NamedTuple
 
-from sdeictl.checks.check import UNKNOWN
-from sdeictl.collect import collect
-from sdeictl.drill.aftermath import judge_core, judge_log
-from sdeictl.drill.arming import armed_seconds
+from sdeictl.drill.after_reset import judge_core, judge_log
+from sdeictl.drill.evidence import find_core, find_log
 from sdeictl.drill.helper import find_stuck
-from sdeictl.drill.host import read_boot_id
-from sdeictl.drill.journal import (
+from sdeictl.drill.reset import VMCORE, find_kind
+from sdeictl.drill.result import LOST, STATUSES, DrillResult, Identity
+from sdeictl.drill.run import Tell, store
+from sdeictl.drill.session import LOST_SECONDS, put_back
+from sdeictl.errors import SdeictlError, Status, error_text
+from sdeictl.host.root import LiveRoot
+from sdeictl.interlock.arming import armed_seconds
+from sdeictl.interlock.host import read_boot_id
+from sdeictl.interlock.journal import (
     STATE_DIRECTORY,
     BusyError,
     Entry,
@@ -21,14 +26,9 @@ from sdeictl.drill.journal import (
     read_results,
     write_journal,
 )
-from sdeictl.drill.remains import find_core, find_log
-from sdeictl.drill.reset import VMCORE, find_kind
-from sdeictl.drill.result import LOST, STATUSES, DrillResult, Identity
-from sdeictl.drill.run import Tell, store
-from sdeictl.drill.session import LOST_SECONDS, put_back
-from sdeictl.errors import SdeictlError, Status, error_text
-from sdeictl.report import Json, host_json
-from sdeictl.root import LiveRoot
+from sdeictl.probe.checks.check import UNKNOWN
+from sdeictl.probe.collect import collect
+from sdeictl.probe.report import Json, host_json
 
 STATUS_SCHEMA = "sdeictl.drill-status/1"
 WAIT_SECONDS = 30.0

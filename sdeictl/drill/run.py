@@ -6,14 +6,8 @@ import os
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from sdeictl.checks.check import UNKNOWN
-from sdeictl.collect import collect
-from sdeictl.drill.arming import disarm
 from sdeictl.drill.backtrace import BacktraceDrill
-from sdeictl.drill.danger import Consent, about_dump, read_danger, try_makedumpfile
-from sdeictl.drill.guard import POLICY, Reason, about_host, guard, plan_json
-from sdeictl.drill.host import WATCHDOG_THRESH, read_boot_id, read_drill_host, read_places
-from sdeictl.drill.journal import STATE_DIRECTORY, Aftermath, Entry, Setting, store_result, time_stamp
+from sdeictl.drill.judge_lockup import judge_lockup
 from sdeictl.drill.lockup import (
     THRESHOLDS,
     LockupDrill,
@@ -22,9 +16,7 @@ from sdeictl.drill.lockup import (
     lockup_plan,
     lockup_settings,
 )
-from sdeictl.drill.lockup_result import judge_lockup
 from sdeictl.drill.plan import Request, default_target, make_plan, plan_lines, quiet_console, setting_line
-from sdeictl.drill.render import render_plan, render_reasons, render_result
 from sdeictl.drill.reset import (
     LOG,
     VMCORE,
@@ -52,12 +44,20 @@ from sdeictl.drill.result import (
     window_json,
 )
 from sdeictl.drill.session import DrillRefusedError, Seen, Session
+from sdeictl.drill.text import render_plan, render_reasons, render_result
 from sdeictl.errors import SdeictlError, Status, error_text
-from sdeictl.facts import HostFacts
-from sdeictl.lines import Line
-from sdeictl.report import Json, host_json
-from sdeictl.root import LiveRoot
-from sdeictl.verdict import decide, judge_registered
+from sdeictl.host.root import LiveRoot
+from sdeictl.interlock.arming import disarm
+from sdeictl.interlock.danger import Consent, about_dump, read_danger, try_makedumpfile
+from sdeictl.interlock.host import WATCHDOG_THRESH, read_boot_id, read_drill_host, read_places
+from sdeictl.interlock.journal import STATE_DIRECTORY, Aftermath, Entry, Setting, store_result, time_stamp
+from sdeictl.interlock.refusals import POLICY, Reason, about_host, guard, plan_json
+from sdeictl.probe.checks.check import UNKNOWN
+from sdeictl.probe.collect import collect
+from sdeictl.probe.facts import HostFacts
+from sdeictl.probe.report import Json, host_json
+from sdeictl.probe.verdict import decide, judge_registered
+from sdeictl.text import Line
 
 Tell = Callable[[str], None]
 Show = Callable[[Json, Iterable[Line]], None]

@@ -6,11 +6,14 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Generic, NamedTuple, TypeVar
 
-from sdeictl.drill.fire import fire_latency_request, fire_setting
-from sdeictl.drill.guard import POLICY, PRIVILEGE, Reason
 from sdeictl.drill.helper import Helper, HelperError, find_stuck
-from sdeictl.drill.host import DrillHost, read_idle_usage, read_online, read_setting
-from sdeictl.drill.journal import (
+from sdeictl.drill.plan import SETTLE_SECONDS
+from sdeictl.drill.signals import InterruptedDrillError, Signals
+from sdeictl.formats.interrupts import TIMER_ROW, parse_interrupts
+from sdeictl.host.kmsg import KmsgFollower, open_end
+from sdeictl.host.root import Root
+from sdeictl.interlock.host import DrillHost, read_idle_usage, read_online, read_setting
+from sdeictl.interlock.journal import (
     EXPERIMENT,
     BusyError,
     Entry,
@@ -20,12 +23,9 @@ from sdeictl.drill.journal import (
     read_journal,
     write_journal,
 )
-from sdeictl.drill.kmsg import KmsgFollower, open_end
-from sdeictl.drill.plan import SETTLE_SECONDS
-from sdeictl.drill.signals import InterruptedDrillError, Signals
-from sdeictl.interrupts import TIMER_ROW, parse_interrupts
-from sdeictl.klog import parse_log
-from sdeictl.root import Root
+from sdeictl.interlock.refusals import POLICY, PRIVILEGE, Reason
+from sdeictl.interlock.writes import fire_latency_request, fire_setting
+from sdeictl.klog.log import parse_log
 
 INTERRUPTS = "/proc/interrupts"
 QUIET_SECONDS = 0.5

@@ -2,13 +2,13 @@
 
 from typing import NamedTuple
 
-from sdeictl.analysis import analyze
-from sdeictl.answers import stop_json
-from sdeictl.bootlog import read_bootlog
-from sdeictl.episodes import Panic, Stop
 from sdeictl.errors import Status
-from sdeictl.klog import parse_log
-from sdeictl.report import Json
+from sdeictl.klog.analysis import analyze
+from sdeictl.klog.bootlog import read_bootlog
+from sdeictl.klog.document import stop_json
+from sdeictl.klog.episodes import Panic, Stop
+from sdeictl.klog.log import parse_log
+from sdeictl.probe.report import Json
 from sdeictl.vmcore.core import Core, CoreCpu
 from sdeictl.vmcore.notes import PSTATE_F, PSTATE_I, Registers
 

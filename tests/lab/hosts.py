@@ -13,7 +13,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from sdeictl.kernel import CONFIG_SYMBOLS
+from sdeictl.probe.kernel import CONFIG_SYMBOLS
 from tests.lab.build import PROJECT, Lab
 from tests.lab.machines import MACHINES_WITH_PEERS, Machine
 from tests.lab.stories import observe_host, wedge_cpu

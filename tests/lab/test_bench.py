@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from sdeictl.cmdline import wants_pseudo_nmi
+from sdeictl.formats.cmdline import wants_pseudo_nmi
 from tests.conftest import validate
 from tests.lab.build import EXTRA, Lab
 from tests.lab.machines import COUNTED

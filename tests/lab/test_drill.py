@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from tests.conftest import validate
-from tests.drill_story import check_drill
 from tests.lab.build import EXTRA, Lab
 from tests.lab.machines import MACHINES, Machine
 from tests.lab.stories import ask_unguarded, refuse_drills, run_drills, stop_drills
 from tests.lab.vm import VmLostError
+from tests.support.drill_story import check_drill
 
 IDLE_ROUNDS = int(os.environ.get("SDEICTL_ROUNDS", "3"))
 """Rounds of a plain and a masked drill; 20 in `make soak`."""

@@ -5,19 +5,19 @@ from pathlib import Path
 
 import pytest
 
-from sdeictl.collect import collect
-from sdeictl.facts import KMSG
-from sdeictl.firmware import ACPI_TABLES
-from sdeictl.livestate import DEBUGFS, RAMOOPS_CONSOLE
-from sdeictl.report import Json, build_report
-from sdeictl.root import open_root
+from sdeictl.host.root import open_root
+from sdeictl.probe.collect import collect
+from sdeictl.probe.facts import KMSG
+from sdeictl.probe.firmware import ACPI_TABLES
+from sdeictl.probe.report import Json, build_report
+from sdeictl.probe.settings import DEBUGFS, RAMOOPS_CONSOLE
 from tests.conftest import TESTS, validate
-from tests.drill_story import check_drill
 from tests.lab.build import Lab
 from tests.lab.machines import MACHINES_WITH_PEERS, Boot, Machine
 from tests.lab.stories import observe_host
 from tests.lab.test_drill import assert_alive, read
 from tests.lab.test_prometheus import Promtool
+from tests.support.drill_story import check_drill
 from tests.test_agent_families import Agent
 
 STATUS = {"sdei": "0", "pseudo-nmi": "0", "none": "1", "unknown": "3"}

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from sdeictl.acpi import parse_agdi, parse_fadt, parse_header, parse_hest, parse_madt
-from sdeictl.facts import Agdi, Fadt
+from sdeictl.formats.acpi import parse_agdi, parse_fadt, parse_header, parse_hest, parse_madt
+from sdeictl.probe.facts import Agdi, Fadt
 from tests.lab.build import Lab
 
 

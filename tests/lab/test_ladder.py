@@ -11,7 +11,7 @@ from tests.conftest import validate
 from tests.lab.build import EXTRA, Lab
 from tests.lab.machines import MACHINES, Boot, Machine
 from tests.lab.stories import climb_ladder, fall_at_each_step, lose_power
-from tests.wedge_story import has_pseudo_nmi, is_reached, masked_by_registers, stop_rungs
+from tests.support.wedge_story import has_pseudo_nmi, is_reached, masked_by_registers, stop_rungs
 
 TARGET = 3
 STOP = "stop"

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from sdeictl.deep import JOURNAL
-from sdeictl.facts import KMSG
-from sdeictl.firmware import ACPI_TABLES
-from sdeictl.kernel import KCORE
-from sdeictl.livestate import DEBUGFS, RAMOOPS_CONSOLE
+from sdeictl.probe.deep import JOURNAL
+from sdeictl.probe.facts import KMSG
+from sdeictl.probe.firmware import ACPI_TABLES
+from sdeictl.probe.kernel import KCORE
+from sdeictl.probe.settings import DEBUGFS, RAMOOPS_CONSOLE
 from tests.lab.build import Lab
 from tests.lab.machines import MACHINES_WITH_PEERS
 from tests.lab.stories import rotate_log, trace_probe

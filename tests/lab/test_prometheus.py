@@ -15,8 +15,8 @@ from prometheus_client.exposition import choose_encoder
 from sdeictl_agent.config import DEFAULT_PORT
 from sdeictl_agent.families import registry_of
 
-from sdeictl.checks.table import CHECKS
 from sdeictl.cli import cli
+from sdeictl.probe.checks.table import CHECKS
 from tests.conftest import HOST_NAMES, PROJECT
 from tests.lab.build import Lab
 from tests.test_agent_families import NOW, Agent

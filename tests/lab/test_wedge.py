@@ -8,7 +8,7 @@ import pytest
 from tests.lab.build import EXTRA, Lab
 from tests.lab.machines import MACHINES_WITH_PEERS, Machine
 from tests.lab.stories import wedge_cpu
-from tests.wedge_story import check_wedge_story
+from tests.support.wedge_story import check_wedge_story
 
 # One machine for each thing that decides the story; `make soak` wedges a CPU of every one.
 WEDGED = ("dt-sdei", "dt-none", "dt-pnmi", "dt-both", "acpi-vhe")

@@ -1,1 +1,0 @@
-"""What is asked of a host, one file a subject; table.py has them in order."""

@@ -1,0 +1,83 @@
+"""/proc/cpuinfo. arch/arm64/kernel/cpuinfo.c, arch/arm64/include/asm/cputype.h (Linux 7.3). No I/O."""
+
+import re
+
+from sdeictl.probe.facts import Cpus
+
+# (implementer, part) to core; cputype.h names the cores, not the products.
+_CORES = {
+    (0x41, 0xD07): "Cortex-A57",
+    (0x41, 0xD08): "Cortex-A72",
+    (0x41, 0xD0B): "Cortex-A76",
+    (0x41, 0xD0C): "Neoverse N1",
+    (0x41, 0xD40): "Neoverse V1",
+    (0x41, 0xD49): "Neoverse N2",
+    (0x41, 0xD4F): "Neoverse V2",
+    (0x41, 0xD83): "Neoverse V3AE",
+    (0x41, 0xD84): "Neoverse V3",
+    (0x41, 0xD8E): "Neoverse N3",
+    (0x43, 0x0AF): "ThunderX2",
+    (0x46, 0x001): "A64FX",
+    (0x48, 0xD01): "TSV110",
+    (0x48, 0xD02): "HIP09",
+    (0x48, 0xD06): "HIP12",
+    (0x4E, 0x010): "Olympus",
+    (0x6D, 0xD49): "Cobalt 100",
+    (0xC0, 0xAC3): "AmpereOne",
+    (0xC0, 0xAC4): "AmpereOne A",
+}
+# Lines that only the cpuinfo of another architecture has.
+_OTHERS = (
+    ("x86", r"^(?:vendor_id\s*: (?!IBM/S390)|cpu family\s*: \d)"),
+    ("s390", r"^vendor_id\s*: IBM/S390"),
+    ("powerpc", r"^cpu\s*: (?:POWER|PPC|Cell|e\d)"),
+    ("riscv", r"^(?:hart|isa)\s*: "),
+    ("loongarch", r"^CPU Family\s*: Loongson"),
+)
+_PROCESSOR = re.compile(r"^processor\s*: \d+", re.MULTILINE)
+_FIELD = re.compile(
+    r"^CPU (implementer|variant|part|revision)\s*: (0x[0-9a-fA-F]{1,4}|\d{1,4})", re.MULTILINE
+)
+
+
+def parse_architecture(cpuinfo: str) -> str | None:
+    """Return `arm64`, the name of another architecture, or None: only on positive evidence."""
+    if re.search(r"^CPU architecture\s*: [4-7]", cpuinfo, re.MULTILINE):
+        return "arm"
+    if re.search(r"^CPU implementer\s*: ", cpuinfo, re.MULTILINE):
+        return "arm64"
+    return next((name for name, pattern in _OTHERS if re.search(pattern, cpuinfo, re.MULTILINE)), None)
+
+
+def parse_cpuinfo(cpuinfo: str) -> Cpus:
+    """Return how many CPUs are online, the first one's MIDR_EL1 and core name, and all kinds of cores."""
+    online = 0
+    kinds: dict[int, int] = {}
+    first = None
+    for block in _PROCESSOR.split(cpuinfo)[1:]:
+        online += 1
+        midr = _midr({match[1]: _number(match[2]) for match in _FIELD.finditer(block)})
+        if midr is not None:
+            first = midr if first is None else first
+            kinds[midr] = kinds.get(midr, 0) + 1
+    if first is None:
+        return Cpus(online, None, None)
+    named = tuple((_core(midr) or f"{midr:#010x}", count) for midr, count in kinds.items())
+    return Cpus(online, first, _core(first), named)
+
+
+def _number(text: str) -> int:
+    return int(text, 16) if text.startswith("0x") else int(text)
+
+
+def _midr(fields: dict[str, int]) -> int | None:
+    if not {"implementer", "part"} <= fields.keys():
+        return None
+    return (
+        fields["implementer"] << 24 | fields.get("variant", 0) << 20 | 0xF << 16
+        | fields["part"] << 4 | fields.get("revision", 0)
+    )  # fmt: skip
+
+
+def _core(midr: int) -> str | None:
+    return _CORES.get((midr >> 24, midr >> 4 & 0xFFF))

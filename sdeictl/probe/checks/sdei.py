@@ -1,0 +1,268 @@
+"""The links of the SDEI path: firmware, its table, the kernel's drivers, the registration of event 0."""
+
+from collections.abc import Iterator
+
+from sdeictl.klog.bootlog import BootLog
+from sdeictl.probe.checks.check import Check, Witness, configured, has_function
+from sdeictl.probe.facts import KMSG, HostFacts, PlatformDevice
+from sdeictl.probe.firmware import ACPI_TABLES, DEVICE_TREE
+from sdeictl.probe.kernel import CONFIG_GZ, FLAG, HOTPLUG_STATES, KALLSYMS, KCORE, PLATFORM_BUS
+
+
+def _answered(facts: HostFacts) -> Iterator[Witness]:
+    log = facts.bootlog
+    # A caller at the wrong exception level is refused by firmware that would serve another.
+    refused = log is not None and _is_nvhe(log)
+    if log and log.sdei_error:
+        yield Witness(None if refused else False, f"the boot log says: {_explain(log)}", KMSG)
+    if facts.hotplug_states and "SDEI" in facts.hotplug_states.names:
+        yield Witness(True, "the SDEI hotplug state is installed: its probe came to the end", HOTPLUG_STATES)
+    if log and log.sdei_version:
+        yield Witness(True, f"the boot log says: SDEIv{log.sdei_version} detected in firmware", KMSG)
+    for device in _sdei_devices(facts):
+        if device.bound is False and _is_advertised(facts) and not refused:
+            source = f"{PLATFORM_BUS}/devices/{device.name}"
+            yield Witness(False, f"the driver did not accept the device {device.name}", source)
+    if _is_advertised(facts) is False:
+        source = next(witness.source for witness in _advertised(facts))
+        yield Witness(False, "nobody asked: SDEI is not advertised", source, applies=False)
+    elif log and log.complete and not (log.sdei_version or log.sdei_error):
+        yield Witness(None, "the boot log has no line of the SDEI driver", KMSG)
+
+
+def _sdei_devices(facts: HostFacts) -> Iterator[PlatformDevice]:
+    for device in facts.devices or ():
+        if device.name.startswith("sdei.") or device.name.endswith(":sdei"):
+            yield device
+
+
+def _is_nvhe(log: BootLog) -> bool:
+    return log.exception_level == 2 and log.complete and not log.vhe
+
+
+def _explain(log: BootLog) -> str:
+    """Return the driver's error line with what its number and the exception level mean."""
+    line = log.sdei_error or ""
+    meaning = _ERRNO.get(line.rpartition(" ")[2])
+    if _is_nvhe(log):
+        meaning = "started at EL2 without VHE, the kernel is a caller that firmware refuses"
+    return f"{line} ({meaning})" if meaning else line
+
+
+# drivers/firmware/arm_sdei.c, sdei_to_linux_errno()
+_ERRNO = {
+    "-1": "EPERM: denied",
+    "-5": "EIO: no firmware interface",
+    "-12": "ENOMEM: firmware is out of resources",
+    "-22": "EINVAL: invalid parameters",
+    "-95": "EOPNOTSUPP: the firmware does not implement it",
+}
+
+
+def _advertised(facts: HostFacts) -> Iterator[Witness]:
+    table = f"{ACPI_TABLES}/SDEI"
+    if facts.acpi_sdei_broken:
+        yield Witness(None, f"the ACPI table SDEI is damaged: {facts.acpi_sdei_broken}", table)
+    elif "SDEI" in (facts.acpi_tables or ()):
+        yield Witness(True, "there is an ACPI table SDEI", table)
+    for node in facts.sdei_nodes or ():
+        seen = f"there is a node compatible with arm,sdei-1.0 (method {node.method})"
+        yield Witness(True, seen, node.path)
+    if facts.bootlog and (facts.bootlog.sdei_version or facts.bootlog.sdei_error):
+        yield Witness(True, "the boot log shows that the driver found it", KMSG)
+    if facts.acpi_tables is not None and "SDEI" not in facts.acpi_tables:
+        yield Witness(False, "there is no ACPI table SDEI", table)
+    if facts.sdei_nodes == ():
+        yield Witness(False, "no node in use is compatible with arm,sdei-1.0", f"{DEVICE_TREE}/firmware")
+
+
+def _is_advertised(facts: HostFacts) -> bool | None:
+    return next((witness.holds for witness in _advertised(facts) if witness.holds is not None), None)
+
+
+def _not_advertised(facts: HostFacts) -> Iterator[Witness]:
+    """Where SDEI is not advertised, nothing more can be asked of it."""
+    if _is_advertised(facts) is False:
+        source = next(witness.source for witness in _advertised(facts))
+        yield Witness(False, "SDEI is not advertised", source, applies=False)
+
+
+def _conduit(facts: HostFacts) -> Iterator[Witness]:
+    log = facts.bootlog
+    if log and '"method"' in (log.sdei_error or ""):
+        yield Witness(False, f"the boot log says: {log.sdei_error}", KMSG)
+    yield from _not_advertised(facts)
+    for node in facts.sdei_nodes or ():
+        if node.method_known:
+            seen = f"the node's method is {node.method or 'missing'}"
+            yield Witness(node.method in ("smc", "hvc"), seen, f"{node.path}/method")
+    if facts.fadt:
+        word = "HVC" if facts.fadt.hvc else "SMC"
+        yield Witness(True, f"the table FACP says {word}", f"{ACPI_TABLES}/FACP")
+
+
+def _exception_level(facts: HostFacts) -> Iterator[Witness]:
+    log = facts.bootlog
+    if log and _is_nvhe(log):
+        seen = "the CPUs started at EL2, and the kernel runs at EL1 (no VHE): firmware serves EL2 only"
+        yield Witness(False, seen, KMSG)
+    elif log and log.exception_level:
+        vhe = " and the kernel stays there (VHE)" if log.vhe else ""
+        known = log.exception_level == 1 or log.vhe
+        yield Witness(True if known else None, f"the CPUs started at EL{log.exception_level}{vhe}", KMSG)
+    if facts.hotplug_states and "SDEI" in facts.hotplug_states.names:
+        yield Witness(True, "the driver's probe came to the end", HOTPLUG_STATES)
+
+
+def _affinity(facts: HostFacts) -> Iterator[Witness]:
+    yield from _not_advertised(facts)
+    sources = [(facts.madt.mpidrs, f"{ACPI_TABLES}/APIC")] if facts.madt else []
+    if facts.bootlog and facts.bootlog.complete:
+        sources.append((facts.bootlog.mpidrs, KMSG))
+    for mpidrs, source in sources:
+        beyond = [mpidr for mpidr in mpidrs if mpidr & 0xFF > MAX_AFF0]
+        if beyond:
+            yield Witness(
+                False,
+                f"Aff0 is beyond {MAX_AFF0} on {len(beyond)} CPUs, first with MPIDR {beyond[0]:#x}",
+                source,
+            )
+        elif mpidrs:
+            yield Witness(
+                True, f"Aff0 of all {len(mpidrs)} CPUs is {max(m & 0xFF for m in mpidrs)} or less", source
+            )
+
+
+def _interface_built_by_devices(facts: HostFacts) -> Iterator[Witness]:
+    for device in _sdei_devices(facts):
+        if device.name.startswith("sdei."):
+            yield Witness(True, "the driver made the device sdei.0", f"{PLATFORM_BUS}/devices/{device.name}")
+
+
+def _interface_built(facts: HostFacts) -> Iterator[Witness]:
+    if facts.bootlog and (facts.bootlog.sdei_version or facts.bootlog.sdei_error):
+        yield Witness(True, "the boot log has lines of the SDEI driver (sdei:)", KMSG)
+    yield from has_function(facts, "sdei_probe")
+    yield from _interface_built_by_devices(facts)
+    yield from configured(facts, "ARM_SDE_INTERFACE")
+
+
+def _ghes_built(facts: HostFacts) -> Iterator[Witness]:
+    if facts.tables == "devicetree":
+        seen = "with a device tree the driver looks for itself"
+        yield Witness(False, seen, DEVICE_TREE, applies=False)
+        return
+    yield from _interface_built_by_devices(facts)
+    yield from has_function(facts, "ghes_probe")
+    yield from configured(facts, "ACPI_APEI_GHES")
+
+
+def _nmi_built(facts: HostFacts) -> Iterator[Witness]:
+    if facts.bootlog and (facts.bootlog.sdei_nmi or facts.bootlog.sdei_nmi_error):
+        yield Witness(True, "the boot log has lines of the service (sdei_nmi:)", KMSG)
+    if facts.symbols:
+        if "sdei_nmi_handler" in facts.symbols.names:
+            yield Witness(True, "the kernel has sdei_nmi_handler()", KALLSYMS)
+        elif facts.symbols.complete and "sdei_probe" in facts.symbols.names:
+            yield Witness(False, "the kernel has sdei_probe() but no sdei_nmi_handler()", KALLSYMS)
+    yield from configured(facts, "ARM_SDEI_NMI")
+
+
+def _nmi_registered(facts: HostFacts) -> Iterator[Witness]:
+    log = facts.bootlog
+    if log and log.sdei_disabled:
+        yield Witness(False, "the boot log says: sdei: disabling SDEI firmware interface", KMSG)
+    if facts.sdei_nmi_available is not None:
+        seen = f"the kernel's {FLAG} reads {int(facts.sdei_nmi_available)}"
+        yield Witness(facts.sdei_nmi_available, seen, KCORE)
+    if log and log.sdei_nmi:
+        yield Witness(True, "the boot log says: using SDEI cross-CPU NMI", KMSG)
+    if log and log.sdei_nmi_error:
+        yield Witness(False, f"the boot log says: {log.sdei_nmi_error}", KMSG)
+    if log and log.complete and not log.sdei_nmi:
+        yield Witness(False, 'the boot log has no "using SDEI cross-CPU NMI"', KMSG)
+    states = facts.hotplug_states
+    if states and states.complete and "SDEI" not in states.names:
+        yield Witness(False, "there is no SDEI hotplug state", HOTPLUG_STATES)
+    # A name in kallsyms proves only that the code is there; its absence proves that it cannot serve.
+    for witness in _nmi_built(facts):
+        if witness.holds is False and witness.source in (KALLSYMS, CONFIG_GZ):
+            yield witness
+
+
+MAX_AFF0 = 15
+"""The highest Aff0 that the target list of an SGI can name (Arm IHI 0069, ICC_SGI0R_EL1.TargetList)."""
+
+SDEI_CHECKS = (
+    Check(
+        "sdei-answered", "sdei", "The firmware answers SDEI calls",
+        "SDEI is a service of the firmware at EL3 (or of a hypervisor). Without it no event can interrupt"
+        " a CPU that has its interrupts masked.",
+        "SDEIv1.x detected in firmware, and the driver's probe completed",
+        "Ask the firmware vendor for SDEI 1.x (Arm DEN0054) with event 0 signalable; with Trusted Firmware-A:"
+        " SDEI_SUPPORT=1 EL3_EXCEPTION_HANDLING=1.",
+        "firmware", _answered,
+    ),
+    Check(
+        "sdei-affinity", "", "Every CPU's Aff0 is 15 or less",
+        "Firmware that signals event 0 by a software-generated interrupt, as Trusted Firmware-A does, can"
+        " name only 16 CPUs by Aff0: a CPU beyond would not be reached.",
+        "no MPIDR with Aff0 of 16 or more",
+        "Ask the firmware vendor how event 0 is sent to those CPUs, and prove it: sdeictl drill backtrace"
+        " --masked --cpu N.",
+        "firmware", _affinity,
+    ),
+    Check(
+        "sdei-advertised", "sdei", "The firmware advertises SDEI",
+        "The kernel calls SDEI only where an ACPI table or a device-tree node says that it is there.",
+        "an ACPI table SDEI, or /firmware/sdei in the device tree",
+        "Ask the firmware vendor to publish the ACPI table SDEI, or the device-tree node"
+        ' compatible with "arm,sdei-1.0".',
+        "firmware", _advertised,
+    ),
+    Check(
+        "sdei-conduit", "sdei", "The firmware says how it is called",
+        "The driver calls by SMC or by HVC. With a device tree it gives up if the node does not say which.",
+        "SMC or HVC, in the table FACP or in the node's property method",
+        'Ask the firmware vendor to give the node a property method = "smc" (or "hvc").',
+        "firmware", _conduit,
+    ),
+    Check(
+        "sdei-interface-built", "sdei", "The kernel has the SDEI driver",
+        "Without the driver nothing in the kernel can be called by firmware.",
+        "CONFIG_ARM_SDE_INTERFACE=y", "Build the kernel with CONFIG_ARM_SDE_INTERFACE=y.",
+        "kernel", _interface_built,
+    ),
+    Check(
+        "sdei-ghes-built", "sdei", "The kernel looks for the ACPI table SDEI",
+        "With ACPI the SDEI driver is started by the code of the generic hardware error source"
+        " (acpi_ghes_init()): without it the table is never looked at, and the log says nothing.",
+        "CONFIG_ACPI_APEI_GHES=y", "Build the kernel with CONFIG_ACPI_APEI_GHES=y.",
+        "kernel", _ghes_built,
+    ),
+    Check(
+        "sdei-nmi-built", "sdei", "The kernel has the SDEI cross-CPU NMI",
+        "The driver alone serves firmware-first errors. Backtraces and the stopping of CPUs go by SDEI only"
+        " with the service that Linux 7.3 added.",
+        "CONFIG_ARM_SDEI_NMI=y",
+        "Build the kernel with CONFIG_ARM_SDEI_NMI=y (Linux 7.3 or a backport).",
+        "kernel", _nmi_built,
+    ),
+    Check(
+        "sdei-exception-level", "sdei", "The kernel runs at the exception level that the firmware serves",
+        "Firmware takes SDEI calls from the highest level below its own only. A kernel that was started at"
+        " EL2 and runs at EL1 is refused.",
+        "started at EL1, or at EL2 with VHE",
+        "Boot without kvm-arm.mode=nvhe or protected. On CPUs without VHE ask the firmware vendor to start"
+        " the kernel at EL1.",
+        "admin", _exception_level,
+    ),
+    Check(
+        "sdei-nmi-registered", "sdei", "The SDEI cross-CPU NMI is registered",
+        "Only when event 0 is registered and enabled on every CPU are requests sent by SDEI. From then on"
+        " they are sent by nothing else.",
+        "the boot log says: using SDEI cross-CPU NMI",
+        "Mend the links before this one; where they hold, the boot log's lines of sdei_nmi name the error.",
+        "kernel", _nmi_registered,
+    ),
+)  # fmt: skip

@@ -1,0 +1,149 @@
+"""How the firmware describes the machine: ACPI tables or device tree, DMI, SoC. Reader to facts."""
+
+import re
+from collections.abc import Callable
+from typing import TypeVar
+
+from sdeictl.formats.acpi import AcpiError, parse_agdi, parse_fadt, parse_header, parse_hest, parse_madt
+from sdeictl.host.reader import Reader
+from sdeictl.probe.facts import HostFacts, SdeiNode, SocId
+
+ACPI_TABLES = "/sys/firmware/acpi/tables"
+DEVICE_TREE = "/sys/firmware/devicetree/base"
+DMI = "/sys/class/dmi/id"
+SOC_DEVICES = "/sys/bus/soc/devices"
+HYPERVISOR = "/sys/hypervisor/type"
+SDEI_COMPATIBLE = "arm,sdei-1.0"
+
+# Devicetree Specification 0.4, section 2.2.4: <stringlist>
+_STRING_LIST = re.compile(rb"(?:[\x20-\x7e]+\0)+")
+# sys_vendor and product_name of machines that only exist under a hypervisor.
+_VIRTUAL_VENDORS = ("QEMU", "Xen", "VMware", "Parallels", "Apple Virtualization", "KubeVirt", "OpenStack")
+_VIRTUAL_MODELS = (
+    r"Amazon EC2 (?!.*\.metal)",
+    r"Google Google Compute Engine(?!.*metal)",
+    r"Microsoft Corporation Virtual Machine",
+    r".* KVM Virtual Machine",
+)
+
+T = TypeVar("T")
+
+
+def with_firmware(reader: Reader, facts: HostFacts) -> HostFacts:
+    """Add what describes the machine. A populated ACPI directory means ACPI."""
+    facts = facts._replace(soc=_read_soc(reader))
+    tables = reader.listing(ACPI_TABLES)
+    if tables:
+        return _with_virtual(reader, _with_acpi(reader, facts, tables))
+    base = reader.listing(DEVICE_TREE)
+    if base and "compatible" in base and not reader.has_gap(ACPI_TABLES):
+        model = _read_strings(reader, f"{DEVICE_TREE}/model")
+        facts = facts._replace(
+            tables="devicetree",
+            sdei_nodes=_read_sdei_nodes(reader, base),
+            model=model[0] if model else None,
+        )
+        return _with_virtual(reader, facts)
+    for source in (ACPI_TABLES, DEVICE_TREE):
+        if not reader.has_gap(source):
+            reader.gap(source, "absent", "not there, or empty")
+    return facts
+
+
+def _with_acpi(reader: Reader, facts: HostFacts, tables: tuple[str, ...]) -> HostFacts:
+    _, broken = _read_table(reader, tables, "SDEI", lambda data: parse_header(data, "SDEI"))
+    return facts._replace(
+        tables="acpi",
+        acpi_tables=tables,
+        acpi_sdei_broken=broken,
+        fadt=_read_table(reader, tables, "FACP", parse_fadt)[0],
+        madt=_read_table(reader, tables, "APIC", parse_madt)[0],
+        hest=_read_table(reader, tables, "HEST", parse_hest)[0],
+        agdi=_read_table(reader, tables, "AGDI", parse_agdi)[0],
+        model=_read_dmi(reader, "sys_vendor", "product_name"),
+        firmware=_read_dmi(reader, "bios_vendor", "bios_version", "bios_date"),
+    )
+
+
+def _read_table(
+    reader: Reader, tables: tuple[str, ...], signature: str, parse: Callable[[bytes], T]
+) -> tuple[T | None, str | None]:
+    """Return what a table says, or what is wrong with it; neither if it is not there or denied."""
+    if signature not in tables:
+        return None, None
+    path = f"{ACPI_TABLES}/{signature}"
+    data = reader.attempt(path, reader.root.read)
+    if data is None:
+        return None, None
+    try:
+        return parse(data), None
+    except AcpiError as error:
+        reader.gap(path, "broken", str(error))
+        return None, str(error)
+
+
+def _read_sdei_nodes(reader: Reader, base: tuple[str, ...]) -> tuple[SdeiNode, ...] | None:
+    if "firmware" not in base:
+        return ()
+    children = reader.attempt(f"{DEVICE_TREE}/firmware", reader.root.names)
+    if children is None:
+        return None
+    nodes = []
+    for child in children:
+        path = f"{DEVICE_TREE}/firmware/{child}"
+        compatible = _read_strings(reader, f"{path}/compatible")
+        status = _read_strings(reader, f"{path}/status") if SDEI_COMPATIBLE in compatible else []
+        if reader.has_gap(f"{path}/compatible") or reader.has_gap(f"{path}/status"):
+            return None
+        # Devicetree Specification 0.4, section 2.3.4: without a status it is in use.
+        if SDEI_COMPATIBLE in compatible and status[:1] in ([], ["okay"], ["ok"]):
+            nodes.append(SdeiNode(path, *_read_method(reader, path)))
+    return tuple(nodes)
+
+
+def _read_method(reader: Reader, node: str) -> tuple[str | None, bool]:
+    """Return the node's property `method`, and whether that could be seen at all."""
+    method = _read_strings(reader, f"{node}/method")
+    return (method[0] if method else None), not reader.has_gap(f"{node}/method")
+
+
+def _read_dmi(reader: Reader, *names: str) -> str | None:
+    return " ".join(filter(None, (reader.value(f"{DMI}/{name}") for name in names))) or None
+
+
+def _read_soc(reader: Reader) -> SocId | None:
+    for name in reader.listing(SOC_DEVICES) or ():
+        directory = f"{SOC_DEVICES}/{name}"
+        if soc_id := reader.value(f"{directory}/soc_id"):
+            return SocId(soc_id, reader.value(f"{directory}/revision"), reader.value(f"{directory}/machine"))
+    return None
+
+
+def _with_virtual(reader: Reader, facts: HostFacts) -> HostFacts:
+    return facts._replace(virtual=_find_hypervisor(reader, facts))
+
+
+def _find_hypervisor(reader: Reader, facts: HostFacts) -> str | None:
+    """Return what shows that a hypervisor is below; None where nothing does, which is no proof of metal."""
+    if kind := reader.value(HYPERVISOR):
+        return f"{kind} ({HYPERVISOR})"
+    model = facts.model or ""
+    if model.startswith(_VIRTUAL_VENDORS) or any(re.match(pattern, model) for pattern in _VIRTUAL_MODELS):
+        return f"{model} (DMI)"
+    if facts.tables == "devicetree":
+        if model == "linux,dummy-virt":
+            return f"{model} (device tree)"
+        if compatible := _read_strings(reader, f"{DEVICE_TREE}/hypervisor/compatible"):
+            return f"{compatible[0]} (device tree)"
+    return None
+
+
+def _read_strings(reader: Reader, path: str) -> list[str]:
+    """Return a device-tree string list: empty if it is not there, and a gap if it is no such list."""
+    data = reader.optional(path, reader.root.read)
+    if data is None:
+        return []
+    if not _STRING_LIST.fullmatch(data):
+        reader.gap(path, "broken", "it is no device-tree string list")
+        return []
+    return data.decode("ascii").rstrip("\0").split("\0")

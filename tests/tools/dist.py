@@ -1,0 +1,80 @@
+"""Build what a fleet's own index gets: an sdist, and of it a wheel for each architecture and for others.
+
+    python -m tests.tools.dist [DIRECTORY]
+
+A wheel serves every Python of its architecture; only the library of `sdeictl bench` is compiled (setup.py).
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+from pathlib import Path
+
+from tests.conftest import PROJECT
+
+COMPILERS = {"aarch64": "aarch64-linux-gnu-gcc", "x86_64": "x86_64-linux-gnu-gcc"}
+LIBRARY = "sdeictl/bench/libbench.so"
+NONE = "false"
+"""A compiler that compiles nothing: the wheel for all architectures."""
+
+
+class BuildError(Exception):
+    """What the build printed."""
+
+
+def build(kind: str, source: Path, directory: Path, environment: dict[str, str] | None = None) -> Path:
+    """Build a `wheel` or an `sdist`, put it into a directory and return it; raise BuildError."""
+    with tempfile.TemporaryDirectory() as empty:
+        # Without isolation: this environment has what the project is built by (`dev` in pyproject.toml).
+        words = [sys.executable, "-m", "build", "--no-isolation", f"--{kind}", "--outdir", empty]
+        done = subprocess.run(
+            [*words, str(source)],
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
+            env=os.environ | (environment or {}),
+        )  # fmt: skip
+        if done.returncode:
+            raise BuildError(done.stdout)
+        (built,) = Path(empty).iterdir()
+        directory.mkdir(parents=True, exist_ok=True)
+        return Path(shutil.copy(built, directory))
+
+
+def build_sdist(directory: Path) -> Path:
+    """Return this checkout's sdist, put into a directory."""
+    return build("sdist", PROJECT, directory)
+
+
+def build_wheel(sdist: Path, directory: Path, machine: str | None) -> Path:
+    """Return the wheel of an sdist for a machine, as uname calls it, or for all."""
+    environment = {"CC": NONE}
+    if machine:
+        environment = {"CC": COMPILERS[machine], "_PYTHON_HOST_PLATFORM": f"linux-{machine}"}
+    with tempfile.TemporaryDirectory() as base:
+        with tarfile.open(sdist) as archive:
+            archive.extractall(base, filter="data")
+        (source,) = Path(base).iterdir()
+        wheel = build("wheel", source, directory, environment)
+    if machine and not wheel.stem.endswith(machine):
+        raise BuildError(f"{COMPILERS[machine]} is missing, or compiles nothing for {machine}")
+    return wheel
+
+
+def main() -> int:
+    """Build all of them into the directory named on the command line, or into dist."""
+    directory = Path((*sys.argv[1:], "dist")[0])
+    try:
+        sdist = build_sdist(directory)
+        print(sdist)
+        for machine in (*COMPILERS, None):
+            print(build_wheel(sdist, directory, machine))
+    except BuildError as error:
+        print(f"tests.tools.dist: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
