@@ -62,6 +62,8 @@ $(VENV)/ready: pyproject.toml
 	@$(PYTHON) -c 'import ensurepip, venv' 2> /dev/null \
 		|| { apt-get update && apt-get install --yes --no-install-recommends python3-venv; } >&2
 	$(PYTHON) -m venv $(VENV)
+	@# The pip of Debian 11 cannot install a project that only pyproject.toml describes.
+	$(BIN)/pip install --quiet --disable-pip-version-check --upgrade pip
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	touch $@
 

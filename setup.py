@@ -4,6 +4,8 @@ It has no part of Python's interface: one wheel serves every Python of an archit
 compiler; for another architecture's wheel set _PYTHON_HOST_PLATFORM too, such as linux-aarch64.
 """
 
+from __future__ import annotations
+
 import os
 import shlex
 import subprocess

@@ -1,4 +1,6 @@
-"""The command line: the names of the commands, and every way out."""
+"""The command line of sdeictl: the group of the commands, and the exit status of every way to end."""
+
+from __future__ import annotations
 
 import contextlib
 import errno
@@ -14,71 +16,100 @@ from sdeictl import __version__
 from sdeictl.errors import SdeictlError, Status
 
 COMMANDS = ("probe", "capture", "explain", "analyze", "drill", "vmcore", "bench", "version")
-"""Each is the function of that name in commands/NAME.py."""
+"""Each command is the function of that name in commands/NAME.py."""
 
 
 class _LazyGroup(click.Group):
-    """Imports a command when it is asked for: a probe need not pay for the drills."""
+    """Imports a command only when it is used, so that a probe does not import the drills."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click names it
         """Return the names in the order of COMMANDS."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
-        """Return a command; None if there is none of that name."""
+        """Return the command of a name; None for an unknown name."""
         if cmd_name not in COMMANDS:
             return None
         command: click.Command = getattr(import_module(f"sdeictl.commands.{cmd_name}"), cmd_name)
         return command
 
 
+class _Debug:
+    """Whether main() shows the traceback of an internal error."""
+
+    wanted = False
+
+
+def _note_debug(context: click.Context, _parameter: click.Parameter, wanted: bool) -> None:
+    if isinstance(context.obj, _Debug):
+        context.obj.wanted = wanted
+
+
 @click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="sdeictl", message="%(prog)s %(version)s")
+# Eager, with a callback: importing a command can fail too, and click does that before it calls cli().
+@click.option(
+    "--debug", is_flag=True, is_eager=True, expose_value=False, callback=_note_debug,
+    envvar="SDEICTL_DEBUG", show_envvar=True, help="Show the traceback of an internal error.",
+)  # fmt: skip
 def cli() -> None:
     """Can this arm64 host still reach a CPU that is stuck with its interrupts masked?
 
-    By SDEI firmware events, by GICv3 pseudo-NMI, or not at all. Nothing but
-    `drill` and `bench ab`, which goes on by `bench resume`, changes the host.
+    By SDEI firmware events, by GICv3 pseudo-NMI, or not at all. Only `drill`,
+    `bench ab` and `bench resume` change the host.
 
-    Exit status: 0 good, 1 a masked CPU cannot be reached or a drill failed, 2
-    usage, 3 could not tell, 4 refused by policy, 70 internal error.
+    Exit status: 0 good, 1 the host cannot reach a masked CPU or a drill failed,
+    2 usage, 3 could not tell, 4 refused by policy, 70 internal error.
     """
 
 
 def main() -> NoReturn:
-    """Run the command line; every way out has a status of the contract."""
-    # A command is over before the collector of cycles would find any.
+    """Run the command line, and exit with a status of the contract."""
+    # A command ends before it has made enough garbage for a collection to be worth its time.
     gc.disable()
+    debug = _Debug()
     try:
-        cli.main(standalone_mode=False)
+        cli.main(standalone_mode=False, obj=debug)
         status: int = Status.GOOD
-    except SdeictlError as error:
-        _say(str(error))
-        status = error.status
-    except click.ClickException as error:
-        with contextlib.suppress(OSError):  # the status says it, where the sentence has no place
-            error.show()
-        status = Status.USAGE
     except SystemExit as leaving:
         status = leaving.code if isinstance(leaving.code, int) else Status.GOOD
-    except click.Abort:
-        status = Status.INTERRUPTED
     except Exception as error:
-        status, text = Status.INTERNAL, f"internal error: {type(error).__name__}: {error}"
-        if isinstance(error, OSError) and error.errno == errno.ENOSPC:  # click's own pages
-            status, text = Status.UNKNOWN, "there is no space for the output"
-        _say(text)
+        status = _report(error, debug)
     _leave(status)
+
+
+def _report(error: Exception, debug: _Debug) -> Status:
+    """Print why a command failed; return the exit status."""
+    if isinstance(error, SdeictlError):
+        _say(f"sdeictl: {error}")
+        return error.status
+    if isinstance(error, click.ClickException):
+        with contextlib.suppress(OSError):  # a closed standard error leaves only the status
+            error.show()
+        return Status.USAGE
+    if isinstance(error, click.Abort):
+        return Status.INTERRUPTED
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:  # from the help, which click prints
+        _say("sdeictl: the output cannot be written: no space is left")
+        return Status.UNKNOWN
+    hint = "; run again with --debug to see the traceback"
+    if debug.wanted:
+        from traceback import format_exception  # noqa: PLC0415 - only a bug needs it
+
+        hint = ""
+        _say("".join(format_exception(type(error), error, error.__traceback__)).rstrip())
+    _say(f"sdeictl: internal error: {type(error).__name__}: {error}{hint}")
+    return Status.INTERNAL
 
 
 def _say(text: str) -> None:
     with contextlib.suppress(OSError):
-        click.echo(f"sdeictl: {text}", err=True)
+        click.echo(text, err=True)
 
 
 def _leave(status: int) -> NoReturn:
-    """End at once: taking the interpreter apart takes as long as half of what a probe does."""
+    """Exit at once: the cleanup of the interpreter takes half as long as a whole probe."""
     for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(AttributeError, OSError, ValueError):  # closed, or its reader has gone
+        with contextlib.suppress(AttributeError, OSError, ValueError):  # it is closed, or its reader is gone
             stream.flush()
     os._exit(status)

@@ -1,28 +1,36 @@
-"""Exit statuses and the error every command ends with. The statuses are a contract."""
+"""The exit statuses of the commands, which are a contract, and the error that ends a command."""
+
+from __future__ import annotations
 
 from enum import IntEnum
 
 
 class Status(IntEnum):
-    """Exit status of every command."""
+    """The exit status of every command."""
 
     GOOD = 0
     FAILED = 1
+    """The host cannot reach a masked CPU, a drill failed, or a CPU is lost."""
     USAGE = 2
+    """Also for a named file that does not exist, exists already or cannot be created."""
     UNKNOWN = 3
+    """Could not tell: privilege, platform, provider or evidence is missing."""
     REFUSED = 4
+    """Policy refuses the drill."""
     INTERNAL = 70
+    """A bug: EX_SOFTWARE of sysexits.h."""
     INTERRUPTED = 130
+    """By Control-C: 128 + SIGINT, as in a shell."""
 
 
 def error_text(error: OSError) -> str:
-    """Return a system call's error as people say it: `/dev/kmsg: Permission denied`."""
+    """Return the reason of a failed system call, with its file: `/dev/kmsg: Permission denied`."""
     reason = error.strerror or str(error)
     return f"{error.filename}: {reason}" if error.filename else reason
 
 
 class SdeictlError(Exception):
-    """Something the user can read and act on: one sentence, and the exit status it ends with."""
+    """Ends a command with an exit status. The message is a clause that the user can act on."""
 
     def __init__(self, message: str, status: Status) -> None:
         super().__init__(message)

@@ -1,14 +1,40 @@
-"""Text for terminals and pipes: lines of styled pieces, kernel text never as markup."""
+"""Words and lines for people and scripts. Kernel text is never markup here."""
+
+from __future__ import annotations
 
 from collections.abc import Iterable
+from enum import Enum
 
 Piece = tuple[str, str]
 """(text, style); the style is one of rich's names, "" for none."""
 Line = tuple[Piece, ...]
 
 
-def plain(lines: Iterable[Line]) -> str:
-    """Return lines as plain text: kernel text with its control characters made visible."""
+class Word(str, Enum):
+    """A word of the contract. A member compares, prints and serialises as its value."""
+
+    # Without this an f-string prints `Class.MEMBER` from Python 3.12 on.
+    __str__ = str.__str__
+
+
+def list_cpus(cpus: Iterable[int]) -> str:
+    """Return CPU numbers in ascending order, as sentences list them: `1, 2, 3`."""
+    return ", ".join(map(str, sorted(cpus)))
+
+
+def name_cpus(cpus: Iterable[int]) -> str:
+    """Return `CPU 1` or `CPUs 1, 2`."""
+    numbers = list(cpus)
+    return f"CPU{'s' if len(numbers) > 1 else ''} {list_cpus(numbers)}"
+
+
+def show_ladder(rungs: Iterable[str]) -> str:
+    """Return the rungs of a stop ladder in the order in which the kernel climbs them: `ipi > sdei`."""
+    return " > ".join(rungs)
+
+
+def to_plain(lines: Iterable[Line]) -> str:
+    """Return lines as plain text, with control characters in kernel text made visible."""
     return "".join(f"{''.join(_visible(text) for text, _ in line).rstrip()}\n" for line in lines)
 
 
@@ -17,7 +43,7 @@ def _visible(text: str) -> str:
 
 
 def print_styled(lines: Iterable[Line]) -> None:
-    """Print lines on the terminal, with colour where it can show them."""
+    """Print lines on the terminal, in colour where the terminal has it."""
     from rich.console import Console  # noqa: PLC0415 - only a terminal pays for it
     from rich.text import Text  # noqa: PLC0415
 

@@ -1,5 +1,7 @@
 """Shared by all tests: the captured hosts, and goldens that one flag renews."""
 
+from __future__ import annotations
+
 import json
 from functools import cache
 from pathlib import Path

@@ -1,13 +1,16 @@
-"""The collector: what the boot's log has shown stays known after the kernel has overwritten it."""
+"""The collector: the NMI path stays known after the kernel has overwritten the start of its log."""
+
+from __future__ import annotations
 
 import json
 import os
 from pathlib import Path
 
 import pytest
-from sdeictl_agent.collector import boot_log, collect_report, join_logs
+from sdeictl_agent.collector import SAVED_LOG, join_logs, log_from_boot, write_report
 
-from sdeictl.host.root import DirectoryRoot
+from sdeictl.host.directory import DirectoryRoot
+from sdeictl.host.paths import KMSG, REPORT_FILE
 from sdeictl.probe.collect import collect
 from sdeictl.probe.report import build_report
 from tests.conftest import load_host
@@ -15,13 +18,13 @@ from tests.test_agent_counters import records_of, talk
 
 
 class Host(DirectoryRoot):
-    """A stored host whose kernel log is given."""
+    """A stored host with a kernel log that the test sets; None may not be read."""
 
     live = True
     log: bytes | None = None
 
     def read(self, path: str) -> bytes:
-        if path == "/dev/kmsg":
+        if path == KMSG:
             if self.log is None:
                 raise PermissionError(1, "not permitted", path)
             return self.log
@@ -38,62 +41,60 @@ LATER = talk(len(BOOT), 500.0, 300)
 
 
 def path_in(directory: Path) -> str:
-    path: str = json.loads((directory / "report.json").read_text())["verdict"]["nmi_path"]
+    path: str = json.loads((directory / REPORT_FILE).read_text())["verdict"]["nmi_path"]
     return path
 
 
-def test_the_path_stays_known_when_the_log_has_wrapped(host: Host, tmp_path: Path) -> None:
+def test_path_survives_a_wrapped_log(host: Host, tmp_path: Path) -> None:
     host.log = b"".join(BOOT)
-    collect_report(host, str(tmp_path))
+    write_report(host, str(tmp_path))
     assert path_in(tmp_path) == "sdei"
     host.log = b"".join(LATER[100:])
     assert build_report(collect(host, host.log))["verdict"]["nmi_path"] == "unknown"
-    collect_report(host, str(tmp_path))
+    write_report(host, str(tmp_path))
     assert path_in(tmp_path) == "sdei"
-    assert (tmp_path / "boot.kmsg").stat().st_mode & 0o777 == 0o600
-    assert (tmp_path / "report.json").stat().st_mode & 0o777 == 0o644
+    assert (tmp_path / SAVED_LOG).stat().st_mode & 0o777 == 0o600
+    assert (tmp_path / REPORT_FILE).stat().st_mode & 0o777 == 0o644
 
 
-def test_without_a_saved_start_nothing_is_claimed(host: Host, tmp_path: Path) -> None:
+def test_path_unknown_without_saved_start(host: Host, tmp_path: Path) -> None:
     host.log = b"".join(LATER)
-    collect_report(host, str(tmp_path))
+    write_report(host, str(tmp_path))
     assert path_in(tmp_path) == "unknown"
-    assert not (tmp_path / "boot.kmsg").exists()
+    assert not (tmp_path / SAVED_LOG).exists()
 
 
-def test_what_another_user_says_of_the_boot_is_nothing(
-    host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "boot.kmsg").write_bytes(b"".join(BOOT))
+def test_file_of_another_user_ignored(host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / SAVED_LOG).write_bytes(b"".join(BOOT))
     host.log = b"".join(LATER[100:])
     monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
-    collect_report(host, str(tmp_path))
+    write_report(host, str(tmp_path))
     assert path_in(tmp_path) == "unknown"
 
 
-@pytest.mark.parametrize("kind", ["link", "hard link", "pipe", "directory"])
-def test_what_others_may_put_there_is_no_saved_boot(kind: str, host: Host, tmp_path: Path) -> None:
-    (tmp_path / "old.kmsg").write_bytes(b"".join(BOOT))
-    match kind:
-        case "link":
-            (tmp_path / "boot.kmsg").symlink_to("old.kmsg")
-        case "hard link":
-            (tmp_path / "boot.kmsg").hardlink_to(tmp_path / "old.kmsg")
-        case "pipe":
-            os.mkfifo(tmp_path / "boot.kmsg")
-        case "directory":
-            (tmp_path / "boot.kmsg").mkdir()
+@pytest.mark.parametrize("kind", ["link", "hard link", "FIFO", "directory"])
+def test_other_kinds_of_file_ignored(kind: str, host: Host, tmp_path: Path) -> None:
+    old, saved = tmp_path / "old.kmsg", tmp_path / SAVED_LOG
+    old.write_bytes(b"".join(BOOT))
+    if kind == "link":
+        saved.symlink_to(old)
+    elif kind == "hard link":
+        os.link(old, saved)
+    elif kind == "FIFO":
+        os.mkfifo(saved)
+    else:
+        saved.mkdir()
     host.log = b"".join(LATER)
-    collect_report(host, str(tmp_path))
+    write_report(host, str(tmp_path))
     assert path_in(tmp_path) == "unknown"
 
 
-def test_a_log_that_may_not_be_read_is_a_gap(host: Host, tmp_path: Path) -> None:
-    assert boot_log(host, str(tmp_path / "boot.kmsg")) is None
+def test_unreadable_log_left_to_probe(host: Host, tmp_path: Path) -> None:
+    assert log_from_boot(host, str(tmp_path / SAVED_LOG)) is None
 
 
 @pytest.mark.parametrize("cut", [0, 1, 50, len(BOOT), len(BOOT) + 50])
-def test_each_record_stands_once(cut: int) -> None:
+def test_joined_log_repeats_no_record(cut: int) -> None:
     every = BOOT + LATER
     assert join_logs(b"".join(every[:200]), b"".join(every[cut:])) == b"".join(
         every[: min(cut, 200)] + every[cut:]

@@ -1,10 +1,13 @@
-"""The agent's counters: a log in pieces, read again after a restart, or with holes, is counted once."""
+"""The counters: a log that comes in pieces, is read again after a restart, or has holes, is counted once."""
+
+from __future__ import annotations
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sdeictl_agent import counters
-from sdeictl_agent.counters import Counters, LogCounter, Progress, add, count
+from sdeictl_agent.counters import LogCounter, add, count
+from sdeictl_agent.watch_file import Counters, Progress
 
 from sdeictl.klog.log import parse_log
 from tests.conftest import HOST_NAMES, load_host
@@ -25,7 +28,7 @@ Call trace:
 
 
 def records_of(name: str, start: int = 0, at: float = 0.0) -> list[bytes]:
-    """A stored host's console as records of /dev/kmsg."""
+    """The console of a stored host as records of /dev/kmsg."""
     lines = parse_log(load_host(name).console).last_boot()
     return [
         f"6,{number + start},{int(((line.at or 0.0) + at) * 1e6)},-;{line.text}\n".encode()
@@ -54,7 +57,7 @@ def whole(records: list[bytes]) -> Counters:
 
 
 @pytest.mark.parametrize("name", HOST_NAMES)
-def test_a_stored_log_is_counted_as_it_is_analyzed(name: str) -> None:
+def test_single_records_give_same_counts(name: str) -> None:
     records = records_of(name)
     counter = LogCounter()
     for record in records:
@@ -63,7 +66,7 @@ def test_a_stored_log_is_counted_as_it_is_analyzed(name: str) -> None:
 
 
 def long_log() -> list[bytes]:
-    """Ten hard lockups in half an hour, and talk between them."""
+    """Ten hard lockups in half an hour, with other records between them."""
     records: list[bytes] = []
     for turn in range(10):
         at = 10.0 + turn * 180
@@ -81,14 +84,14 @@ TOTAL = Counters(hard_lockups=10, backtrace_requests=10, backtrace_answers=10)
     st.lists(st.tuples(st.integers(0, len(LONG)), st.integers(0, len(LONG)), st.booleans()), max_size=12),
     st.integers(1, 300),
 )
-def test_pieces_and_restarts_and_a_log_that_wraps(turns: list[tuple[int, int, bool]], piece: int) -> None:
-    """At each turn the kernel has the records from one to another; who opens the log gets all of these."""
+def test_wrapping_log_counted_across_restarts(turns: list[tuple[int, int, bool]], piece: int) -> None:
+    """At each turn the kernel keeps a range of the records, and a reader that opens the log gets them all."""
     counter, before, seen, lost = LogCounter(), Counters(), 0, 0
     starts, ends = (sorted(turn[side] for turn in turns) for side in (0, 1))
-    for start, end, restarts in zip(starts, ends, (turn[2] for turn in turns), strict=True):
+    for start, end, restarts in zip(starts, ends, (turn[2] for turn in turns)):
         for at in range(start, end, piece):
             counter.feed(LONG[at : min(at + piece, end)])
-            assert all(now >= then for now, then in zip(counter.counters, before, strict=True))
+            assert all(now >= then for now, then in zip(counter.counters, before))
             before = counter.counters
         if start < end:
             lost += max(start - seen, 0)
@@ -102,25 +105,25 @@ def test_pieces_and_restarts_and_a_log_that_wraps(turns: list[tuple[int, int, bo
         assert counter.counters == TOTAL
 
 
-def test_what_is_old_is_let_go_and_stays_counted() -> None:
+def test_old_records_closed_and_counted() -> None:
     counter = LogCounter()
     counter.feed(LONG)
-    assert counter.progress.sequence > len(LONG) - 200
+    assert counter.progress.open_from > len(LONG) - 200
     assert counter.progress.closed.hard_lockups >= 9
     assert counter.counters == TOTAL
 
 
-def test_reports_that_come_again_and_again_are_let_go() -> None:
+def test_repeated_reports_are_closed() -> None:
     text = "watchdog: BUG: soft lockup - CPU#3 stuck for 22s! [x:101]"
     storm = [f"0,{n},{22_000_000 * n},-;{text}\n".encode() for n in range(400)]
     counter = LogCounter()
     for record in storm:
         counter.feed([record])
     assert counter.counters == Counters(soft_lockups=400)
-    assert counter.progress.sequence > 390
+    assert counter.progress.open_from > 390
 
 
-def test_records_that_were_overwritten_are_lost_and_counted_as_that() -> None:
+def test_overwritten_records_count_as_lost() -> None:
     for hole in (slice(0, 30), slice(100, 140), slice(150, 155)):
         kept = LONG[: hole.start] + LONG[hole.stop :]
         counter = LogCounter()
@@ -130,7 +133,7 @@ def test_records_that_were_overwritten_are_lost_and_counted_as_that() -> None:
         assert counter.counters.records_lost == hole.stop - hole.start
 
 
-def test_who_was_away_while_the_log_wrapped_says_how_much_it_missed() -> None:
+def test_restart_counts_records_it_missed() -> None:
     counter = LogCounter()
     counter.feed(LONG[:300])
     back = LogCounter(counter.progress)
@@ -143,30 +146,30 @@ def test_who_was_away_while_the_log_wrapped_says_how_much_it_missed() -> None:
     assert back.counters.hard_lockups == TOTAL.hard_lockups - 2
 
 
-def test_a_flood_is_counted_in_bounded_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_flood_counted_in_bounded_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(counters, "MAX_OPEN_RECORDS", 500)
     flood = talk(0, 10.0, 5000, 0.0001)
     flood += lockup(5000, 11.0)
     counter = LogCounter()
     for at in range(0, len(flood), 100):
         counter.feed(flood[at : at + 100])
-        assert counter.progress.sequence >= at - 600
+        assert counter.progress.open_from >= at - 600
     assert counter.counters == Counters(hard_lockups=1, backtrace_requests=1, backtrace_answers=1)
 
 
-def test_lines_of_user_space_are_never_counted() -> None:
+def test_user_space_records_not_counted() -> None:
     forged = [record.replace(b"4,", b"12,", 1) for record in lockup(0, 10.0)]
     assert whole(forged) == Counters()
 
 
 @settings(max_examples=EXAMPLES, deadline=None)
 @given(st.lists(st.binary(max_size=60), max_size=30))
-def test_rubbish_is_no_record(junk: list[bytes]) -> None:
+def test_junk_is_not_a_record(junk: list[bytes]) -> None:
     counter = LogCounter()
     counter.feed(junk)
     assert counter.counters._replace(records_lost=0, soft_lockups=0) == Counters()
 
 
-def test_progress_begins_with_nothing() -> None:
+def test_progress_begins_empty() -> None:
     assert LogCounter().progress == Progress(0, Counters())
     assert add(Counters(1), Counters(2)) == Counters(3)

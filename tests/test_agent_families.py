@@ -1,38 +1,37 @@
-"""What the agent exports: a source may be missing, damaged, old or huge, and only that one is down then."""
+"""The exported metrics: a source that is missing, damaged, old or huge is down, and no other source is."""
+
+from __future__ import annotations
 
 import errno
 import json
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import pytest
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
-from sdeictl_agent.counters import Counters, Progress
-from sdeictl_agent.families import families_of, registry_of
+from sdeictl_agent.families import registry_of
 from sdeictl_agent.sources import MAX_BYTES, Places, Snapshot, Sources
-from sdeictl_agent.watcher import Events, State, encode
+from sdeictl_agent.watch_file import Counters, Events, Progress, State, encode_state
 
-from sdeictl.bench.run import result_json
-from sdeictl.host.root import open_root
+from sdeictl.host.open import open_root
 from sdeictl.probe.collect import collect
-from sdeictl.probe.report import Json, build_report
+from sdeictl.probe.report import ReportDocument, build_report
 from tests.conftest import HOST_NAMES, PROJECT, TESTS, Golden, load_host
 
 NOW = 1_795_630_000.0
 UPTIME = 3600.0
 MAX_SERIES = 150
-REPORT_OF = b'{"schema": "sdeictl.report/1", "generated_at": "%b", "verdict": {"nmi_path": "sdei"}}'
 
 
 def down(snapshot: Snapshot) -> dict[str, str]:
-    return families_of(snapshot)[1]
+    return {source.value: problem for source, problem in snapshot.problems.items()}
 
 
 class Agent:
-    """The files of one host, and what is exported of them."""
+    """The files of one host, and the metrics exported from them."""
 
     def __init__(self, directory: Path, name: str = "dt-sdei") -> None:
         self.run, self.state = directory / "run", directory / "state"
@@ -40,14 +39,14 @@ class Agent:
         (self.state / "drills").mkdir(parents=True)
         (self.state / "bench").mkdir()
         self.host = load_host(name)
-        self.report: dict[str, Any] = build_report(collect(open_root(str(self.host.root))))
+        self.report: ReportDocument = build_report(collect(open_root(str(self.host.root))))
         self.report["generated_at"] = "2026-11-25T18:00:00+00:00"
         self.write_report(self.report)
         watched = State("boot", Progress(counters=Counters(3, 1, backtrace_timeouts=2)), Events(1, 1, 2))
-        (self.run / "watch.json").write_bytes(encode(watched, NOW - 10))
+        (self.run / "watch.json").write_bytes(encode_state(watched, NOW - 10))
         self.sources = Sources(Places(str(self.run), str(self.state)), lambda: NOW, lambda: UPTIME)
 
-    def write_report(self, report: dict[str, Any]) -> None:
+    def write_report(self, report: Mapping[str, object]) -> None:
         (self.run / "report.json").write_text(json.dumps(report))
 
     def add_drills(self, directory: Path | None = None) -> None:
@@ -56,13 +55,17 @@ class Agent:
             shutil.copy(path, self.state / "drills" / f"{result['id']}.json")
 
     def add_bench(self) -> None:
+        name = "20261125T175900.000000Z-bench"
         document = {
-            "id": "20261125T175900.000000Z-bench",
-            "results": [result_json("getppid", [1.5e-7] * 40)],
+            "id": name,
+            "results": [
+                {"call": "getppid", "unit": "seconds", "undisturbed": 1.5e-7, "samples": [1.5e-7] * 40},
+                {"call": "futex", "unit": "seconds", "undisturbed": None, "samples": [1e-6]},
+            ],
             "conditions": {"pseudo_nmi": "off", "pmr_sync": None, "kernel": "7.3.4", "loop": "c"},
             "labels": ["noisy"],
         }
-        (self.state / "bench" / f"{document['id']}.json").write_text(json.dumps(document))
+        (self.state / "bench" / f"{name}.json").write_text(json.dumps(document))
 
     def snapshot(self) -> Snapshot:
         return self.sources.read()
@@ -84,9 +87,7 @@ def agent(tmp_path: Path) -> Agent:
 
 
 @pytest.mark.parametrize("name", HOST_NAMES)
-def test_of_each_host_everything_is_exported_and_not_too_much(
-    name: str, tmp_path: Path, golden: Golden
-) -> None:
+def test_each_host_is_exported(name: str, tmp_path: Path, golden: Golden) -> None:
     agent = Agent(tmp_path, name)
     agent.add_drills()
     agent.add_bench()
@@ -102,7 +103,7 @@ def test_of_each_host_everything_is_exported_and_not_too_much(
     golden.check(f"{name}.metrics.prom", agent.text())
 
 
-def test_of_every_drill_too_it_is_not_too_much(agent: Agent) -> None:
+def test_all_drills_stay_below_limit(agent: Agent) -> None:
     agent.add_drills()
     agent.add_bench()
     (path,) = [path for path in (agent.state / "drills").glob("*.json") if b"masked" in path.read_bytes()][:1]
@@ -116,7 +117,7 @@ def test_of_every_drill_too_it_is_not_too_much(agent: Agent) -> None:
     assert len(agent.samples()) <= MAX_SERIES
 
 
-def test_a_masked_drill_tells_who_answered_and_how_fast(agent: Agent) -> None:
+def test_masked_drill_is_exported(agent: Agent) -> None:
     agent.add_drills()
     samples = agent.samples()
     name = "backtrace-masked"
@@ -126,11 +127,20 @@ def test_a_masked_drill_tells_who_answered_and_how_fast(agent: Agent) -> None:
     assert samples[f"sdeictl_drill_stale,{name}"] == 0
     for state, count in (("expected", 4), ("answered", 4), ("silent", 0)):
         assert samples[f"sdeictl_drill_cpus,{name},{state}"] == count
-    agent.write_report(agent.report | {"host": agent.report["host"] | {"kernel": "7.3.5"}})
+    agent.write_report({**agent.report, "host": {**agent.report["host"], "kernel": "7.3.5"}})
     assert agent.samples()[f"sdeictl_drill_stale,{name}"] == 1
 
 
-def test_a_host_on_which_nothing_has_run_yet_is_served(tmp_path: Path) -> None:
+def test_unknown_cpu_state_is_not_counted(agent: Agent) -> None:
+    result = json.loads((TESTS / "hosts/dt-sdei/drills/plain.json").read_text())
+    result["cpus"][0]["state"] = "a word of a newer sdeictl"
+    (agent.state / "drills" / f"{result['id']}.json").write_text(json.dumps(result))
+    samples = agent.samples()
+    for state, count in (("expected", 4), ("answered", 3), ("silent", 0)):
+        assert samples[f"sdeictl_drill_cpus,backtrace,{state}"] == count
+
+
+def test_empty_host_is_served(tmp_path: Path) -> None:
     sources = Sources(Places(str(tmp_path / "run"), str(tmp_path / "state")), lambda: NOW, lambda: UPTIME)
     assert down(sources.read()) == {
         "report": "No such file or directory.", "watch": "No such file or directory.",
@@ -147,14 +157,10 @@ def test_a_host_on_which_nothing_has_run_yet_is_served(tmp_path: Path) -> None:
         (b"[" * 100_000, "It is damaged."),
         (b"null", "It is damaged."),
         (b'{"schema": "sdeictl.report/2"}', "It is damaged."),
-        (REPORT_OF % b"2026-11-25T19:00:00+00:00", "It is from the future."),
-        (REPORT_OF % b"2026-11-24T18:00:00+00:00", "It is of another boot."),
         (b" " * (MAX_BYTES + 1), f"It has {MAX_BYTES + 1} bytes."),
     ],
 )  # fmt: skip
-def test_a_report_that_is_of_no_use_is_down_and_nothing_else_is(
-    content: bytes, problem: str, agent: Agent
-) -> None:
+def test_only_damaged_report_is_down(content: bytes, problem: str, agent: Agent) -> None:
     (agent.run / "report.json").write_bytes(content)
     assert down(agent.snapshot()) == {"report": problem}
     samples = agent.samples()
@@ -162,8 +168,20 @@ def test_a_report_that_is_of_no_use_is_down_and_nothing_else_is(
     assert samples["sdeictl_hard_lockups_total"] == 3
 
 
-@pytest.mark.parametrize("value", [None, "soon", float("nan"), float("inf"), 10**400, {}])
-def test_a_watcher_that_tells_no_time_is_down(value: object, agent: Agent) -> None:
+@pytest.mark.parametrize(
+    ("at", "problem"),
+    [
+        ("2026-11-25T19:00:00+00:00", "It is from the future."),
+        ("2026-11-24T18:00:00+00:00", "It is of another boot."),
+    ],
+)
+def test_report_of_another_time_is_down(at: str, problem: str, agent: Agent) -> None:
+    agent.write_report({**agent.report, "generated_at": at})
+    assert down(agent.snapshot()) == {"report": problem}
+
+
+@pytest.mark.parametrize("value", [None, "soon", "5", float("nan"), float("inf"), 10**400, {}])
+def test_watcher_without_time_is_down(value: object, agent: Agent) -> None:
     content = json.loads((agent.run / "watch.json").read_text())
     (agent.run / "watch.json").write_text(json.dumps(content | {"updated_at": value}))
     assert down(agent.snapshot()) == {"watch": "It is damaged."}
@@ -187,7 +205,7 @@ def test_a_watcher_that_tells_no_time_is_down(value: object, agent: Agent) -> No
         ("bench", {"id": "20261399T000000.000000Z-bench"}),
     ],
 )
-def test_a_value_that_cannot_be_told_is_its_sources_trouble(source: str, damage: Json, agent: Agent) -> None:
+def test_wrong_value_takes_source_down(source: str, damage: Mapping[str, object], agent: Agent) -> None:
     agent.add_drills()
     agent.add_bench()
     paths = {
@@ -206,7 +224,7 @@ def test_a_value_that_cannot_be_told_is_its_sources_trouble(source: str, damage:
     assert set(down(agent.snapshot())) == {source}
 
 
-def test_a_clock_that_is_set_does_not_make_a_report_one_of_another_boot(tmp_path: Path) -> None:
+def test_clock_step_is_survived(tmp_path: Path) -> None:
     agent = Agent(tmp_path)
     now = [NOW + 7200]
     agent.sources = Sources(Places(str(agent.run), str(agent.state)), lambda: now[0], lambda: UPTIME)
@@ -215,26 +233,24 @@ def test_a_clock_that_is_set_does_not_make_a_report_one_of_another_boot(tmp_path
     assert down(agent.snapshot()) == {}
 
 
-def test_a_file_that_could_not_be_opened_is_read_another_time(
-    agent: Agent, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_unopened_file_is_read_later(agent: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
     def no_descriptor(*_: object, **__: object) -> None:
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
-    with monkeypatch.context() as meanwhile:
-        meanwhile.setattr("builtins.open", no_descriptor)
+    with monkeypatch.context() as patch:
+        patch.setattr("builtins.open", no_descriptor)
         assert down(agent.snapshot()) == dict.fromkeys(("report", "watch"), "Too many open files.")
     assert down(agent.snapshot()) == {}
 
 
-def test_a_drill_that_has_not_ended_is_told(agent: Agent) -> None:
+def test_pending_drill_is_exported(agent: Agent) -> None:
     assert agent.samples()["sdeictl_drill_pending"] == 0
     (agent.state / "drills" / "journal.json").write_text("{}")
     (agent.state / "drills" / "journal.json").chmod(0o600)
     assert agent.samples()["sdeictl_drill_pending"] == 1
 
 
-def test_a_result_that_is_removed_is_exported_no_more(agent: Agent) -> None:
+def test_removed_result_is_not_exported(agent: Agent) -> None:
     agent.add_drills()
     assert any("drill_outcome" in name for name in agent.samples())
     for path in (agent.state / "drills").iterdir():
@@ -242,23 +258,24 @@ def test_a_result_that_is_removed_is_exported_no_more(agent: Agent) -> None:
     assert not any("drill_outcome" in name for name in agent.samples())
 
 
-def test_a_report_with_a_hole_in_it_is_down(agent: Agent) -> None:
-    agent.write_report({name: agent.report[name] for name in ("schema", "generated_at", "host")})
+def test_incomplete_report_is_down(agent: Agent) -> None:
+    agent.write_report({name: value for name, value in agent.report.items() if name != "verdict"})
     samples = agent.samples()
     assert (samples["sdeictl_source_up,report"], samples["sdeictl_source_up,watch"]) == (0, 1)
 
 
-def test_a_file_is_read_again_only_when_it_has_changed(agent: Agent) -> None:
-    before = agent.snapshot().report.content
-    assert agent.snapshot().report.content is before
-    agent.write_report(agent.report | {"generated_at": "2026-11-25T18:01:00+00:00"})
+def test_only_changed_file_is_read_again(agent: Agent) -> None:
+    before = agent.snapshot().report
+    assert agent.snapshot().report is before
+    agent.write_report({**agent.report, "generated_at": "2026-11-25T18:01:00+00:00"})
     os.utime(agent.run / "report.json", (NOW, NOW + 1))
-    assert agent.snapshot().report.content is not before
+    assert agent.snapshot().report is not before
 
 
-def test_a_damaged_drill_is_named_and_the_others_are_exported(agent: Agent) -> None:
+@pytest.mark.parametrize("content", ["{", "null", '{"drill": "stop"}'])
+def test_damaged_drill_is_named(content: str, agent: Agent) -> None:
     agent.add_drills()
-    (agent.state / "drills" / "20270101T000000.000000Z-stop.json").write_text("{")
+    (agent.state / "drills" / "20270101T000000.000000Z-stop.json").write_text(content)
     assert down(agent.snapshot()) == {"drills": "20270101T000000.000000Z-stop.json cannot be read."}
     samples = agent.samples()
     assert samples["sdeictl_source_up,drills"] == 0
@@ -268,16 +285,17 @@ def test_a_damaged_drill_is_named_and_the_others_are_exported(agent: Agent) -> N
 PAGE = """\
 # The metrics
 
-Written by the tests from what `sdeictl-agent` exports of a host on which all of it has run. No metric has a
-label for the host (Prometheus adds it) or for free text; times are in seconds since 1970, and what is not
-known has no sample. `sdeictl probe --format prometheus` prints those of the report.
+The tests write this page from the metrics that `sdeictl-agent` exports on a host with results of all kinds.
+No metric has a label for the host, which Prometheus adds, or for free text. Times are in seconds since 1970.
+A metric is absent when its value is unknown. `sdeictl probe --format prometheus` prints the metrics of the
+report.
 
-| metric | type | labels | is |
+| metric | type | labels | meaning |
 | --- | --- | --- | --- |
 """
 
 
-def test_the_page_of_the_metrics(agent: Agent, golden: Golden) -> None:
+def test_metrics_page_is_current(agent: Agent, golden: Golden) -> None:
     agent.add_drills()
     agent.add_bench()
     page = PAGE

@@ -1,6 +1,10 @@
-"""The exporter over its socket: pages, bad clients, signals, TLS. On loopback, bounded in time."""
+"""The exporter over its socket: pages, bad clients, signals, TLS. On loopback, with a time limit."""
 
+from __future__ import annotations
+
+import asyncio
 import contextlib
+import gc
 import http.client
 import os
 import re
@@ -19,6 +23,7 @@ import pytest
 from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sdeictl_agent import server as http_server
 from sdeictl_agent.config import (
     DEFAULT_PORT,
     KEYS,
@@ -31,6 +36,7 @@ from sdeictl_agent.config import (
 )
 from sdeictl_agent.exporter import main
 from sdeictl_agent.server import BadRequestError, parse_request
+from sdeictl_agent.sources import Places, Sources
 
 from tests.test_agent_families import Agent
 from tests.test_analysis_properties import EXAMPLES
@@ -46,18 +52,18 @@ asyncio.run(run(read_config(config), sources, config, parse_listen(f"127.0.0.1:{
 """
 SECONDS = 20.0
 MEMORY_MAX = 256 << 20
-"""Of the unit."""
+"""MemoryMax of sdeictl-agent.service."""
 
 
 class Served:
-    """An exporter in a process of its own."""
+    """An exporter in its own process."""
 
     def __init__(self, agent: Agent, directory: Path, config: str = "") -> None:
         self.config = directory / "config.toml"
         self.config.write_text(config)
         words = [sys.executable, "-c", SERVE, agent.run, agent.state, self.config, 0]
         self.process = subprocess.Popen([*map(str, words)], stderr=subprocess.PIPE, text=True)
-        said = re.match(r"sdeictl-agent: listening on 127\.0\.0\.1:(\d+)(, by TLS)?\n", self.says())
+        said = re.match(r"sdeictl-agent: listening on 127\.0\.0\.1:(\d+)( with TLS)?\n", self.says())
         assert said
         assert bool(said[2]) is ("[tls]" in config)
         self.port = int(said[1])
@@ -116,13 +122,13 @@ def test_the_three_pages(served: Served) -> None:
 @pytest.mark.parametrize(
     "accept", ["text/plain; version=x", "application/openmetrics-text; version=1.x.0", ";;=,"]
 )
-def test_a_client_that_accepts_nonsense_gets_text(accept: str, served: Served) -> None:
+def test_malformed_accept_gets_text(accept: str, served: Served) -> None:
     status, kind, body = served.get("/metrics", accept)
     assert (status, kind.split(";")[0]) == (200, "text/plain")
     assert b"sdeictl_agent_build_info" in body
 
 
-def test_a_fifo_in_the_place_of_a_file_keeps_nobody_waiting(served: Served, tmp_path: Path) -> None:
+def test_fifo_does_not_block(served: Served, tmp_path: Path) -> None:
     (tmp_path / "run/watch.json").unlink()
     os.mkfifo(tmp_path / "run/watch.json")
     assert b'sdeictl_source_up{source="watch"} 0.0' in served.get("/metrics")[2]
@@ -130,7 +136,7 @@ def test_a_fifo_in_the_place_of_a_file_keeps_nobody_waiting(served: Served, tmp_
     assert served.end() == 0
 
 
-def test_a_source_that_is_down_is_a_metric_and_no_error(served: Served, tmp_path: Path) -> None:
+def test_source_down_is_not_an_error(served: Served, tmp_path: Path) -> None:
     (tmp_path / "run/report.json").write_text("{<b>")
     status, _kind, body = served.get("/metrics")
     assert status == 200
@@ -141,7 +147,7 @@ def test_a_source_that_is_down_is_a_metric_and_no_error(served: Served, tmp_path
     )
 
 
-def test_a_textfile_is_replaced_and_a_full_disk_is_waited_for(tmp_path: Path) -> None:
+def test_textfile_survives_a_failed_write(tmp_path: Path) -> None:
     directory, config = tmp_path / "node", tmp_path / "config.toml"
     directory.mkdir()
     config.write_text(f"[exporter]\ntextfile = '{directory}'\ntextfile_seconds = 1\n")
@@ -172,11 +178,11 @@ def test_a_textfile_is_replaced_and_a_full_disk_is_waited_for(tmp_path: Path) ->
         process.wait()
 
 
-def test_a_textfile_goes_without_an_address() -> None:
+def test_textfile_excludes_listening() -> None:
     done = CliRunner().invoke(main, ["--textfile", "/nonexistent", "--listen", "127.0.0.1:0"])
-    assert (done.exit_code, "goes without --listen" in done.output) == (2, True)
+    assert (done.exit_code, "--textfile and --listen exclude" in done.output) == (2, True)
     done = CliRunner().invoke(main, ["--textfile", "", "--listen", "127.0.0.1:0"])
-    assert (done.exit_code, "names no directory" in done.output) == (2, True)
+    assert (done.exit_code, "needs the name of a directory" in done.output) == (2, True)
 
 
 @pytest.mark.parametrize(
@@ -190,15 +196,16 @@ def test_a_textfile_goes_without_an_address() -> None:
         (b"POST /metrics HTTP/1.1\r\n\r\n", 405),
         (b"GET /metrics HTTP/1.1\r\nX: " + b"x" * (10 << 20) + b"\r\n\r\n", 431),
     ],
+    ids=["word", "empty", "tls", "proxy", "version", "method", "size"],  # the last one is too long for an id
 )  # fmt: skip
-def test_nonsense_is_answered_and_others_are_served(served: Served, data: bytes, status: int) -> None:
+def test_bad_request_is_answered(served: Served, data: bytes, status: int) -> None:
     answer = served.say(data)
-    # Whoever is still sending may not see the answer any more.
+    # A client that is still sending may not see the answer.
     assert answer.startswith(f"HTTP/1.1 {status} ".encode()) or (status == 431 and not answer)
     assert served.get("/metrics")[0] == 200
 
 
-def test_idle_and_slow_clients_keep_nobody_out(served: Served) -> None:
+def test_idle_clients_do_not_block_others(served: Served) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     with contextlib.ExitStack() as stack:
@@ -210,7 +217,29 @@ def test_idle_and_slow_clients_keep_nobody_out(served: Served) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-def test_a_reload_moves_nobody_who_was_told_where_to_listen(served: Served) -> None:
+def test_slow_client_is_disconnected(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(http_server, "CLIENT_SECONDS", 0.1)
+
+    async def connect_and_wait() -> None:
+        listening = socket.create_server(("127.0.0.1", 0))
+        host, port = listening.getsockname()
+        exporter = http_server.Exporter(Sources(Places(str(tmp_path), str(tmp_path))).read)
+        exporter.serve([listening], None)
+        reader, writer = await asyncio.open_connection(host, port)
+        writer.write(b"GET /")
+        with contextlib.suppress(ConnectionError):
+            assert await asyncio.wait_for(reader.read(), SECONDS) == b""
+        writer.close()
+        await exporter.drain()
+
+    asyncio.run(connect_and_wait())
+    gc.collect()
+    assert not caplog.records  # an exception that no one caught would be logged
+
+
+def test_reload_keeps_a_named_address(served: Served) -> None:
     served.config.write_text("[exporter]\nlisten = '127.0.0.1:1'\n")
     served.process.send_signal(signal.SIGHUP)
     assert served.says() == f"sdeictl-agent: listening on 127.0.0.1:{served.port}\n"
@@ -221,17 +250,17 @@ def test_a_reload_moves_nobody_who_was_told_where_to_listen(served: Served) -> N
     assert served.get("/healthz")[0] == 200
 
 
-def test_sigterm_ends_it_and_who_is_being_served_gets_an_answer(served: Served) -> None:
+def test_sigterm_answers_pending_requests(served: Served) -> None:
     with served.connect() as client:
         client.sendall(b"GET /metrics HTTP/1.1\r\n\r\n")
         assert served.end() == 0
         assert client.recv(15) == b"HTTP/1.1 200 OK"
 
 
-def test_sighup_takes_a_configuration_that_is_right_and_leaves_one_that_is_wrong(served: Served) -> None:
+def test_sighup_ignores_a_wrong_configuration(served: Served) -> None:
     served.config.write_text("[exporter]\nlitsen = 'x'\n")
     served.process.send_signal(signal.SIGHUP)
-    assert "line 2: there is no key exporter.litsen." in served.says()
+    assert "line 2: unknown key exporter.litsen." in served.says()
     assert served.get("/healthz")[0] == 200
     served.config.write_text("")
     for _turn in range(3):
@@ -251,7 +280,7 @@ def certificate(directory: Path, name: str, *more: str) -> tuple[Path, Path]:
 @pytest.mark.skipif(
     not os.environ.get("CI") and not Path("/usr/bin/openssl").exists(), reason="openssl is not installed"
 )
-def test_a_client_without_the_right_certificate_stays_out(tmp_path: Path) -> None:
+def test_unknown_client_certificate_is_rejected(tmp_path: Path) -> None:
     key, crt = certificate(tmp_path, "server", "-addext", "subjectAltName=IP:127.0.0.1")
     ours, theirs = certificate(tmp_path, "ours"), certificate(tmp_path, "theirs")
     config = f"[tls]\ncertificate = '{crt}'\nkey = '{key}'\nclient_ca = '{ours[1]}'\n"
@@ -294,7 +323,7 @@ def test_a_client_without_the_right_certificate_stays_out(tmp_path: Path) -> Non
         ("certificate = '{0}/key'\nkey = '{0}/key'", "tls.certificate: {0}/key, or tls.key: {0}/key: "),
     ],
 )
-def test_what_is_wrong_with_tls_is_told_by_key_and_file(tls: str, problem: str, tmp_path: Path) -> None:
+def test_tls_error_names_the_file(tls: str, problem: str, tmp_path: Path) -> None:
     (tmp_path / "key").write_text("no key")
     (tmp_path / "config.toml").write_text(f"[tls]\n{tls.format(tmp_path)}\n")
     done = CliRunner().invoke(main, ["--config", f"{tmp_path}/config.toml", "--listen", "127.0.0.1:0"])
@@ -303,13 +332,13 @@ def test_what_is_wrong_with_tls_is_told_by_key_and_file(tls: str, problem: str, 
 
 
 @pytest.mark.parametrize("host", ["a..b", "x" * 70, "no-such-host.invalid"])
-def test_an_address_that_is_none_is_named(host: str) -> None:
+def test_wrong_address_is_named(host: str) -> None:
     done = CliRunner().invoke(main, ["--listen", f"{host}:1"])
     assert done.exit_code == 2
     assert done.output.startswith(f"sdeictl-agent: cannot listen on {host}:1: ")
 
 
-def test_an_address_that_is_taken_is_named() -> None:
+def test_taken_address_is_named() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -322,7 +351,7 @@ def test_an_address_that_is_taken_is_named() -> None:
 
 @settings(max_examples=EXAMPLES)
 @given(st.binary(max_size=200))
-def test_any_bytes_are_a_request_or_a_bad_one(data: bytes) -> None:
+def test_any_bytes_parse_as_request(data: bytes) -> None:
     with contextlib.suppress(BadRequestError):
         assert parse_request(data).method in ("GET", "HEAD")
 
@@ -330,30 +359,33 @@ def test_any_bytes_are_a_request_or_a_bad_one(data: bytes) -> None:
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("[exporter]\n\nlisten = 5\n", "line 3: exporter.listen is no text."),
-        ("[exporter]\ntextfile_seconds = true\n", "line 2: exporter.textfile_seconds is no whole number."),
-        ("listen = 'x:1'\n", "line 1: there is no key listen."),
-        ("# a\n[exproter]\nlisten = 'x:1'\n", "there is no key exproter.listen."),
-        ("[tls]\ncertificate = 'a'\n", "tls needs a certificate and a key."),
-        ("[exporter]\nlisten = 'x'\n", "'x' is no HOST:PORT."),
-        ("[exporter]\ntextfile_seconds = 0\n", "textfile_seconds is not between 1 and 300."),
-        ("[exporter]\ntextfile_seconds = 301\n", "is not between 1 and 300."),
-        ("[exporter]\ntextfile = ''\n", "exporter.textfile is empty, or has a NUL in it."),
-        ('[tls]\ncertificate = "a\\u0000"\nkey = "b"\n', "tls.certificate is empty, or has a NUL in it."),
+        ("[exporter]\n\nlisten = 5\n", "line 3: exporter.listen must be text."),
+        (
+            "[exporter]\ntextfile_seconds = true\n",
+            "line 2: exporter.textfile_seconds must be a whole number.",
+        ),
+        ("listen = 'x:1'\n", "line 1: unknown key listen."),
+        ("# a\n[exproter]\nlisten = 'x:1'\n", "unknown key exproter.listen."),
+        ("[tls]\ncertificate = 'a'\n", "tls needs both a certificate and a key."),
+        ("[exporter]\nlisten = 'x'\n", "'x' is not HOST:PORT."),
+        ("[exporter]\ntextfile_seconds = 0\n", "textfile_seconds must be between 1 and 300."),
+        ("[exporter]\ntextfile_seconds = 301\n", "must be between 1 and 300."),
+        ("[exporter]\ntextfile = ''\n", "exporter.textfile is empty or contains a NUL."),
+        ('[tls]\ncertificate = "a\\u0000"\nkey = "b"\n', "tls.certificate is empty or contains a NUL."),
         ("a = " + "[" * 3000, "c.toml: "),
         (f"a = {'9' * 5000}\n", "c.toml: "),
         ("[exporter\n", "c.toml: "),
-        ("exporter = 1\n", "line 1: there is no key exporter."),
-        ("[exporter.listen]\na = 1\n", "exporter.listen is no text."),
+        ("exporter = 1\n", "line 1: unknown key exporter."),
+        ("[exporter.listen]\na = 1\n", "exporter.listen must be text."),
     ],
 )
-def test_what_is_wrong_with_a_configuration_is_told_with_its_line(text: str, problem: str) -> None:
+def test_configuration_error_names_the_line(text: str, problem: str) -> None:
     with pytest.raises(ConfigError) as error:
         parse_config(text.encode(), "c.toml")
     assert problem in str(error.value)
 
 
-def test_every_key_is_taken() -> None:
+def test_every_key_is_read() -> None:
     text = """
         [exporter]
         listen = "[::1]:9000"
@@ -371,12 +403,12 @@ def test_every_key_is_taken() -> None:
 
 @settings(max_examples=EXAMPLES)
 @given(st.binary(max_size=200))
-def test_any_bytes_are_a_configuration_or_a_wrong_one(data: bytes) -> None:
+def test_any_bytes_parse_as_configuration(data: bytes) -> None:
     with contextlib.suppress(ConfigError):
         parse_config(data, "x")
 
 
 @pytest.mark.parametrize("text", ["", "x", ":1", "x:99999", "x:y", "a:b:1", "[::1]", "[::1]:"])
-def test_what_is_no_address(text: str) -> None:
-    with pytest.raises(ValueError, match="is no HOST:PORT"):
+def test_malformed_address_is_rejected(text: str) -> None:
+    with pytest.raises(ValueError, match="is not HOST:PORT"):
         parse_listen(text)

@@ -1,4 +1,6 @@
-"""The watcher: what it writes down, when, and that a restart, a kill or a damaged file changes no count."""
+"""The watcher writes at the right time, and a restart, a kill or a damaged file changes no count."""
+
+from __future__ import annotations
 
 import json
 import os
@@ -8,19 +10,17 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sdeictl_agent.counters import Counters, Progress
 from sdeictl_agent.notify import notify, watchdog_seconds
-from sdeictl_agent.watcher import (
-    FRESH_SECONDS,
-    REQUEST_SECONDS,
-    WRITE_SECONDS,
+from sdeictl_agent.watch_file import (
+    Counters,
     Events,
+    Progress,
     State,
-    Watcher,
-    decode,
-    encode,
-    read_records,
+    WatchDocument,
+    decode_state,
+    encode_state,
 )
+from sdeictl_agent.watcher import FRESH_SECONDS, REQUEST_SECONDS, WRITE_SECONDS, Watcher, read_records
 
 from tests.test_agent_counters import LONG, TOTAL, lockup
 
@@ -34,16 +34,16 @@ class Clock:
         return self.now
 
 
-def watch_file(directory: Path) -> dict[str, object]:
-    document: dict[str, object] = json.loads((directory / "watch.json").read_text())
+def watch_file(directory: Path) -> WatchDocument:
+    document: WatchDocument = json.loads((directory / "watch.json").read_text())
     return document
 
 
-def test_what_it_counted_is_written_down_and_goes_on_after_a_restart(tmp_path: Path) -> None:
+def test_counts_continue_after_a_restart(tmp_path: Path) -> None:
     first = Watcher(str(tmp_path), BOOT)
     first.take_records(LONG[:700])
     first.write()
-    # Killed, with 100 records behind what is on disk; the next one gets the log from its start.
+    # The first one is killed with 100 records not on disk. The second one reads the log from its start.
     first.take_records(LONG[:800])
     second = Watcher(str(tmp_path), BOOT)
     second.take_records(LONG)
@@ -52,7 +52,7 @@ def test_what_it_counted_is_written_down_and_goes_on_after_a_restart(tmp_path: P
     assert watch_file(tmp_path)["counters"] == TOTAL._asdict()
 
 
-def test_another_boot_begins_anew(tmp_path: Path) -> None:
+def test_another_boot_begins_at_zero(tmp_path: Path) -> None:
     first = Watcher(str(tmp_path), BOOT)
     first.take_records(LONG)
     first.take_event("cpu", "offline")
@@ -61,46 +61,46 @@ def test_another_boot_begins_anew(tmp_path: Path) -> None:
     assert second.state == State("the next boot", Progress(), Events())
 
 
-def test_a_change_is_written_soon_and_nothing_is_written_often(tmp_path: Path) -> None:
+def test_writes_soon_but_not_often(tmp_path: Path) -> None:
     clock = Clock()
     watcher = Watcher(str(tmp_path), BOOT, clock)
-    watcher.settle()
+    watcher.write_due()
     written = os.stat(tmp_path / "watch.json").st_ino
     watcher.take_records(lockup(0, 10.0))
     clock.now += 1
-    assert watcher.settle() <= WRITE_SECONDS
+    assert watcher.write_due() <= WRITE_SECONDS
     assert os.stat(tmp_path / "watch.json").st_ino == written
     clock.now += WRITE_SECONDS
-    watcher.settle()
+    watcher.write_due()
     assert watch_file(tmp_path)["counters"] == watcher.state.progress.counters._asdict()
     written = os.stat(tmp_path / "watch.json").st_ino
     for _second in range(int(FRESH_SECONDS) - 1):
         clock.now += 1
-        watcher.settle()
+        watcher.write_due()
         assert os.stat(tmp_path / "watch.json").st_ino == written
     clock.now += 1
-    watcher.settle()
+    watcher.write_due()
     assert os.stat(tmp_path / "watch.json").st_ino != written
 
 
-def test_a_cpu_that_comes_back_asks_for_a_probe_and_a_flapping_one_not_too_often(tmp_path: Path) -> None:
+def test_flapping_cpu_limits_probe_requests(tmp_path: Path) -> None:
     clock = Clock()
     watcher = Watcher(str(tmp_path), BOOT, clock)
     watcher.take_event("cpu", "offline")
-    watcher.settle()
+    watcher.write_due()
     assert (tmp_path / "probe.request").exists()
     for _second in range(100):
         clock.now += 1
         watcher.take_event("cpu", "online")
-        watcher.settle()
+        watcher.write_due()
     assert watcher.state.events == Events(100, 1, 1 + 100 // int(REQUEST_SECONDS))
     clock.now += REQUEST_SECONDS
-    watcher.settle()  # the last event is not forgotten
+    watcher.write_due()  # for the last event
     assert watcher.state.events.requests == 2 + 100 // int(REQUEST_SECONDS)
 
 
 @pytest.mark.parametrize(
-    ("subsystem", "action", "asks"),
+    ("subsystem", "action", "requested"),
     [
         ("platform", "bind", True),
         ("platform", "change", False),
@@ -108,39 +108,39 @@ def test_a_cpu_that_comes_back_asks_for_a_probe_and_a_flapping_one_not_too_often
         (None, None, False),
     ],
 )
-def test_only_what_can_change_the_answer_asks(
-    subsystem: str | None, action: str | None, asks: bool, tmp_path: Path
+def test_which_events_request_a_probe(
+    subsystem: str | None, action: str | None, requested: bool, tmp_path: Path
 ) -> None:
     watcher = Watcher(str(tmp_path), BOOT, Clock())
     watcher.take_event(subsystem, action)
-    watcher.settle()
-    assert (tmp_path / "probe.request").exists() is asks
+    watcher.write_due()
+    assert (tmp_path / "probe.request").exists() is requested
 
 
 STATE = State(BOOT, Progress(7, Counters(1, 2), 9, Counters(3, 4)), Events(3, 4, 5))
 
 
-def test_what_is_written_is_read_again() -> None:
-    assert decode(encode(STATE, 1.0), BOOT) == STATE
+def test_written_state_is_read_back() -> None:
+    assert decode_state(encode_state(STATE, 1.0), BOOT) == STATE
 
 
 @given(st.integers(0, 700), st.binary(max_size=3))
-def test_a_file_cut_anywhere_is_a_beginning(cut: int, junk: bytes) -> None:
-    data = encode(STATE, 1.0)
-    found = decode(data[:cut] + junk, BOOT)
+def test_damaged_file_is_a_beginning(cut: int, junk: bytes) -> None:
+    data = encode_state(STATE, 1.0)
+    found = decode_state(data[:cut] + junk, BOOT)
     assert found == (
         STATE if cut >= len(data) - 1 and not junk.strip() else State(BOOT, Progress(), Events())
     )
 
 
-@pytest.mark.parametrize("value", [-1, True, 1.5, "7", None, []])
-def test_a_count_that_is_none_is_damage(value: object) -> None:
-    document = json.loads(encode(STATE, 1.0))
+@pytest.mark.parametrize("value", [-1, True, 1.5, 1 << 64, "7", None, []])
+def test_wrong_count_is_damage(value: object) -> None:
+    document = json.loads(encode_state(STATE, 1.0))
     document["open_from"]["sequence"] = value
-    assert decode(json.dumps(document).encode(), BOOT).progress == Progress()
+    assert decode_state(json.dumps(document).encode(), BOOT).progress == Progress()
 
 
-def test_records_are_read_to_their_present_end() -> None:
+def test_records_are_read_to_end() -> None:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with ours, theirs:
         ours.setblocking(False)
@@ -151,13 +151,13 @@ def test_records_are_read_to_their_present_end() -> None:
         assert read_records(ours.fileno()) == []
 
 
-def test_systemd_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_systemd_is_notified(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as service_manager:
         service_manager.bind(str(tmp_path / "notify"))
         monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
         notify("READY=1", "STATUS=watching")
         assert service_manager.recv(100) == b"READY=1\nSTATUS=watching"
-    notify("WATCHDOG=1")  # nobody listens any more
+    notify("WATCHDOG=1")  # systemd does not listen any more
     monkeypatch.setenv("NOTIFY_SOCKET", "")
     notify("READY=1")
 
@@ -166,7 +166,7 @@ def test_systemd_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     ("limit", "pid", "seconds"),
     [("20000000", "", 10.0), ("0", "", None), ("20000000", "other", None), ("", "", None), ("x", "", None)],
 )
-def test_how_often_systemd_wants_to_hear(
+def test_watchdog_gets_half_the_limit(
     limit: str, pid: str, seconds: float | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WATCHDOG_USEC", limit)

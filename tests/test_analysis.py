@@ -1,11 +1,15 @@
-"""Stories on real console logs: what the wedge story did is what the analysis must find."""
+"""Stories on real console logs: the analysis must find what the wedge story did to the host."""
+
+from __future__ import annotations
 
 import pytest
 
-from sdeictl.klog.analysis import analyze, is_masked
-from sdeictl.klog.document import analysis_json
+from sdeictl.klog.analysis import analyze
+from sdeictl.klog.document import analysis_document
 from sdeictl.klog.episodes import Analysis, Backtrace, CpuAnswer, HardLockup, Stop
 from sdeictl.klog.log import parse_log
+from sdeictl.klog.requests import is_masked
+from sdeictl.klog.words import StopReason
 from tests.conftest import CapturedHost, Golden, load_host, validate
 from tests.support.wedge_story import check_wedge_story
 
@@ -22,8 +26,8 @@ def cpu_of(episode: Backtrace, number: int) -> CpuAnswer:
     return next(cpu for cpu in episode.cpus if cpu.cpu == number)
 
 
-def test_what_was_done_to_the_host_is_what_is_found(host: CapturedHost, golden: Golden) -> None:
-    document = analysis_json(check_wedge_story(host.name, host.console, host.wedged, host.function))
+def test_wedge_story_of_each_host(host: CapturedHost, golden: Golden) -> None:
+    document = analysis_document(check_wedge_story(host.name, host.console, host.wedged, host.function))
     validate("analysis-1", document)
     golden.check(f"{host.name}.analysis.json", document)
 
@@ -68,8 +72,8 @@ def block(cpu: int, pc: str = "spin+0x8/0x24", pstate: str = "600000c5") -> tupl
     )  # fmt: skip
 
 
-def test_a_wrapped_log_tells_the_path_from_the_asking_cpus_stack() -> None:
-    # A plain IPI and a pseudo-NMI look alike without the boot's lines: never guess "pseudo-nmi".
+def test_initiator_stack_shows_the_path() -> None:
+    # Without the lines of the boot a pseudo-NMI looks like a plain IPI: the path is unknown.
     (plain_ipi,) = backtraces(read(lines(SYSRQ, *SELF_IPI, "Sending NMI from CPU 0 to CPUs 1:", TIMEOUT)))
     assert (plain_ipi.path, cpu_of(plain_ipi, 1).state) == ("none", "silent")
     (sdei,) = backtraces(read(lines(SYSRQ, *SELF_SDEI, "Sending NMI from CPU 0 to CPUs 1:", *block(1))))
@@ -78,11 +82,11 @@ def test_a_wrapped_log_tells_the_path_from_the_asking_cpus_stack() -> None:
     assert nothing.path == "unknown"
 
 
-def test_a_late_answer_is_late_and_an_own_dump_is_no_answer() -> None:
+def test_late_answer_and_own_dump() -> None:
     asked = (SYSRQ, *SELF_IPI, "Sending NMI from CPU 0 to CPUs 1-2:", *block(2, pstate="60000005"), TIMEOUT)
     (late,) = backtraces(read(lines(*asked, *block(1, pstate="60000005"))))
     assert [cpu.state for cpu in late.cpus] == ["self", "late", "backtrace"]
-    # CPU 1 comes back and asks itself: its own dump does not answer the first request.
+    # CPU 1 recovers and sends a request: its own dump does not answer the first request.
     own = tuple(line.replace("cpu 0", "cpu 1").replace("CPU: 0", "CPU: 1") for line in SELF_IPI)
     again = read(lines(*asked, SYSRQ, *own, "Sending NMI from CPU 1 to CPUs 0,2:", *block(0), *block(2)))
     first, second = backtraces(again)
@@ -90,7 +94,7 @@ def test_a_late_answer_is_late_and_an_own_dump_is_no_answer() -> None:
     assert [cpu.state for cpu in second.cpus] == ["backtrace", "self", "backtrace"]
 
 
-def test_pending_until_the_kernel_gave_up_and_silent_once_the_next_request_starts() -> None:
+def test_next_request_makes_pending_silent() -> None:
     asked = (SYSRQ, *SELF_IPI, "Sending NMI from CPU 0 to CPUs 1:")
     (pending,) = backtraces(read(lines(*asked)))
     assert cpu_of(pending, 1).state == "pending"
@@ -98,7 +102,7 @@ def test_pending_until_the_kernel_gave_up_and_silent_once_the_next_request_start
     assert (cpu_of(first, 1).state, cpu_of(second, 1).state) == ("silent", "pending")
 
 
-def test_a_detector_stalled_by_its_own_request_is_secondary() -> None:
+def test_detector_waiting_is_secondary() -> None:
     analysis = read(
         lines(
             "watchdog: CPU0: Watchdog detected hard LOCKUP on cpu 1", "Modules linked in:",
@@ -112,14 +116,14 @@ def test_a_detector_stalled_by_its_own_request_is_secondary() -> None:
     assert backtraces(analysis)[0].trigger == "hard-lockup"
 
 
-def test_the_perf_detector_dumps_its_own_cpu_in_place() -> None:
+def test_perf_detector_dumps_its_cpu() -> None:
     report = "watchdog: CPU2: Watchdog detected hard LOCKUP on cpu 2"
     (lockup,) = read(lines(report, "Modules linked in:", *block(2)[1:])).episodes
     assert isinstance(lockup, HardLockup)
     assert lockup.has_stack
 
 
-def test_reports_and_warnings_inside_a_block_cost_no_answer() -> None:
+def test_warning_inside_a_block() -> None:
     warning = ("CPU: 3 UID: 0 PID: 5 Comm: kworker/3:1", *block(3, pc="elsewhere+0x0/0x8")[2:])
     for intruder in (("watchdog: CPU0: Watchdog detected hard LOCKUP on cpu 5",), warning):
         answer = block(1)
@@ -130,14 +134,14 @@ def test_reports_and_warnings_inside_a_block_cost_no_answer() -> None:
             assert cpu_of(episode, 1).pc in (None, "spin+0x8/0x24")
 
 
-def test_a_warning_after_a_damaged_header_is_no_answer() -> None:
+def test_warning_after_damaged_header() -> None:
     for header in ("NMI backtrace for cpu 1", "NMI backtrace for cpu 1#2"):
         (episode,) = backtraces(read(lines("Sending NMI from CPU 0 to CPUs 1,12:", header, *block(12)[1:])))
         assert cpu_of(episode, 1).state == "pending"
 
 
-def test_stalls_hung_tasks_and_the_crash_kernel() -> None:
-    document = analysis_json(
+def test_stalls_hung_tasks_crash_kernel() -> None:
+    document = analysis_document(
         read(
             lines(
                 "rcu: INFO: rcu_sched detected stalls on CPUs/tasks:",
@@ -162,20 +166,20 @@ def test_stalls_hung_tasks_and_the_crash_kernel() -> None:
     assert kinds["crash-kernel"]["handed_over"]
 
 
-def test_a_plain_kexec_prints_bye_too_and_is_no_crash() -> None:
+def test_plain_kexec_is_no_crash() -> None:
     assert read(lines("reboot: Restarting system", "SMP: stopping secondary CPUs", "Bye!")).episodes[
         0
-    ] == Stop(0, 100.001, "reboot", ("ipi",), (), ())
+    ] == Stop(0, 100.001, StopReason.REBOOT, ("ipi",), (), ())
 
 
-def test_real_logs_of_two_boots_keep_their_numbers() -> None:
+def test_boots_keep_their_numbers() -> None:
     analysis = read(load_host("dt-none").console + load_host("dt-sdei").console)
     assert [(e.boot, e.path) for e in backtraces(analysis)] == [
         (0, "none"), (0, "none"), (1, "sdei"), (1, "sdei"),
     ]  # fmt: skip
 
 
-# What a hostile reader found: each of these once gave a wrong answer.
+# Each of these logs once gave a wrong answer.
 
 ASKED_12 = "Sending NMI from CPU 0 to CPUs 1-2:"
 BOOTING = "[    0.000000] Booting Linux on physical CPU 0x0000000000 [0x411fd070]\n"
@@ -184,7 +188,7 @@ IDLE_1 = "NMI backtrace for cpu 1 skipped: idling at cpu_do_idle+0x20/0x74"
 
 
 def kmsg(*texts: str | int) -> bytes:
-    """Records with consecutive numbers; a number stands for that many lost records."""
+    """Return records with consecutive numbers; a number stands for that many lost records."""
     out, sequence = "", 0
     for text in texts:
         if isinstance(text, int):
@@ -199,7 +203,7 @@ def states(episode: Backtrace) -> list[str]:
     return [cpu.state for cpu in episode.cpus]
 
 
-def test_registers_after_lost_records_are_nobodys() -> None:
+def test_registers_after_lost_records() -> None:
     for log in (
         kmsg(ASKED_12, "NMI backtrace for cpu 1", 40, *block(2)[2:]),
         lines(ASKED_12, "NMI backtrace for cpu 1")
@@ -211,18 +215,18 @@ def test_registers_after_lost_records_are_nobodys() -> None:
         assert states(episode) == ["self", "pending", "pending"]
 
 
-def test_a_hole_in_the_asking_cpus_stack_hides_the_path() -> None:
+def test_cut_initiator_stack_hides_path() -> None:
     (episode,) = backtraces(read(kmsg(SYSRQ, *SELF, 1, SELF_IPI[-1], "Sending NMI from CPU 0 to CPUs 1:")))
     assert episode.path == "unknown"
 
 
-def test_lines_dropped_during_the_boot_make_it_incomplete() -> None:
+def test_dropped_lines_make_boot_incomplete() -> None:
     boot = f"{BOOTING}[    0.100000] x\n** 57 printk messages dropped **\n{INIT}".encode()
     (episode,) = backtraces(read(boot + lines("Sending NMI from CPU 0 to CPUs 1:")))
     assert episode.path == "unknown"
 
 
-def test_answers_to_a_request_that_was_not_seen_are_not_late_answers() -> None:
+def test_answers_to_an_unseen_request() -> None:
     asked = ("Sending NMI from CPU 0 to CPUs 1:", TIMEOUT)
     report = "watchdog: CPU0: Watchdog detected hard LOCKUP on cpu 1"
     for after in ((40, IDLE_1), (report, *block(1)), (SYSRQ, *block(1))):
@@ -230,13 +234,13 @@ def test_answers_to_a_request_that_was_not_seen_are_not_late_answers() -> None:
         assert states(episode) == ["self", "silent"]
 
 
-def test_late_is_a_block_that_began_after_the_kernel_gave_up() -> None:
+def test_block_before_the_timeout_counts() -> None:
     begun, rest = block(1)[:2], block(1)[2:]
     (episode,) = backtraces(read(lines("Sending NMI from CPU 0 to CPUs 1:", *begun, TIMEOUT, *rest)))
     assert states(episode) == ["self", "backtrace"]
 
 
-def test_a_report_claims_only_the_request_it_sent() -> None:
+def test_report_claims_its_own_request() -> None:
     report = lines("watchdog: CPU0: Watchdog detected hard LOCKUP on cpu 1")
     asked = lines(SYSRQ, *SELF_IPI, "Sending NMI from CPU 0 to CPUs 1:", *block(1), start=500)
     lockup = read(report + asked).episodes[0]
@@ -244,7 +248,7 @@ def test_a_report_claims_only_the_request_it_sent() -> None:
     assert not lockup.has_stack
 
 
-def test_a_request_of_long_ago_stalls_nobody() -> None:
+def test_old_request_makes_no_secondary() -> None:
     log = lines("Sending NMI from CPU 0 to CPUs 1:")
     log += lines("watchdog: CPU3: Watchdog detected hard LOCKUP on cpu 0", start=900)
     lockup = read(log).episodes[1]
@@ -252,14 +256,14 @@ def test_a_request_of_long_ago_stalls_nobody() -> None:
     assert lockup.secondary_to is None
 
 
-def test_every_request_of_a_long_rcu_stall_is_its_own() -> None:
+def test_requests_of_a_long_stall() -> None:
     log = lines("rcu: INFO: rcu_sched detected expedited stalls on CPUs/tasks: {")
     for cpu in (1, 2, 3, 4):
         log += lines(f"Sending NMI from CPU 0 to CPUs {cpu}:", start=100 + 12 * cpu)
     assert {episode.trigger for episode in backtraces(read(log))} == {"rcu-stall"}
 
 
-def test_a_line_quoted_from_the_last_boot_is_no_fact_of_this_one() -> None:
+def test_quoted_boot_line_is_no_fact() -> None:
     pseudo_nmi = "[    0.000000] GICv3: Pseudo-NMIs enabled using relaxed ICC_PMR_EL1 synchronisation\n"
     first = f"{BOOTING}{pseudo_nmi}[    0.500000] a\n{INIT}"
     second = f"{BOOTING}[    0.400000] b\n{INIT.replace('7', '6')}"
@@ -270,7 +274,7 @@ def test_a_line_quoted_from_the_last_boot_is_no_fact_of_this_one() -> None:
     assert (before_reset.boot, before_reset.path) == (1, "none")
 
 
-def test_a_damaged_line_in_a_fresh_quotation_is_no_answer() -> None:
+def test_damaged_quotation_is_no_answer() -> None:
     first, second = block(1), block(2)[:2]
     stamped = [line + b"\n" for line in lines(ASKED_12, *first, *second).splitlines()]
     quote = [line.replace(b"daIF", b"d?IF").replace(b"pc : s", b"pc : ?s") for line in stamped[1:10]]
@@ -288,12 +292,12 @@ def test_a_damaged_line_in_a_fresh_quotation_is_no_answer() -> None:
         "4>[  100.100000] ",
     ],
 )
-def test_lines_of_others_are_no_evidence(forged: str) -> None:
+def test_foreign_lines_are_no_evidence(forged: str) -> None:
     (episode,) = backtraces(read(lines("Sending NMI from CPU 0 to CPUs 1:") + f"{forged}{IDLE_1}\n".encode()))
     assert states(episode) == ["self", "pending"]
 
 
-def test_syslog_lines_of_others_are_no_evidence() -> None:
+def test_foreign_syslog_lines_are_no_evidence() -> None:
     log = "Nov 23 13:00:05 host kernel: Sending NMI from CPU 0 to CPUs 1:\n"
     log += f"Nov 23 13:00:06 host app[7]: fake kernel: {IDLE_1}\n"
     (episode,) = backtraces(read(log.encode()))
@@ -301,13 +305,13 @@ def test_syslog_lines_of_others_are_no_evidence() -> None:
 
 
 @pytest.mark.parametrize("text", ["0-65535", "1,1-", "0-1", "2,1"])
-def test_a_damaged_target_list_asks_nobody_and_ends_the_open_request(text: str) -> None:
+def test_damaged_target_list_ends_request(text: str) -> None:
     asked = "Sending NMI from CPU 0 to CPUs 1:"
     (episode,) = backtraces(read(lines(asked, f"Sending NMI from CPU 0 to CPUs {text}:", IDLE_1)))
     assert states(episode) == ["self", "silent"]
 
 
-def test_digits_of_other_scripts_are_no_cpu() -> None:
+def test_only_ascii_digits_are_cpus() -> None:
     asked = "Sending NMI from CPU 0 to CPUs 1:"
     (episode,) = backtraces(read(lines(asked, IDLE_1.replace("cpu 1", "cpu \N{ARABIC-INDIC DIGIT ONE}"))))
     assert states(episode) == ["self", "pending"]

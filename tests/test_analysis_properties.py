@@ -1,4 +1,6 @@
-"""Whatever happens to a log: no exception, no silent CPU called answered, no other CPU's registers."""
+"""A damaged log never causes an exception, makes a silent CPU answer, or mixes up registers of CPUs."""
+
+from __future__ import annotations
 
 import os
 import re
@@ -14,7 +16,7 @@ from sdeictl.klog.log import parse_log
 from tests.conftest import HOST_NAMES, CapturedHost, load_host
 
 EXAMPLES = int(os.environ.get("SDEICTL_EXAMPLES", "300"))
-"""For each property; `make soak` asks for more."""
+"""How many examples are tried for each property; `make soak` tries more."""
 HOSTS = {name: load_host(name) for name in HOST_NAMES}
 SILENT_HOSTS = ("dt-none", "dt-advertised")
 CONTROL_SEQUENCE = re.compile(rb"\x1b\[[=0-9;]*[A-Za-z]")
@@ -26,12 +28,12 @@ def read(log: bytes) -> Analysis:
 
 
 def kernel_lines(console: bytes) -> list[bytes]:
-    """The lines as the kernel wrote them: UEFI leaves its terminal's control sequences before the first."""
+    """Return the lines without control sequences, which UEFI prints before the first line of the kernel."""
     return CONTROL_SEQUENCE.sub(b"", console).splitlines()
 
 
 def as_kmsg(console: bytes) -> bytes:
-    """The same records as /dev/kmsg would give them."""
+    """Return the same records in the format of /dev/kmsg."""
     out, sequence = [], 0
     for line in kernel_lines(console):
         if match := RECORD.match(line.rstrip(b"\r")):
@@ -50,7 +52,7 @@ FORMS = {"console": lambda log: log, "kmsg": as_kmsg, "dmesg -r": as_dmesg_r}
 
 
 def assert_true(host: CapturedHost, analysis: Analysis, *, damaged: bool = False) -> None:
-    """Nothing in the analysis contradicts what was done to the host; with damage a pc may read wrong."""
+    """Check the analysis against the story of the host; in a damaged log a pc may be wrong."""
     for episode in analysis.episodes:
         if not isinstance(episode, Backtrace):
             continue
@@ -67,7 +69,7 @@ def assert_true(host: CapturedHost, analysis: Analysis, *, damaged: bool = False
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_every_format_gives_the_same_episodes(host: CapturedHost, form: str) -> None:
+def test_formats_give_the_same_episodes(host: CapturedHost, form: str) -> None:
     assert read(FORMS[form](host.console)).episodes == read(host.console).episodes
 
 
@@ -86,7 +88,7 @@ def test_cut_at_any_byte(name: str, form: str, where: float) -> None:
 
 
 @pytest.mark.parametrize("name", ["dt-none", "dt-sdei", "dt-pnmi", "dt-both"])
-def test_cut_at_every_byte_of_a_request(name: str) -> None:
+def test_cut_inside_a_request(name: str) -> None:
     log = HOSTS[name].console
     start = log.index(b"sysrq: Show backtrace")
     body = log[log.rindex(b"\n", 0, start) + 1 :]
@@ -134,13 +136,13 @@ def test_garbage_never_raises(data: bytes) -> None:
     read(data)
 
 
-def test_a_line_of_one_megabyte_and_a_list_of_all_cpus() -> None:
+def test_huge_lines_and_lists() -> None:
     read(b"[    1.000000] " + b"NMI backtrace for cpu " * 50_000 + b"\n")
     read(b"[    1.000000] Sending NMI from CPU 0 to CPUs 0-99999999999:\n")
     read(b"[" + b" " * 1_000_000 + b"\n" + b"6,1,1,-;" + b"\\x0a" * 100_000 + b"\n")
 
 
-# Records of CPUs interleaved, built from the real kernel's lines
+# Interleaved records of several CPUs, built from lines of a real kernel
 
 
 def answer(cpu: int) -> list[str]:
@@ -161,7 +163,7 @@ def answer(cpu: int) -> list[str]:
 
 @st.composite
 def interleaved(draw: st.DrawFn) -> list[tuple[int, str]]:
-    """The answers of CPUs 1 to 3 of a request that also went to CPU 4, in any order that keeps each one's."""
+    """Return the answers of CPUs 1 to 3 to a request that also went to CPU 4, interleaved at random."""
     waiting = {cpu: answer(cpu) for cpu in (1, 2, 3)}
     out = []
     while waiting:
@@ -183,7 +185,7 @@ def render(records: Sequence[tuple[int, str]], callers: bool) -> bytes:
 
 @settings(max_examples=EXAMPLES, deadline=None)
 @given(records=interleaved(), callers=st.booleans())
-def test_interleaved_answers_are_never_mixed_up(records: list[tuple[int, str]], callers: bool) -> None:
+def test_interleaved_answers_stay_apart(records: list[tuple[int, str]], callers: bool) -> None:
     (episode,) = read(render(records, callers)).episodes
     assert isinstance(episode, Backtrace)
     for cpu in episode.cpus:

@@ -1,4 +1,6 @@
-"""A capture gives the same report as the host, and nothing secret."""
+"""A capture gives the same report as the host, and contains no secret."""
+
+from __future__ import annotations
 
 import gzip
 import io
@@ -10,12 +12,16 @@ from pathlib import Path
 import pytest
 
 from sdeictl.errors import SdeictlError, Status
-from sdeictl.host.root import DirectoryRoot, LiveRoot, Root, open_kmsg, open_root
+from sdeictl.host.directory import DirectoryRoot
+from sdeictl.host.kmsg import open_kmsg
+from sdeictl.host.live import LiveRoot
+from sdeictl.host.open import open_root
+from sdeictl.host.paths import KMSG
+from sdeictl.host.root import Root
 from sdeictl.klog.analysis import analyze
 from sdeictl.klog.log import parse_log
 from sdeictl.probe.capture import make_capture, pack
 from sdeictl.probe.collect import collect
-from sdeictl.probe.facts import KMSG
 from sdeictl.probe.report import build_report
 from tests.conftest import CapturedHost, load_host
 from tests.test_analysis_properties import as_kmsg
@@ -50,7 +56,7 @@ KMSG_TEXT = """\
 
 
 class WithKmsg(DirectoryRoot):
-    """A tree read as the running host would be."""
+    """A tree that is read like the running host."""
 
     live = True
 
@@ -76,7 +82,7 @@ def without_time(root: Root) -> dict[str, object]:
     return build_report(collect(root)) | {"generated_at": None}
 
 
-def test_the_report_of_a_capture_is_the_report_of_the_host(host: CapturedHost, tmp_path: Path) -> None:
+def test_report_of_capture_and_host(host: CapturedHost, tmp_path: Path) -> None:
     live = WithKmsg(str(host.root))
     (tmp_path / "c.tar.gz").write_bytes(pack(make_capture(live)))
     assert without_time(open_root(str(tmp_path / "c.tar.gz"))) == without_time(live)
@@ -85,16 +91,16 @@ def test_the_report_of_a_capture_is_the_report_of_the_host(host: CapturedHost, t
     assert without_time(open_root(str(tmp_path / "tree"))) == without_time(live)
 
 
-def test_nothing_secret_leaves(secretive: Root) -> None:
+def test_capture_has_no_secrets(secretive: Root) -> None:
     capture = make_capture(secretive)
     for name, content in unpack(pack(capture)).items():
         for secret in (b"secret-", b"secret:", b"secret task", b"alice", b'"secret"', b"5ec4e7", b"ffff8"):
             if name == "sdeictl-capture.json" and secret == b"secret-":
-                continue  # the listing of the platform bus is device names
+                continue  # the listing of the platform bus has the names of devices
             assert secret not in content, (name, secret)
 
 
-def test_what_was_left_out_is_listed(secretive: Root) -> None:
+def test_left_out_parts_are_listed(secretive: Root) -> None:
     manifest = json.loads(unpack(pack(make_capture(secretive)))["sdeictl-capture.json"])
     listed = {item["path"]: item["what"] for item in manifest["left_out"]}
     assert set(listed) == {
@@ -104,19 +110,19 @@ def test_what_was_left_out_is_listed(secretive: Root) -> None:
     assert listed["/proc/cmdline"] == "2 parameters other than the known public ones"
 
 
-def test_the_masked_cpu_is_still_found(secretive: Root) -> None:
+def test_capture_shows_the_masked_cpu(secretive: Root) -> None:
     log = unpack(pack(make_capture(secretive)))["kmsg.txt"]
     assert b"pstate: 600000c5" in log
     assert log.count(b"\n") == KMSG_TEXT.count("\n")
 
 
-def test_the_log_of_a_capture_tells_the_same_episodes(host: CapturedHost, tmp_path: Path) -> None:
+def test_captured_log_has_same_episodes(host: CapturedHost, tmp_path: Path) -> None:
     (tmp_path / "kmsg.txt").write_bytes(as_kmsg(host.console))
     log = unpack(pack(make_capture(WithKmsg(str(tmp_path)))))["kmsg.txt"]
     assert analyze(parse_log(log)).episodes == analyze(parse_log(host.console)).episodes
 
 
-def test_denied_and_absent_stay_what_they_were(tmp_path: Path) -> None:
+def test_capture_keeps_the_gap_kinds(tmp_path: Path) -> None:
     class Denying(WithKmsg):
         def read(self, path: str) -> bytes:
             if path == KMSG:
@@ -129,7 +135,7 @@ def test_denied_and_absent_stay_what_they_were(tmp_path: Path) -> None:
     assert gaps == {"/dev/kmsg": "denied"}
 
 
-def test_what_has_no_end_or_is_too_large_is_no_capture(tmp_path: Path) -> None:
+def test_endless_and_huge_files_are_refused(tmp_path: Path) -> None:
     with (tmp_path / "zeroes").open("wb") as file:
         file.truncate(3 << 30)
     for path, reason in (("/dev/zero", "not a regular file"), (tmp_path / "zeroes", "more than 512 MiB")):
@@ -137,8 +143,8 @@ def test_what_has_no_end_or_is_too_large_is_no_capture(tmp_path: Path) -> None:
             open_root(str(path))
 
 
-def test_a_device_in_the_place_of_the_log_is_none() -> None:
-    with pytest.raises(OSError, match="in its place is something else, as in a container") as error:
+def test_other_device_is_no_log() -> None:
+    with pytest.raises(OSError, match="it is not the kernel log device, as in a container") as error:
         open_kmsg("/dev/null")
     assert error.value.filename == "/dev/null"
 
@@ -147,14 +153,14 @@ GZIPPED = gzip.compress(b"no tar", mtime=0)
 
 
 @pytest.mark.parametrize("data", [b"", b"no tar", GZIPPED, GZIPPED[:20]])
-def test_a_file_that_is_no_capture(tmp_path: Path, data: bytes) -> None:
+def test_other_file_is_no_capture(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "c").write_bytes(data)
     with pytest.raises(SdeictlError, match="cannot be read as a capture") as error:
         open_root(str(tmp_path / "c"))
     assert error.value.status == Status.UNKNOWN
 
 
-def test_a_cut_capture_is_refused_whole(tmp_path: Path) -> None:
+def test_cut_capture_is_refused(tmp_path: Path) -> None:
     data = pack(make_capture(WithKmsg(str(load_host("dt-sdei").root))))
     for cut in (*range(0, len(data), 997), *range(len(data) - 40, len(data))):
         (tmp_path / "c").write_bytes(data[:cut])
@@ -163,7 +169,7 @@ def test_a_cut_capture_is_refused_whole(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("manifest", [b"{", b"[" * 100_000])
-def test_a_damaged_manifest_is_an_error(tmp_path: Path, manifest: bytes) -> None:
+def test_damaged_manifest_is_an_error(tmp_path: Path, manifest: bytes) -> None:
     (tmp_path / "sdeictl-capture.json").write_bytes(manifest)
     with pytest.raises(SdeictlError, match="damaged"):
         open_root(str(tmp_path))
@@ -172,12 +178,12 @@ def test_a_damaged_manifest_is_an_error(tmp_path: Path, manifest: bytes) -> None
 @pytest.mark.parametrize(
     "manifest", [b"[]", b'{"listings": [], "failures": 3}', b'{"failures": {"/x": "ENOSUCH"}}']
 )
-def test_an_odd_manifest_is_ignored(tmp_path: Path, manifest: bytes) -> None:
+def test_unexpected_manifest_is_ignored(tmp_path: Path, manifest: bytes) -> None:
     (tmp_path / "sdeictl-capture.json").write_bytes(manifest)
     assert open_root(str(tmp_path)).names("/") == ("sdeictl-capture.json",)
 
 
-def test_names_in_a_capture_cannot_escape(tmp_path: Path) -> None:
+def test_member_names_cannot_escape(tmp_path: Path) -> None:
     with tarfile.open(tmp_path / "c.tar.gz", "w:gz") as archive:
         for name in ("../../proc/version", "/proc/../proc/cpuinfo", "sdeictl-capture.json"):
             member = tarfile.TarInfo(name)
@@ -186,6 +192,6 @@ def test_names_in_a_capture_cannot_escape(tmp_path: Path) -> None:
     assert open_root(str(tmp_path / "c.tar.gz")).names("/proc") == ("cpuinfo", "version")
 
 
-def test_a_sysctl_of_the_running_host_can_be_read() -> None:
-    # One read(2) for more than kmalloc can serve is refused there, however short the file.
+def test_live_sysctl_can_be_read() -> None:
+    # The kernel refuses a read(2) for more than kmalloc can serve, even if the file is short.
     assert LiveRoot().read("/proc/sys/kernel/ostype") == b"Linux\n"

@@ -1,33 +1,33 @@
 """What stands around the chain: each check on a host of tests/hosts that was changed in one respect."""
 
+from __future__ import annotations
+
 from functools import cache
 from typing import Any
 
 import pytest
 
-from sdeictl.host.root import open_root
+from sdeictl.formats.acpi import Agdi, ErrorSource, Madt
+from sdeictl.formats.interrupts import Interrupts
+from sdeictl.host.open import open_root
+from sdeictl.host.paths import CONFIG_GZ, COUNTERS, SYSCTLS
 from sdeictl.klog.bootlog import BootLog
 from sdeictl.klog.log import parse_log
+from sdeictl.klog.words import NmiPath
 from sdeictl.probe.checks.check import Finding
 from sdeictl.probe.checks.lockups import hard_lockup_detector
 from sdeictl.probe.collect import collect
+from sdeictl.probe.drills import Build, StoredDrill
 from sdeictl.probe.facts import (
-    Agdi,
     DrillAbilities,
-    ErrorSource,
     Evidence,
     HostFacts,
-    Interrupts,
     KernelConfig,
-    Madt,
     PlatformDevice,
     SdeiNode,
-    StoredDrill,
     Symbols,
 )
-from sdeictl.probe.kernel import CONFIG_GZ
-from sdeictl.probe.report import crash_json, host_json
-from sdeictl.probe.settings import COUNTERS, SYSCTLS
+from sdeictl.probe.report import crash_document, describe_host
 from sdeictl.probe.verdict import decide
 from tests.conftest import load_host
 
@@ -50,7 +50,7 @@ def log_of(name: str, **changes: Any) -> BootLog:
 
 
 def set_to(name: str, **values: str | None) -> HostFacts:
-    """Return a host whose small files of these names hold these values; None: the kernel has none."""
+    """Return a host whose small files of these names hold these values; None: the kernel lacks the file."""
     settings = [
         (path, values.get(path.rpartition("/")[2], value)) for path, value in facts_of(name).settings or ()
     ]
@@ -109,7 +109,7 @@ CASES = [
         "sdei-affinity",
         changed("acpi-sdei", madt=madt(0, 0x10)),
         "fail",
-        "Aff0 is beyond 15 on 1 CPUs, first with MPIDR 0x10",
+        "Aff0 is above 15 on 1 CPUs, the first one with MPIDR 0x10",
     ),
     (
         "sdei-affinity",
@@ -137,8 +137,8 @@ CASES = [
         "unknown",
         "no source",
     ),
-    ("sdei-exception-level", changed("nvhe"), "fail", "started at EL2, and the kernel runs at EL1 (no VHE)"),
-    ("sdei-exception-level", changed("acpi-vhe"), "pass", "started at EL2 and the kernel stays there (VHE)"),
+    ("sdei-exception-level", changed("nvhe"), "fail", "started at EL2 and the kernel runs at EL1 (no VHE)"),
+    ("sdei-exception-level", changed("acpi-vhe"), "pass", "started at EL2 and the kernel runs there (VHE)"),
     ("pseudo-nmi-gic", changed("gicv2"), "fail", "the interrupt controller is a GIC-0"),
     ("pseudo-nmi-gic", changed("cloud-vm"), "pass", "GICv3"),
     (
@@ -153,7 +153,7 @@ CASES = [
         "Broken GIC integration",
     ),
     # before Linux 6.7: pseudo-NMI, but not for backtraces
-    ("pseudo-nmi-backtrace", before_67("dt-pnmi"), "fail", "has no nmi_trigger_cpumask_backtrace()"),
+    ("pseudo-nmi-backtrace", before_67("dt-pnmi"), "fail", "does not have nmi_trigger_cpumask_backtrace()"),
     ("pseudo-nmi-backtrace", changed("dt-pnmi", symbols=None), "pass", "CPU backtrace interrupts"),
     ("pseudo-nmi-backtrace", changed("dt-pnmi", interrupts=None), "pass", "nmi_trigger_cpumask_backtrace()"),
     # a quirk of the GIC's security, not of its priorities
@@ -161,26 +161,26 @@ CASES = [
     # the detectors
     ("hard-lockup-detector", set_to("dt-none", watchdog_thresh="0"), "fail", "kernel.watchdog_thresh is 0"),
     ("soft-lockup-detector", set_to("dt-none", watchdog_thresh="0"), "fail", "kernel.watchdog_thresh is 0"),
-    ("hard-lockup-detector", set_to("dt-none", watchdog_cpumask="0-1"), "pass", "only CPUs 0-1 are watched"),
+    ("hard-lockup-detector", set_to("dt-none", watchdog_cpumask="0-1"), "pass", "it watches only CPUs 0-1"),
     ("hard-lockup-detector", set_to("dt-none", nmi_watchdog="0"), "fail", "reads 0"),
     (
         "hard-lockup-detector",
         set_to("dt-none", nmi_watchdog=None),
         "fail",
-        "the kernel has no kernel.nmi_watchdog",
+        "the kernel does not have kernel.nmi_watchdog",
     ),
     ("hard-lockup-detector", changed("dt-none", settings=None, configs=()), "unknown", "no source"),
     ("hard-lockup-detector", set_to("dt-none", nmi_watchdog="x1"), "unknown", ""),
     ("soft-lockup-detector", set_to("dt-none", soft_watchdog="0"), "fail", "reads 0"),
     ("hung-task-detector", set_to("dt-none", hung_task_timeout_secs="0"), "fail", "is 0"),
-    ("hung-task-detector", set_to("dt-none", hung_task_timeout_secs=None), "fail", "has no"),
+    ("hung-task-detector", set_to("dt-none", hung_task_timeout_secs=None), "fail", "does not have"),
     ("rcu-stall-detector", set_to("dt-none", rcu_cpu_stall_suppress="1"), "fail", "is set"),
     ("no-lockup-seen", set_to("dt-none", hardlockup_count="2"), "fail", "hardlockup_count is 2"),
     (
         "no-lockup-seen",
         set_to("dt-none", hardlockup_count=None, softlockup_count=None, rcu_stall_count=None),
         "unknown",
-        "this kernel does not count them",
+        "this kernel does not count lockups",
     ),
     # the crash kernel
     ("kdump-reserved", set_to("dt-none", kexec_crash_size="268435456"), "pass", "268435456 bytes"),
@@ -190,7 +190,7 @@ CASES = [
         "fail",
         "although the command line asks for it",
     ),
-    ("kdump-reserved", set_to("dt-none", kexec_crash_size=None), "fail", "no crash kernel support"),
+    ("kdump-reserved", set_to("dt-none", kexec_crash_size=None), "fail", "does not support crash kernels"),
     ("kdump-loaded", set_to("dt-none", kexec_crash_loaded="1"), "pass", "a crash kernel is loaded"),
     (
         "kdump-makedumpfile",
@@ -204,7 +204,7 @@ CASES = [
             makedumpfile=True, configs=(config(ARM64_4K_PAGES="y", ARM64_VA_BITS="48"),)
         ),
         "pass",
-        "4 KiB pages and 48 bits",
+        "4 KiB pages and 48-bit",
     ),
     (
         "kdump-makedumpfile",
@@ -212,10 +212,15 @@ CASES = [
             makedumpfile=True, configs=(config(ARM64_64K_PAGES="y", ARM64_VA_BITS="52"),)
         ),
         "unknown",
-        "64 KiB pages and 52 bits",
+        "64 KiB pages and 52-bit",
     ),
     # what drills could use
-    ("drill-can-mask", changed("dt-none", drills=abilities(bpf_jit=False)), "pass", "by test_lockup"),
+    (
+        "drill-can-mask",
+        changed("dt-none", drills=abilities(bpf_jit=False)),
+        "pass",
+        "can use the module test_lockup",
+    ),
     (
         "drill-can-mask",
         changed("dt-none", drills=abilities(bpf_jit=False, lockdown="integrity")),
@@ -226,7 +231,7 @@ CASES = [
         "drill-can-mask",
         changed("dt-none", drills=abilities(bpf_jit=False, test_lockup=False)),
         "fail",
-        "BPF's compiler is off",
+        "the BPF compiler is off",
     ),
     (
         "drill-can-mask",
@@ -270,7 +275,7 @@ CASES = [
         "evidence-survives",
         changed("dt-none", evidence=serial_only("tty0", pstore="efi_pstore")),
         "pass",
-        "pstore (efi_pstore) keeps the end of the log, at a panic",
+        "pstore (efi_pstore) keeps the end of the log at a panic",
     ),
     ("evidence-survives", changed("dt-none", evidence=serial_only("tty0", "ttyTCU0")), "pass", "ttyTCU0"),
     ("sysrq-dump", set_to("dt-none", sysrq="438"), "fail", "kernel.sysrq is 438"),
@@ -310,8 +315,13 @@ CASES = [
         "fail",
         "interrupt 42; the device agdi.0 has no driver",
     ),
-    ("agdi-handled", changed("acpi-sdei"), "not-applicable", "there is no ACPI table AGDI"),
-    ("ghes-sdei-handled", hest(ghes(1, None)), "not-applicable", "no error source is notified by SDEI"),
+    ("agdi-handled", changed("acpi-sdei"), "not-applicable", "the ACPI table AGDI does not exist"),
+    (
+        "ghes-sdei-handled",
+        hest(ghes(1, None)),
+        "not-applicable",
+        "no error source uses SDEI for notification",
+    ),
     ("ghes-sdei-handled", hest(ghes(1, 804)), "fail", "error source 1 (event 804) has no driver"),
     (
         "ghes-sdei-handled",
@@ -331,24 +341,24 @@ CASES = [
         "pass",
         "sdei_watchdog_callback()",
     ),
-    ("sdei-watchdog", changed("stock-old"), "not-applicable", "the kernel has none"),
+    ("sdei-watchdog", changed("stock-old"), "not-applicable", "the kernel does not have this watchdog"),
     (
         "feat-nmi",
         changed("feat-nmi"),
         "not-applicable",
-        "not used by this kernel; whether the CPUs have it cannot be seen",
+        "this kernel does not use FEAT_NMI; a program cannot see whether the CPUs have it",
     ),
     (
         "feat-nmi",
         changed("feat-nmi", configs=(config(ARM64_NMI="y"),)),
         "unknown",
-        "a use of FEAT_NMI that this tool does not know",
+        "this tool does not know how that kernel uses FEAT_NMI",
     ),
     (
         "feat-nmi",
         changed("feat-nmi", bootlog=log_of("feat-nmi", feat_nmi=True), configs=()),
         "unknown",
-        "it was detected",
+        "FEAT_NMI was detected",
     ),
 ]
 
@@ -359,7 +369,7 @@ def test_a_check(check: str, facts: HostFacts, outcome: str, seen: str) -> None:
     assert (found.outcome, seen in found.seen) == (outcome, True), found.seen
 
 
-def test_pseudo_nmi_that_carries_no_backtrace_is_no_path() -> None:
+def test_pseudo_nmi_without_backtrace() -> None:
     verdict, findings = decide(before_67("dt-pnmi"))
     assert (verdict.nmi_path, verdict.stop_ladder) == ("none", ("ipi",))
     assert "pseudo-nmi-backtrace" in verdict.missing
@@ -380,7 +390,7 @@ def test_who_can_start_the_detector(facts: HostFacts, owner: str) -> None:
     assert finding(facts, "hard-lockup-detector").owner == owner
 
 
-def test_a_file_of_another_build_does_not_decide() -> None:
+def test_config_of_another_build() -> None:
     other = config("/boot/config-7.3", ARM64_PSEUDO_NMI="n", ARM_SDEI_NMI="n")
     facts = changed(
         "dt-pnmi", bootlog=None, symbols=None, hotplug_states=None, devices=None, configs=(other,)
@@ -388,7 +398,7 @@ def test_a_file_of_another_build_does_not_decide() -> None:
     assert decide(facts)[0].nmi_path == "unknown"
 
 
-def test_an_interface_that_broke_later_serves_no_more() -> None:
+def test_interface_that_broke_later() -> None:
     verdict, _ = decide(changed("dt-sdei", bootlog=log_of("dt-sdei", sdei_disabled=True)))
     assert verdict.nmi_path == "none"
     line = "sdei_nmi: SDEI_EVENT_SIGNAL to CPU 3 failed: -22"
@@ -396,7 +406,7 @@ def test_an_interface_that_broke_later_serves_no_more() -> None:
     assert (verdict.ready, verdict.hazards) == (True, (f"the boot log says: {line}",))
 
 
-def test_an_option_is_not_set_or_not_listed() -> None:
+def test_option_not_set_or_not_listed() -> None:
     """The running kernel's own configuration speaks by what it leaves out, a file of that name does not."""
     nothing_else = {"bootlog": None, "symbols": None, "devices": None}
     for source, listed, outcome, seen in (
@@ -434,7 +444,7 @@ OPENEULER = b"""\
 """
 
 
-def test_the_watchdog_of_openeuler_is_a_detector_and_no_path(tmp_path: Any) -> None:
+def test_openeuler_watchdog_is_a_detector(tmp_path: Any) -> None:
     assert parse_log(OPENEULER).records
     (tmp_path / "dmesg.txt").write_bytes(OPENEULER)
     facts = collect(open_root(str(tmp_path)))
@@ -447,21 +457,21 @@ def test_the_watchdog_of_openeuler_is_a_detector_and_no_path(tmp_path: Any) -> N
     assert finding(facts, "sdei-nmi-registered").outcome == "fail"
 
 
-def stored(**changes: Any) -> StoredDrill:
+def stored(kernel: str = "", firmware: str = "", **changes: Any) -> StoredDrill:
     facts = facts_of("acpi-sdei")
-    drill = StoredDrill("20261123T1-backtrace", facts.release, facts.firmware, "sdei", (), ())
-    return drill._replace(**changes)
+    build = Build(kernel or facts.release, firmware or facts.firmware)
+    return StoredDrill("20261123T1-backtrace", build, "sdei", (), ())._replace(**changes)
 
 
 @pytest.mark.parametrize(
     ("drill", "hazard"),
     [
         (stored(), None),
-        (stored(silent=(3,)), "in the drill 20261123T1-backtrace a request went unanswered by CPU 3"),
-        (stored(silent=(3,), lost=(2, 3)), "the drill 20261123T1-backtrace lost CPU 2, 3 of this host"),
+        (stored(silent=(3,)), "CPU 3 did not answer the request of the drill 20261123T1-backtrace"),
+        (stored(silent=(3,), lost=(2, 3)), "the drill 20261123T1-backtrace lost CPUs 2, 3 of this host"),
         (stored(lost=(2,), kernel="6.12"), None),  # earned on another kernel
         (stored(lost=(2,), firmware="old"), None),
-        (stored(silent=(3,), path="none"), None),  # nobody expected an answer
+        (stored(silent=(3,), path="none"), None),  # no answer was expected
     ],
 )
 def test_a_stored_drill_is_a_hazard(drill: StoredDrill, hazard: str | None) -> None:
@@ -472,13 +482,13 @@ def test_a_stored_drill_is_a_hazard(drill: StoredDrill, hazard: str | None) -> N
 
 def test_what_a_crash_would_leave() -> None:
     facts = set_to("dt-sdei", kexec_crash_loaded="1", kexec_crash_size="1024", crash_kexec_post_notifiers="Y")
-    assert crash_json(facts, "sdei") == {
+    assert crash_document(facts, NmiPath.SDEI) == {
         "kdump_loaded": True, "reserved_bytes": 1024, "post_notifiers": True, "path": "sdei",
     }  # fmt: skip
-    assert set(crash_json(HostFacts(), "unknown").values()) == {None, "unknown"}
+    assert set(crash_document(HostFacts(), NmiPath.UNKNOWN).values()) == {None, "unknown"}
 
 
-def test_the_settings_are_where_the_kernel_has_them() -> None:
+def test_settings_have_their_kernel_paths() -> None:
     paths = {path for path, _ in facts_of("dt-sdei").settings or ()}
     assert {f"{SYSCTLS}/nmi_watchdog", f"{COUNTERS}/hardlockup_count"} <= paths
-    assert host_json(facts_of("acpi-vhe"))["virtual"]
+    assert describe_host(facts_of("acpi-vhe"))["virtual"]

@@ -1,4 +1,6 @@
-"""The commands as a user meets them: output, exit status, and nonsense."""
+"""The commands as a user runs them: output, exit status, usage errors, internal errors."""
+
+from __future__ import annotations
 
 import gzip
 import json
@@ -15,9 +17,17 @@ from tests.conftest import NMI_PATHS, TESTS, CapturedHost, validate
 
 STATUS = {"sdei": 0, "pseudo-nmi": 0, "none": 1}
 DT_SDEI = str(TESTS / "hosts/dt-sdei/root")
+FAILING_VERSION = """
+from sdeictl.cli import main
+from sdeictl.commands import version
+def fail(*_):
+    raise ValueError("a bug")
+version.print_result = fail
+main()
+"""
 
 
-def sdeictl(*arguments: str, stdin: bytes = b"") -> "subprocess.CompletedProcess[bytes]":
+def sdeictl(*arguments: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
     return subprocess.run(
         [sys.executable, "-m", "sdeictl", *arguments],
         input=stdin,
@@ -25,6 +35,17 @@ def sdeictl(*arguments: str, stdin: bytes = b"") -> "subprocess.CompletedProcess
         check=False,
         timeout=60,
     )
+
+
+def run_failing_version(*arguments: str, debug: str | None = None) -> subprocess.CompletedProcess[str]:
+    """Run `sdeictl version` with a bug in it; `debug` is the value of SDEICTL_DEBUG."""
+    environment = {name: value for name, value in os.environ.items() if name != "SDEICTL_DEBUG"}
+    if debug is not None:
+        environment["SDEICTL_DEBUG"] = debug
+    return subprocess.run(
+        [sys.executable, "-c", FAILING_VERSION, *arguments],
+        env=environment, capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize("form", ["text", "json"])
@@ -40,7 +61,7 @@ def test_probe_of_each_host(host: CapturedHost, form: str) -> None:
 
 
 @pytest.mark.skipif(platform.machine() == "aarch64", reason="needs another architecture than arm64")
-def test_a_live_probe_off_arm64_is_not_applicable() -> None:
+def test_live_probe_off_arm64() -> None:
     done = sdeictl("probe")
     assert done.returncode == 3
     assert done.stdout.startswith(b"NOT APPLICABLE  nmi path: not-applicable\n")
@@ -48,12 +69,12 @@ def test_a_live_probe_off_arm64_is_not_applicable() -> None:
 
 @pytest.mark.skipif(platform.machine() == "aarch64", reason="needs another architecture than arm64")
 @pytest.mark.parametrize("arguments", [(), ("--masked",), ("--masked", "--cpu", "99", "--seconds", "500")])
-def test_a_drill_off_arm64_is_refused_and_writes_nothing(arguments: tuple[str, ...]) -> None:
+def test_drill_off_arm64_is_refused(arguments: tuple[str, ...]) -> None:
     done = sdeictl("drill", "backtrace", "--format", "json", *arguments)
     result = json.loads(done.stdout)
     validate("drill-1", result)
     assert (done.returncode, done.stderr, result["outcome"]) == (3, b"", "refused")
-    assert "This is no arm64 host" in result["reasons"][0]
+    assert "This host is not arm64" in result["reasons"][0]
     dry = sdeictl("drill", "backtrace", "--dry-run", *arguments)
     assert (dry.returncode, dry.stdout[:8]) == (3, b"refused:")
     assert sdeictl("drill", "backtrace", *arguments).stdout == dry.stdout
@@ -62,7 +83,7 @@ def test_a_drill_off_arm64_is_refused_and_writes_nothing(arguments: tuple[str, .
     assert (plan["plan"], [reason["text"] for reason in plan["reasons"]]) == (None, result["reasons"])
 
 
-def test_the_drills_are_listed_and_have_a_status() -> None:
+def test_drill_list_and_status() -> None:
     names = [
         drill["name"] for drill in json.loads(sdeictl("drill", "list", "--format", "json").stdout)["drills"]
     ]
@@ -74,7 +95,7 @@ def test_the_drills_are_listed_and_have_a_status() -> None:
     validate("drill-status-1", status)
 
 
-def test_analyze_a_file_and_standard_input(host: CapturedHost) -> None:
+def test_analyze_file_and_standard_input(host: CapturedHost) -> None:
     console = TESTS / "hosts" / host.name / "console.log"
     by_name, by_stdin = sdeictl("analyze", str(console)), sdeictl("analyze", "-", stdin=host.console)
     assert (by_name.returncode, by_name.stderr) == (0, b"")
@@ -85,7 +106,7 @@ def test_analyze_a_file_and_standard_input(host: CapturedHost) -> None:
     )
 
 
-def test_capture_of_this_machine_can_be_judged(tmp_path: Path) -> None:
+def test_capture_of_this_machine(tmp_path: Path) -> None:
     out = tmp_path / "out.tar.gz"
     done = sdeictl("capture", str(out))
     assert (done.returncode, done.stdout) == (0, b"")
@@ -125,7 +146,7 @@ def test_capture_of_this_machine_can_be_judged(tmp_path: Path) -> None:
         (("drill", "arm", "--for", "10m", "--off"), 2, "one of --for and --off is needed"),
         (("drill", "arm", "--for", "2h"), 2, "an hour at most"),
         (("drill", "resume", "--evidence", "/nonexistent"), 2, "/nonexistent does not exist"),
-        (("bench", "run", "--workload", "nonexistent"), 2, "there is no program nonexistent"),
+        (("bench", "run", "--workload", "nonexistent"), 2, "the program nonexistent does not exist"),
         (("drill", "backtrace", "--masked", "--cpu", "-1"), 2, "--cpu"),
         (("drill", "backtrace", "--masked", "--cpu", "x"), 2, "is not a valid integer"),
         (("drill", "backtrace", "--masked", "--provider", "lkdtm"), 2, "is not one of"),
@@ -135,9 +156,7 @@ def test_capture_of_this_machine_can_be_judged(tmp_path: Path) -> None:
         (("capture", "/no/such/dir/out.tar.gz"), 2, "cannot be written"),
     ],
 )
-def test_nonsense_gets_a_sentence_and_a_status(
-    arguments: tuple[str, ...], status: int, sentence: str
-) -> None:
+def test_usage_error_has_sentence_and_status(arguments: tuple[str, ...], status: int, sentence: str) -> None:
     done = sdeictl(*arguments)
     assert done.returncode == status
     assert sentence in done.stderr.decode()
@@ -156,7 +175,7 @@ def test_version_and_help() -> None:
 
 
 @pytest.mark.parametrize("form", ["text", "json"])
-def test_a_reader_that_goes_away_changes_no_status(form: str) -> None:
+def test_closed_pipe_keeps_status(form: str) -> None:
     ours, theirs = os.pipe()
     os.close(ours)
     for name, status in (("dt-sdei", 0), ("dt-none", 1)):
@@ -175,15 +194,17 @@ def test_a_reader_that_goes_away_changes_no_status(form: str) -> None:
     os.close(theirs)
 
 
-def test_a_result_that_cannot_be_written_is_said() -> None:
+def test_unwritable_output_is_reported() -> None:
     command = f"{sys.executable} -m sdeictl probe --root {DT_SDEI}"
-    for redirection, sentence in ((">/dev/full", b"No space left"), (">&-", b"is closed")):
+    for redirection, sentence in (
+        (">/dev/full", b"the result cannot be written: No space left on device"),
+        (">&-", b"standard output is closed"),
+    ):
         done = subprocess.run(
             ["sh", "-c", command + redirection], stderr=subprocess.PIPE, check=False, timeout=60
         )
         assert done.returncode == 3
-        assert done.stderr.startswith(b"sdeictl: the ")
-        assert sentence in done.stderr
+        assert done.stderr == b"sdeictl: %b\n" % sentence
 
 
 @pytest.mark.parametrize(
@@ -196,12 +217,12 @@ def test_a_result_that_cannot_be_written_is_said() -> None:
         ("x", 2),
     ],
 )
-def test_where_nothing_can_be_said_the_status_still_says_it(arguments: str, status: int) -> None:
+def test_status_without_any_output(arguments: str, status: int) -> None:
     command = f"{sys.executable} -m sdeictl {arguments} >/dev/full 2>&1"
     assert subprocess.run(["sh", "-c", command], check=False, timeout=60).returncode == status
 
 
-def test_a_log_that_is_none_is_refused_before_there_is_no_memory_left(tmp_path: Path) -> None:
+def test_huge_log_is_refused(tmp_path: Path) -> None:
     with (tmp_path / "huge").open("wb") as huge:
         huge.truncate(1 << 40)
     done = sdeictl("analyze", str(tmp_path / "huge"))
@@ -214,7 +235,7 @@ def test_capture_to_standard_output(tmp_path: Path) -> None:
     assert sdeictl("probe", "--root", str(tmp_path / "c.tar.gz")).returncode == sdeictl("probe").returncode
 
 
-def test_a_compressed_log_is_named_as_such() -> None:
+def test_compressed_log_is_recognised() -> None:
     done = sdeictl("analyze", "-", stdin=gzip.compress(b"[    1.000000] SMP: Total\n"))
     assert done.returncode == 3
     assert b"it is compressed" in done.stderr
@@ -236,7 +257,7 @@ def terminal_output(environment: dict[str, str], *arguments: str) -> bytes:
     return output.replace(b"\r\n", b"\n")
 
 
-def test_colour_on_a_terminal_only_where_it_is_wanted() -> None:
+def test_colour_only_on_a_terminal() -> None:
     arguments = ("analyze", f"{TESTS}/hosts/dt-sdei/console.log")
     plain = sdeictl(*arguments).stdout
     assert b"\x1b[" in terminal_output({"TERM": "xterm", "NO_COLOR": "", "COLUMNS": "200"}, *arguments)
@@ -245,7 +266,7 @@ def test_colour_on_a_terminal_only_where_it_is_wanted() -> None:
     assert terminal_output({"TERM": "dumb"}, *arguments).split() == plain.split()
 
 
-def test_kernel_text_is_never_markup_and_cannot_drive_the_terminal(tmp_path: Path) -> None:
+def test_kernel_text_is_never_markup(tmp_path: Path) -> None:
     log = tmp_path / "log"
     log.write_bytes(b"[    1.000000] Kernel panic - not syncing: [/foo] [none] \x1b]0;title\x07\n")
     for output in (
@@ -255,7 +276,7 @@ def test_kernel_text_is_never_markup_and_cannot_drive_the_terminal(tmp_path: Pat
         assert b"[/foo] [none] \\x1b]0;title\\x07" in output
 
 
-def test_rich_is_not_imported_off_a_terminal() -> None:
+def test_rich_only_on_a_terminal() -> None:
     check = """
 import sys
 from sdeictl.cli import cli
@@ -266,3 +287,25 @@ except SystemExit as end:
 assert "rich" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", check, DT_SDEI], check=True, capture_output=True, timeout=60)
+
+
+@pytest.mark.parametrize("debug", [None, "", "0"])
+def test_internal_error_is_one_sentence(debug: str | None) -> None:
+    done = run_failing_version("version", debug=debug)
+    sentence = "internal error: ValueError: a bug; run again with --debug to see the traceback"
+    assert (done.returncode, done.stdout, done.stderr) == (70, "", f"sdeictl: {sentence}\n")
+
+
+@pytest.mark.parametrize(("arguments", "debug"), [(("--debug", "version"), None), (("version",), "1")])
+def test_debug_shows_the_traceback(arguments: tuple[str, ...], debug: str | None) -> None:
+    done = run_failing_version(*arguments, debug=debug)
+    assert (done.returncode, done.stdout) == (70, "")
+    assert done.stderr.startswith("Traceback (most recent call last):\n")
+    assert ", in fail\n" in done.stderr
+    assert done.stderr.endswith("\nValueError: a bug\nsdeictl: internal error: ValueError: a bug\n")
+
+
+def test_debug_without_a_bug() -> None:
+    assert sdeictl("--debug", "version").stdout == sdeictl("version").stdout
+    done = sdeictl("--debug", "analyze", "/no/such")
+    assert (done.returncode, done.stderr) == (2, b"sdeictl: /no/such does not exist\n")

@@ -1,4 +1,6 @@
-"""`probe --deep`: the journal, the other program it starts, and one byte of the kernel's memory."""
+"""`probe --deep`: the journal, the program that prints it, and one byte of the kernel's memory."""
+
+from __future__ import annotations
 
 import io
 import json
@@ -13,15 +15,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sdeictl.host import programs as processes
+from sdeictl.host.directory import DirectoryRoot
+from sdeictl.host.files import find_words
+from sdeictl.host.live import LiveRoot
+from sdeictl.host.paths import KCORE, KMSG
 from sdeictl.host.programs import output_of
-from sdeictl.host.root import DirectoryRoot, LiveRoot, find_words
 from sdeictl.klog.bootlog import read_bootlog
 from sdeictl.klog.journald import parse_journal
 from sdeictl.klog.log import parse_log
 from sdeictl.probe.collect import collect
 from sdeictl.probe.deep import JOURNAL, byte_at
-from sdeictl.probe.facts import KMSG, HostFacts
-from sdeictl.probe.kernel import FLAG, KCORE
+from sdeictl.probe.facts import HostFacts
+from sdeictl.probe.kernel import FLAG
 from sdeictl.probe.report import build_report
 from tests.conftest import load_host
 
@@ -29,7 +34,7 @@ ADDRESS = 0xFFFF_8000_8123_4567
 
 
 def entry(message: object, micros: int = 1_500_000, **changed: object) -> bytes:
-    """Return one line of `journalctl -o json`, as systemd 257 prints a record of the kernel."""
+    """Return one line of `journalctl -o json`, as systemd 257 prints a kernel record."""
     fields = {
         "_BOOT_ID": "5de1", "_TRANSPORT": "kernel", "SYSLOG_FACILITY": "0", "PRIORITY": "6",
         "SYSLOG_IDENTIFIER": "kernel", "_SOURCE_MONOTONIC_TIMESTAMP": str(micros), "MESSAGE": message,
@@ -37,7 +42,7 @@ def entry(message: object, micros: int = 1_500_000, **changed: object) -> bytes:
     return json.dumps(fields | changed).encode() + b"\n"
 
 
-def test_a_journal_reads_as_a_kernel_log() -> None:
+def test_journal_reads_as_kernel_log() -> None:
     start = "Booting Linux on physical CPU 0x0000000000 [0x410fd0c0]"
     data = entry(start, 0) + entry("sdei_nmi: using SDEI cross-CPU NMI (SDEI_EVENT_SIGNAL, event 0)")
     assert parse_journal(data).startswith(b"<6>[    0.000000] Booting Linux on")
@@ -45,7 +50,7 @@ def test_a_journal_reads_as_a_kernel_log() -> None:
     assert (facts.started, facts.sdei_nmi) == (True, True)
 
 
-def test_what_is_not_the_kernels_own_is_left_out() -> None:
+def test_other_journal_entries_are_left_out() -> None:
     claim = "sdei_nmi: using SDEI cross-CPU NMI (SDEI_EVENT_SIGNAL, event 0)"
     others = (
         entry(claim, SYSLOG_FACILITY="3"), entry(claim, _TRANSPORT="stdout"), entry(claim)[:-1],
@@ -56,14 +61,14 @@ def test_what_is_not_the_kernels_own_is_left_out() -> None:
         assert parse_journal(other) == b""
 
 
-def test_a_record_stays_one_line() -> None:
+def test_journal_record_stays_one_line() -> None:
     forged = "usb 1-1: \n<6>[    1.000000] sdei_nmi: using SDEI cross-CPU NMI"
     assert parse_journal(entry(forged)).count(b"\n") == 1
     assert b"caf\xc3\xa9 \xef\xbf\xbd" in parse_journal(entry(list(b"caf\xc3\xa9 \xff")))
 
 
 @given(st.binary(max_size=300))
-def test_any_bytes_are_a_journal_without_records(data: bytes) -> None:
+def test_random_bytes_are_no_journal(data: bytes) -> None:
     assert parse_journal(data + b"\n") == b""
 
 
@@ -75,7 +80,7 @@ def program(directory: Path, script: str) -> None:
 
 @pytest.fixture
 def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The only directory with programs."""
+    """Return the only directory in which output_of() looks for programs."""
     monkeypatch.setattr(processes, "PROGRAMS", (str(tmp_path),))
     return tmp_path
 
@@ -98,7 +103,7 @@ def test_output_of_a_program(programs: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def core(*segments: tuple[int, bytes]) -> bytes:
-    """Return an ELF core of arm64 with these (address, content); include/uapi/linux/elf.h."""
+    """Return an ELF core of arm64 with segments of (address, content); include/uapi/linux/elf.h."""
     header = struct.pack(
         "<16sHHIQQQIHHHHHH", b"\x7fELF\x02\x01\x01", 4, 183, 1, 0, 64, 0, 0, 64, 56, len(segments), 0, 0, 0
     )
@@ -110,17 +115,17 @@ def core(*segments: tuple[int, bytes]) -> bytes:
     return header + table + b"".join(content for _address, content in segments)
 
 
-def test_a_byte_of_a_core() -> None:
+def test_byte_of_a_core() -> None:
     data = core((0x1000, b"abc"), (ADDRESS - 1, b"\0\1\2"))
     assert byte_at(io.BytesIO(data), ADDRESS) == 1
     assert byte_at(io.BytesIO(data), 0x1002) == ord("c")
     for address in (0x1003, 0, 2**64 - 1):
-        with pytest.raises(OSError, match="it has nothing at"):
+        with pytest.raises(OSError, match="it does not contain the address"):
             byte_at(io.BytesIO(data), address)
 
 
 @given(st.data())
-def test_a_damaged_core_is_an_error_in_a_sentence(data: st.DataObject) -> None:
+def test_damaged_core_raises_only_oserror(data: st.DataObject) -> None:
     whole = bytearray(core((ADDRESS - 1, b"\0\1\2")))
     for _ in range(data.draw(st.integers(1, 4))):
         whole[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
@@ -130,7 +135,7 @@ def test_a_damaged_core_is_an_error_in_a_sentence(data: st.DataObject) -> None:
 
 
 class Running(LiveRoot):
-    """A captured host as if it ran here, with an address of the flag and a core of its own."""
+    """A captured host that is read like the running one, with an address of the flag and a core."""
 
     def __init__(self, name: str, core: bytes | OSError, address: int = ADDRESS) -> None:
         self._tree = DirectoryRoot(str(load_host(name).root))
@@ -139,7 +144,7 @@ class Running(LiveRoot):
 
     def read(self, path: str) -> bytes:
         if path == KMSG:
-            # The head of the log has left the ring.
+            # The start of the log is overwritten.
             return b"".join(self._tree.read("/kmsg.txt").splitlines(keepends=True)[-5:])
         content = self._tree.read(path)
         return self._flag + content if path == "/proc/kallsyms" else content
@@ -166,7 +171,7 @@ def gaps(facts: HostFacts) -> set[tuple[str, str]]:
 
 @pytest.mark.usefixtures("programs")
 @pytest.mark.parametrize(("byte", "outcome", "path"), [(b"\1", "pass", "sdei"), (b"\0", "fail", "none")])
-def test_the_kernels_own_flag(byte: bytes, outcome: str, path: str) -> None:
+def test_kernel_flag_decides(byte: bytes, outcome: str, path: str) -> None:
     facts = collect(Running("dt-sdei", core((ADDRESS, byte))), deep=True)
     report = build_report(facts)
     finding = next(f for f in report["findings"] if f["id"] == "sdei-nmi-registered")
@@ -184,7 +189,7 @@ def test_the_kernels_own_flag(byte: bytes, outcome: str, path: str) -> None:
         (core((ADDRESS, b"\1")), 0, "denied"),
     ],
 )
-def test_a_flag_that_cannot_be_read_is_a_gap(memory: bytes | OSError, address: int, kind: str) -> None:
+def test_unreadable_flag_is_a_gap(memory: bytes | OSError, address: int, kind: str) -> None:
     facts = collect(Running("dt-sdei", memory, address), deep=True)
     assert facts.sdei_nmi_available is None
     assert gaps(facts) == {(KMSG, "broken"), (JOURNAL, "absent"), (KCORE, kind)}
@@ -192,7 +197,7 @@ def test_a_flag_that_cannot_be_read_is_a_gap(memory: bytes | OSError, address: i
 
 
 @pytest.mark.parametrize("deep", [True, False])
-def test_the_journal_stands_in_for_a_log_that_has_rotated(deep: bool, programs: Path) -> None:
+def test_journal_replaces_a_rotated_log(deep: bool, programs: Path) -> None:
     log = DirectoryRoot(str(load_host("dt-pnmi").root)).read("/kmsg.txt").decode()
     lines = [line.split(";", 1) for line in log.splitlines() if line[0].isdigit()]
     output = b"".join(entry(text, int(head.split(",")[2])) for head, text in lines)
@@ -207,7 +212,7 @@ def test_the_journal_stands_in_for_a_log_that_has_rotated(deep: bool, programs: 
     assert not facts.bootlog.complete
 
 
-def test_nothing_deep_is_asked_without_it(programs: Path) -> None:
+def test_plain_probe_starts_no_program(programs: Path) -> None:
     program(programs, f"touch {programs}/asked")
     collect(Running("dt-sdei", core((ADDRESS, b"\1"))))
     assert not (programs / "asked").exists()

@@ -1,5 +1,7 @@
 """What a fleet's own index would get: an sdist with all that is built and installed, and three wheels."""
 
+from __future__ import annotations
+
 import subprocess
 import sys
 import tarfile
@@ -10,7 +12,8 @@ import pytest
 
 from sdeictl import __version__
 from tests.conftest import PROJECT, installed_modules
-from tests.test_repository import MAN, run, tool
+from tests.support.tools import run, tool
+from tests.test_repository import MAN
 from tests.tools.dist import COMPILERS, LIBRARY, build_sdist, build_wheel
 
 EM = {"aarch64": 183, "x86_64": 62}
@@ -26,7 +29,7 @@ def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build_sdist(tmp_path_factory.mktemp("sdist"))
 
 
-def test_an_sdist_is_what_git_keeps_without_the_tests(sdist: Path) -> None:
+def test_sdist_is_git_without_tests(sdist: Path) -> None:
     base = f"sdeictl-{__version__}"
     assert sdist.name == f"{base}.tar.gz"
     with tarfile.open(sdist) as archive:
@@ -41,7 +44,7 @@ def test_an_sdist_is_what_git_keeps_without_the_tests(sdist: Path) -> None:
 
 
 @pytest.mark.parametrize("machine", [*COMPILERS, None])
-def test_a_wheel_is_named_after_what_is_in_it(sdist: Path, tmp_path: Path, machine: str | None) -> None:
+def test_wheel_name_says_architecture(sdist: Path, tmp_path: Path, machine: str | None) -> None:
     if machine:
         tool(COMPILERS[machine])
     wheel = build_wheel(sdist, tmp_path, machine)
@@ -56,7 +59,7 @@ def test_a_wheel_is_named_after_what_is_in_it(sdist: Path, tmp_path: Path, machi
         assert (library[:4], int.from_bytes(library[18:20], "little")) == (b"\x7fELF", EM[machine])
 
 
-def test_a_wheel_installs_in_an_empty_environment(sdist: Path, tmp_path: Path) -> None:
+def test_wheel_installs_in_empty_environment(sdist: Path, tmp_path: Path) -> None:
     python = tmp_path / "venv/bin/python"
     wheel = build_wheel(sdist, tmp_path, None)
     run(sys.executable, "-m", "venv", tmp_path / "venv")

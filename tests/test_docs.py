@@ -1,5 +1,7 @@
 """The pages of docs/ say what the code says; --update-goldens writes them."""
 
+from __future__ import annotations
+
 from sdeictl.probe.checks.check import Check
 from sdeictl.probe.checks.table import CHAIN, CHECKS
 from tests.conftest import HOST_NAMES, NMI_PATHS, PROJECT, Golden
@@ -14,9 +16,10 @@ OWNERS = {
 INTRODUCTION = """\
 # The checks
 
-This page is generated from the table in `sdeictl/probe/checks/`; `sdeictl explain ID` prints the same text. A
-check passes, fails, is unknown (no source that could answer was read) or does not apply. The verdict depends only
-on the links of the two paths. One path is enough: where it serves, the links of the other do not apply.
+This page is generated from the table in `sdeictl/probe/checks/`; `sdeictl explain ID` prints the same text.
+A check passes, fails, is unknown (no source that could answer was read) or does not apply. The verdict
+depends only on the links of the two paths. One path is enough: where it serves, the links of the other do
+not apply.
 """
 
 
@@ -55,7 +58,7 @@ def test_predicted_is_observed_on_every_host(golden: Golden) -> None:
     golden.check(str(truth_table.PAGE), truth_table.render(rows))
 
 
-def test_a_host_that_does_something_else_is_seen() -> None:
+def test_wrong_prediction_is_seen() -> None:
     row = truth_table.row_of("dt-sdei")
     assert row.agrees()
     for wrong in ("none, no answer", "sdei, no answer", "pseudo-nmi, answered", "sdei, unknown"):

@@ -1,97 +1,112 @@
-"""Drills without a host: who is chosen, what is refused, and what a log may prove."""
+"""Drills without a host: which CPU does what, what is refused, and what every way out restores."""
+
+from __future__ import annotations
 
 import errno
 import json
 import mmap
 import os
-from contextlib import ExitStack
+from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
+from typing import cast
 
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from sdeictl.drill import session
+from sdeictl.drill import backtrace, lockup, reset, session
+from sdeictl.drill.backtrace import refusals_for_backtrace
+from sdeictl.drill.case import Case, DrillRefusedError
 from sdeictl.drill.helper import ENDED_EARLY, Helper, HelperError, find_stuck
-from sdeictl.drill.plan import PROVIDERS, Request, make_plan, plan_lines, usable
-from sdeictl.drill.result import refused_status
-from sdeictl.drill.session import DrillRefusedError, Session, put_back
-from sdeictl.drill.signals import InterruptedDrillError
-from sdeictl.errors import Status
-from sdeictl.host.root import DirectoryRoot, Root
+from sdeictl.drill.judge import Observed
+from sdeictl.drill.plan import make_plan, plan_lines
+from sdeictl.drill.reset import ResetRequest, Returned
+from sdeictl.drill.session import Session, observe, restore_settings
+from sdeictl.drill.signals import InterruptedDrillError, Signals
+from sdeictl.errors import SdeictlError, Status
+from sdeictl.host.directory import DirectoryRoot
+from sdeictl.host.live import LiveRoot
+from sdeictl.host.paths import CONSOLE_LEVEL, WATCHDOG_THRESH
+from sdeictl.host.root import Root
 from sdeictl.interlock import bpf
 from sdeictl.interlock.bpf import BpfWindow
-from sdeictl.interlock.host import CONSOLE_LEVEL, DrillHost, ModuleFile, read_drill_host
 from sdeictl.interlock.journal import (
-    BusyError,
     Entry,
     JournalError,
-    Lock,
     Setting,
-    end_journal,
+    close_journal,
     read_journal,
-    read_results,
-    store_result,
     write_journal,
 )
-from sdeictl.interlock.refusals import Reason, guard
+from sdeictl.interlock.lock import BusyError, Lock
+from sdeictl.interlock.providers import FoundProviders, find_providers
+from sdeictl.interlock.refusals import Reason, ReasonKind, refused_status
+from sdeictl.interlock.results import read_results, write_result
+from sdeictl.interlock.survey import Survey, read_survey
+from sdeictl.interlock.window import BPF, TEST_LOCKUP, WindowRequest, provider_problem
+from sdeictl.probe.collect import collect
+from sdeictl.probe.drills import DrillKind, DrillOutcome
 from sdeictl.probe.facts import HostFacts
+from tests.support.drill_story import CONSENT, SURVEY, identity_of, make_result, survey_with_setting
 
-ARM64 = HostFacts(architecture="arm64")
-HOST = DrillHost(
-    privileged=True, online=(0, 1, 2, 3), moving=(), isolated=(), watchdog_thresh=10, console_level=7,
-    deep_idle=True, has_cpu_latency=True, has_sysrq=True, test_lockup=ModuleFile("/t.ko", compressed=False),
-)  # fmt: skip
-MASKED = Request(masked=True)
-PLAIN = Request(masked=False)
+MASKED = WindowRequest(masked=True)
+PLAIN = WindowRequest(masked=False)
 
 
-def test_nothing_against_a_good_host() -> None:
-    assert guard(ARM64, HOST, PLAIN) == guard(ARM64, HOST, MASKED) == ()
+def test_good_host_has_no_refusals() -> None:
+    assert list(refusals_for_backtrace(SURVEY, PLAIN)) == []
+    assert list(refusals_for_backtrace(SURVEY, MASKED)) == []
 
 
 @pytest.mark.parametrize(
-    ("facts", "host", "request_", "sentence", "status"),
+    ("survey", "request_", "fact", "status"),
     [
-        (HostFacts(architecture="x86"), HOST, PLAIN, "This is no arm64 host (x86)", Status.UNKNOWN),
-        (HostFacts(), HOST, PLAIN, "This is no arm64 host (unknown)", Status.UNKNOWN),
-        (ARM64, HOST._replace(privileged=False), PLAIN, "run it as root", Status.UNKNOWN),
-        (ARM64, HOST._replace(has_sysrq=False), PLAIN, "CONFIG_MAGIC_SYSRQ", Status.UNKNOWN),
-        (ARM64, HOST._replace(online=()), PLAIN, "cannot be read", Status.UNKNOWN),
-        (ARM64, HOST._replace(online=(5,)), PLAIN, "CPU 5 is the only one online", Status.UNKNOWN),
-        (ARM64, HOST._replace(has_cpu_latency=False), PLAIN, "/dev/cpu_dma_latency", Status.REFUSED),
-        (ARM64, HOST._replace(moving=(2,)), PLAIN, "CPU 2 is being taken", Status.REFUSED),
-        (ARM64, HOST, MASKED._replace(cpu=9), "CPU 9 is not online", Status.REFUSED),
-        (ARM64, HOST, MASKED._replace(seconds=5.5), "than 5 s, half of watchdog_thresh", Status.REFUSED),
-        (ARM64, HOST._replace(watchdog_thresh=2), MASKED, "longer than 1 s", Status.REFUSED),
-        (ARM64, HOST._replace(watchdog_thresh=0), MASKED._replace(seconds=6), "than 5 s", Status.REFUSED),
-        (ARM64, HOST, MASKED._replace(seconds=0.1), "too short", Status.REFUSED),
-        (ARM64, HOST, MASKED._replace(seconds=-1), "too short", Status.REFUSED),
         (
-            ARM64, HOST._replace(no_bpf="no BPF", no_test_lockup="no module"), MASKED,
+            SURVEY._replace(facts=HostFacts(architecture="x86")), PLAIN,
+            "This host is not arm64 (x86)", Status.UNKNOWN,
+        ),
+        (SURVEY._replace(facts=HostFacts()), PLAIN, "This host is not arm64 (unknown)", Status.UNKNOWN),
+        (SURVEY._replace(privileged=False), PLAIN, "run it as root", Status.UNKNOWN),
+        (SURVEY._replace(has_sysrq=False), PLAIN, "CONFIG_MAGIC_SYSRQ", Status.UNKNOWN),
+        (SURVEY._replace(online=()), PLAIN, "cannot be read", Status.UNKNOWN),
+        (SURVEY._replace(online=(5,)), PLAIN, "CPU 5 is the only one online", Status.UNKNOWN),
+        (SURVEY._replace(has_cpu_latency=False), PLAIN, "/dev/cpu_dma_latency", Status.REFUSED),
+        (SURVEY._replace(moving=(2,)), PLAIN, "CPU 2 is going online or offline", Status.REFUSED),
+        (SURVEY, MASKED._replace(cpu=9), "CPU 9 is not online", Status.REFUSED),
+        (SURVEY, MASKED._replace(seconds=5.5), "than 5 s, half of watchdog_thresh", Status.REFUSED),
+        (survey_with_setting(WATCHDOG_THRESH, "2"), MASKED, "longer than 1 s", Status.REFUSED),
+        (
+            survey_with_setting(WATCHDOG_THRESH, "0"), MASKED._replace(seconds=6),
+            "than 5 s", Status.REFUSED,
+        ),
+        (SURVEY, MASKED._replace(seconds=0.1), "too short", Status.REFUSED),
+        (SURVEY, MASKED._replace(seconds=-1), "too short", Status.REFUSED),
+        (
+            SURVEY._replace(providers=FoundProviders(no_bpf="no BPF", no_test_lockup="no module")), MASKED,
             "for a bounded time: no BPF; no module.", Status.UNKNOWN,
         ),
         (
-            ARM64, HOST._replace(online=(0, 1)), MASKED._replace(provider="bpf"),
-            "bpf needs 3 CPUs online, and there are 2", Status.UNKNOWN,
+            SURVEY._replace(online=(0, 1)), MASKED._replace(provider="bpf"),
+            "bpf needs 3 CPUs online, and this host has 2", Status.UNKNOWN,
         ),
     ],
 )  # fmt: skip
-def test_a_refusal_is_a_sentence_and_a_status(
-    facts: HostFacts, host: DrillHost, request_: Request, sentence: str, status: Status
+def test_refusal_has_sentence_and_status(
+    survey: Survey, request_: WindowRequest, fact: str, status: Status
 ) -> None:
-    reasons = guard(facts, host, request_)
-    assert any(sentence in reason.text for reason in reasons), reasons
+    reasons = list(refusals_for_backtrace(survey, request_))
+    assert any(fact in reason.text for reason in reasons), reasons
     assert all(reason.text[0].isupper() and reason.text.endswith(".") for reason in reasons)
     assert refused_status(reasons) is status
 
 
 def test_every_reason_is_listed() -> None:
-    bad = HOST._replace(
-        privileged=False, has_sysrq=False, has_cpu_latency=False, moving=(1,), no_bpf="x", no_test_lockup="y"
-    )
-    reasons = guard(ARM64, bad, MASKED._replace(cpu=7, seconds=60))
+    bad = SURVEY._replace(
+        privileged=False, has_sysrq=False, has_cpu_latency=False, moving=(1,),
+        providers=FoundProviders(no_bpf="x", no_test_lockup="y"),
+    )  # fmt: skip
+    reasons = refusals_for_backtrace(bad, MASKED._replace(cpu=7, seconds=60))
     assert [reason.kind for reason in reasons] == [
         "privilege", "provider", "policy", "policy", "policy", "policy", "provider",
     ]  # fmt: skip
@@ -101,17 +116,17 @@ cpu_sets = st.sets(st.integers(0, 300), min_size=2, max_size=12).map(lambda cpus
 
 
 @given(online=cpu_sets, isolated=st.sets(st.integers(0, 300), max_size=6), data=st.data())
-def test_nobody_works_on_the_masked_cpu(
+def test_no_helper_runs_on_masked_cpu(
     online: tuple[int, ...], isolated: set[int], data: st.DataObject
 ) -> None:
-    host = HOST._replace(online=online, isolated=tuple(isolated))
-    request = Request(
+    survey = SURVEY._replace(online=online, isolated=tuple(isolated))
+    request = WindowRequest(
         masked=data.draw(st.booleans()),
         cpu=data.draw(st.none() | st.sampled_from(online)),
         provider=data.draw(st.sampled_from([None, "bpf", "test_lockup"])),
     )
-    assume(not guard(ARM64, host, request))
-    plan = make_plan(request, host)
+    assume(not list(refusals_for_backtrace(survey, request)))
+    plan = make_plan(request, survey)
     chosen = {plan.trigger, plan.watcher, plan.target, plan.caller} - {None}
     assert chosen <= set(online)
     assert plan.target not in (plan.trigger, plan.watcher, plan.caller) or not request.masked
@@ -119,22 +134,24 @@ def test_nobody_works_on_the_masked_cpu(
     assert (plan.target is not None) is request.masked
     if request.masked:
         assert plan.target == (request.cpu if request.cpu is not None else plan.target)
-        assert (plan.caller is None) is (plan.provider is not PROVIDERS[0])
+        assert (plan.caller is None) is (plan.provider is not BPF)
     if len(online) > len(chosen):
         assert plan.trigger != plan.watcher
     assert plan_lines(plan, 7)
 
 
-def test_cpus_set_apart_are_the_last_choice() -> None:
-    plan = make_plan(MASKED, HOST._replace(online=tuple(range(8)), isolated=(0, 1, 6, 7)))
+def test_reserved_cpus_are_chosen_last() -> None:
+    plan = make_plan(MASKED, SURVEY._replace(online=tuple(range(8)), isolated=(0, 1, 6, 7)))
     assert (plan.target, plan.watcher, plan.trigger, plan.caller) == (5, 2, 3, 4)
 
 
-def test_bpf_is_taken_before_the_module_where_a_cpu_is_left_to_watch() -> None:
-    assert make_plan(MASKED, HOST).provider is PROVIDERS[0]
-    assert make_plan(MASKED, HOST._replace(online=(0, 1, 2))).provider is PROVIDERS[1]
-    assert make_plan(MASKED, HOST._replace(no_bpf="x")).module == "/t.ko"
-    assert usable(PROVIDERS[1], HOST._replace(no_test_lockup="why")) == "why"
+def test_bpf_needs_a_spare_cpu() -> None:
+    assert make_plan(MASKED, SURVEY).provider is BPF
+    assert make_plan(MASKED, SURVEY._replace(online=(0, 1, 2))).provider is TEST_LOCKUP
+    no_bpf = SURVEY.providers._replace(no_bpf="x")
+    assert make_plan(MASKED, SURVEY._replace(providers=no_bpf)).module == "/t.ko"
+    no_module = SURVEY.providers._replace(no_test_lockup="why")
+    assert provider_problem(TEST_LOCKUP, SURVEY._replace(providers=no_module)) == "why"
 
 
 @pytest.mark.parametrize(
@@ -145,10 +162,10 @@ def test_bpf_is_taken_before_the_module_where_a_cpu_is_left_to_watch() -> None:
         ([errno.EAGAIN] * 5, errno.EAGAIN),
     ],
 )
-def test_a_signal_while_the_program_is_loaded_is_no_refusal(
+def test_signal_during_load_refuses_nothing(
     monkeypatch: pytest.MonkeyPatch, answers: list[int], expected: int | None
 ) -> None:
-    """The kernel's verifier gives up with EAGAIN when a signal is pending, and may be asked again."""
+    """The kernel's verifier gives up with EAGAIN when a signal is pending; the caller may ask again."""
     left = iter(answers)
 
     def kernel(command: int, _: bytes) -> int:
@@ -167,16 +184,16 @@ def test_a_signal_while_the_program_is_loaded_is_no_refusal(
     assert next(left, None) is None
 
 
-def tree(directory: Path, files: dict[str, str]) -> DirectoryRoot:
+def make_root(directory: Path, files: dict[str, str]) -> DirectoryRoot:
     for path, text in files.items():
         (directory / path).parent.mkdir(parents=True, exist_ok=True)
         (directory / path).write_text(text)
     return DirectoryRoot(str(directory))
 
 
-def test_the_state_of_a_host_is_read_from_its_files(tmp_path: Path) -> None:
+def test_survey_is_read_from_files(tmp_path: Path) -> None:
     cpus = "sys/devices/system/cpu"
-    root = tree(tmp_path, {
+    root = make_root(tmp_path, {
         f"{cpus}/online": "0-2\n", f"{cpus}/nohz_full": "2\n", f"{cpus}/isolated": "\n",
         f"{cpus}/cpu1/hotplug/state": "100\n", f"{cpus}/cpu1/hotplug/target": "235\n",
         f"{cpus}/cpu0/cpuidle/state1/usage": "4\n",
@@ -184,11 +201,11 @@ def test_the_state_of_a_host_is_read_from_its_files(tmp_path: Path) -> None:
         "lib/modules/7.3.4/kernel/lib/test_lockup.ko": "...",
         "sys/kernel/security/lockdown": "none [integrity] confidentiality\n",
     })  # fmt: skip
-    host = read_drill_host(root, "7.3.4", masked=True)
-    assert (host.online, host.isolated, host.moving) == ((0, 1, 2), (2,), (1,))
-    assert (host.watchdog_thresh, host.console_level, host.deep_idle) == (10, 7, True)
-    assert "not signed" in host.no_test_lockup
-    assert "bpf_jit_enable" in host.no_bpf
+    survey = read_survey(root, collect(root)._replace(release="7.3.4"), providers=True)
+    assert (survey.online, survey.isolated, survey.moving) == ((0, 1, 2), (2,), (1,))
+    assert (survey.watchdog_thresh, survey.console_level, survey.deep_idle) == (10, 7, True)
+    assert "not signed" in survey.providers.no_test_lockup
+    assert "bpf_jit_enable" in survey.providers.no_bpf
 
 
 MODULE = "lib/modules/r/kernel/lib/test_lockup.ko"
@@ -197,18 +214,12 @@ MODULE = "lib/modules/r/kernel/lib/test_lockup.ko"
 @pytest.mark.parametrize(
     ("files", "problem"),
     [
-        ({}, "there is no module test_lockup"),
+        ({}, "has no module test_lockup"),
         ({MODULE: "x"}, ""),
         ({f"{MODULE}.xz": "x"}, "does not unpack"),
         ({f"{MODULE}.xz": "x", "sys/module/compression": "xz\n"}, ""),
-        (
-            {MODULE: "x", "proc/sys/kernel/modules_disabled": "1\n"},
-            "is disabled",
-        ),
-        (
-            {MODULE: "x", "sys/module/module/parameters/sig_enforce": "Y\n"},
-            "not signed",
-        ),
+        ({MODULE: "x", "proc/sys/kernel/modules_disabled": "1\n"}, "keeps modules from being loaded"),
+        ({MODULE: "x", "sys/module/module/parameters/sig_enforce": "Y\n"}, "not signed"),
         (
             {
                 MODULE: "x~Module signature appended~\n",
@@ -217,29 +228,30 @@ MODULE = "lib/modules/r/kernel/lib/test_lockup.ko"
             "",
         ),
     ],
-)  # fmt: skip
-def test_why_the_module_cannot_be_used(tmp_path: Path, files: dict[str, str], problem: str) -> None:
-    found = read_drill_host(tree(tmp_path, files), "r", masked=True).no_test_lockup
+)
+def test_why_module_cannot_be_used(tmp_path: Path, files: dict[str, str], problem: str) -> None:
+    found = find_providers(make_root(tmp_path, files), "r").no_test_lockup
     assert (problem in found) if problem else (found == "")
 
 
+IDENTITY = identity_of(DrillKind.BACKTRACE, None, "20261123T000000.000000Z-backtrace")
 QUIET = Setting(CONSOLE_LEVEL, 7, 1)
-ENTRY = Entry("20261123T000000.000000Z-backtrace", "backtrace", None, "boot", 1, (QUIET,))
+ENTRY = Entry(IDENTITY.id, DrillKind.BACKTRACE, None, "boot", 1, (QUIET,))
 
 
-def test_the_journal_comes_back_as_it_was_written(tmp_path: Path) -> None:
+def test_journal_is_read_as_written(tmp_path: Path) -> None:
     directory = str(tmp_path / "state")
     assert read_journal(directory) is None
     write_journal(ENTRY, directory)
     write_journal(ENTRY, directory)
     assert read_journal(directory) == ENTRY
-    end_journal(directory)
-    end_journal(directory)
+    close_journal(directory)
+    close_journal(directory)
     assert read_journal(directory) is None
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"id": 1}', '{"a": 1}', "[" * 100000])
-def test_a_damaged_journal_is_never_taken_for_an_empty_one(tmp_path: Path, text: str) -> None:
+def test_damaged_journal_is_not_empty(tmp_path: Path, text: str) -> None:
     (tmp_path / "journal.json").write_text(text)
     with pytest.raises(JournalError, match="is damaged"):
         read_journal(str(tmp_path))
@@ -248,13 +260,13 @@ def test_a_damaged_journal_is_never_taken_for_an_empty_one(tmp_path: Path, text:
 @pytest.mark.parametrize(
     "setting", [[CONSOLE_LEVEL, "7; reboot", 1], ["/etc/passwd", 7, 1], [CONSOLE_LEVEL], 7]
 )
-def test_a_journal_that_would_put_back_something_else_is_damaged(tmp_path: Path, setting: object) -> None:
-    (tmp_path / "journal.json").write_text(json.dumps(ENTRY._asdict() | {"settings": [setting]}))
+def test_journal_restores_only_known_settings(tmp_path: Path, setting: object) -> None:
+    (tmp_path / "journal.json").write_text(json.dumps({**ENTRY._asdict(), "settings": [setting]}))
     with pytest.raises(JournalError, match="is damaged"):
         read_journal(str(tmp_path))
 
 
-def test_a_journal_that_cannot_be_written_is_said(tmp_path: Path) -> None:
+def test_unwritable_journal_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(JournalError, match="cannot be written"):
         write_journal(ENTRY, str(tmp_path / "file"))
@@ -268,103 +280,196 @@ def test_one_drill_at_a_time(tmp_path: Path) -> None:
     Lock(str(tmp_path), wait_seconds=1).release()
 
 
-def test_the_last_result_of_each_drill_counts(tmp_path: Path) -> None:
-    for number, variant in ((1, None), (2, "masked"), (3, None)):
-        result = {"drill": "backtrace", "variant": variant, "id": number, "outcome": "pass"}
-        store_result(str(number), json.dumps(result).encode(), b"log", str(tmp_path))
+def test_last_result_of_each_drill_counts(tmp_path: Path) -> None:
+    for number, variant in (("1", None), ("2", "masked"), ("3", None)):
+        result = make_result(DrillKind.BACKTRACE, variant, number, DrillOutcome.PASS)
+        write_result(result, b"log", str(tmp_path))
     (tmp_path / "4.json").write_text("{")
     (tmp_path / "5.json").write_text("[1]")
+    (tmp_path / "6.json").write_text('{"drill": "backtrace", "variant": null, "id": "6", "outcome": "pass"}')
     stored = read_results(str(tmp_path))
-    assert [result["id"] for result in stored.latest] == [3, 2]
-    assert stored.unreadable == (str(tmp_path / "4.json"), str(tmp_path / "5.json"))
+    assert [result["id"] for result in stored.latest] == ["3", "2"]
+    assert stored.unreadable == tuple(str(tmp_path / f"{number}.json") for number in (4, 5, 6))
     assert (tmp_path / "1.json").stat().st_mode & 0o777 == 0o644
     assert (tmp_path / "1.log").stat().st_mode & 0o777 == 0o600
     assert read_results(str(tmp_path / "none")).latest == ()
 
 
 @pytest.mark.parametrize(
-    ("found", "settings", "set_"),
+    ("found", "settings", "restored"),
     [
         ("1\t4\t1\t7\n", (QUIET,), [(CONSOLE_LEVEL, 7)]),
-        ("8\t4\t1\t7\n", (QUIET,), []),  # somebody else has set it meanwhile: it is theirs
+        ("8\t4\t1\t7\n", (QUIET,), []),  # somebody else has set it since then, and it stays
         ("1\t4\t1\t7\n", (), []),
     ],
 )
-def test_what_a_drill_changed_is_put_back_and_nothing_else(
+def test_only_own_changes_are_restored(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     found: str,
     settings: tuple[Setting, ...],
-    set_: list[tuple[str, int]],
+    restored: list[tuple[str, int]],
 ) -> None:
     done: list[object] = []
     monkeypatch.setattr(session, "fire_setting", lambda *change: done.append(change))
-    root = tree(tmp_path, {"proc/sys/kernel/printk": found})
-    put_back(root, ENTRY._replace(settings=settings))
-    assert done == set_
+    root = make_root(tmp_path, {"proc/sys/kernel/printk": found})
+    restore_settings(root, ENTRY._replace(settings=settings))
+    assert done == restored
 
 
-class TracedDrill(Session[str]):
-    """A drill that notes in which order things happen; it is refused, or interrupted, where that is asked."""
+def case_on(root: Root, survey: Survey = SURVEY) -> Case:
+    return Case(cast("LiveRoot", root), IDENTITY, survey)
 
-    def __init__(self, trace: list[str], trouble: Exception | None, root: Root) -> None:
-        super().__init__(root, HOST, ENTRY, lambda _step: None)
-        self.trace, self._trouble = trace, trouble
 
-    def place(self, stack: ExitStack) -> None:
-        stack.callback(self.trace.append, "helpers gone")
+@pytest.fixture
+def trace(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What a session does to the lock, the journal and the host, in its order; it does none of it really."""
+    steps: list[str] = []
+    lock = SimpleNamespace(release=lambda: steps.append("released"))
+    monkeypatch.setattr(session, "Lock", lambda: lock)
+    monkeypatch.setattr(session, "read_journal", lambda: None)
+    monkeypatch.setattr(session, "write_journal", lambda _entry: steps.append("written"))
+    monkeypatch.setattr(session, "restore_settings", lambda _root, _entry: steps.append("restored"))
+    monkeypatch.setattr(session, "close_journal", lambda: steps.append("closed"))
+    monkeypatch.setattr(Session, "hold_idle", lambda _self: None)
+    monkeypatch.setattr(Session, "check_alive", lambda _self: None)
+    monkeypatch.setattr(Session, "change_settings", lambda _self: steps.append("changed"))
+    monkeypatch.setattr(Signals, "note", lambda _self: None)
+    return steps
+
+
+class TracedSteps:
+    """The steps of a drill that only notes their order; `fire` raises the trouble that a test asks for."""
+
+    def __init__(self, session: Session, trace: list[str], trouble: Exception | None) -> None:
+        self._session = session
+        self._trace = trace
+        self._trouble = trouble
+
+    def place(self) -> None:
+        self._session.at_end(lambda: self._trace.append("helpers gone"))
 
     def fire(self) -> None:
-        self.trace.append("fire")
+        self._trace.append("fire")
         if self._trouble:
             raise self._trouble
 
-    def after(self) -> None:
-        self.trace.append("after")
+    def look(self) -> None:
+        self._trace.append("look")
 
     def observed(self) -> str:
-        return "; ".join(self.trouble)
+        return "; ".join(self._session.trouble)
 
 
 @pytest.mark.parametrize(
     ("trouble", "expected"),
     [
-        (None, "written, fire, after, helpers gone, put back, kept , ended, released"),
+        (None, "written, changed, fire, look, helpers gone, restored, kept , closed, released"),
         (
             InterruptedDrillError("Interrupted."),
-            "written, fire, after, helpers gone, put back, kept Interrupted., ended, released",
+            "written, changed, fire, look, helpers gone, restored, kept Interrupted., closed, released",
         ),
         (
-            DrillRefusedError(Reason("policy", "No.")),
-            "written, fire, helpers gone, put back, ended, released, refused",
+            DrillRefusedError(IDENTITY, (Reason(ReasonKind.POLICY, "No."),)),
+            "written, changed, fire, helpers gone, restored, closed, released, refused No.",
         ),
-        (OSError(5, "the disk is gone"), "written, fire, helpers gone, put back, released, failed"),
+        (
+            OSError(5, "the disk is gone"),
+            "written, changed, fire, helpers gone, restored, released,"
+            " status 3: the drill could not go on (the disk is gone);"
+            " `sdeictl drill status` shows the changes that remain",
+        ),
     ],
 )
-def test_a_journal_ends_when_all_is_put_back_and_the_result_is_kept(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trouble: Exception | None, expected: str
+def test_every_way_out_restores(
+    tmp_path: Path, trace: list[str], trouble: Exception | None, expected: str
 ) -> None:
-    trace: list[str] = []
-    lock = SimpleNamespace(release=lambda: trace.append("released"))
-    monkeypatch.setattr(session, "Lock", lambda: lock)
-    monkeypatch.setattr(session, "read_journal", lambda: None)
-    monkeypatch.setattr(session, "write_journal", lambda _entry: trace.append("written"))
-    monkeypatch.setattr(session, "put_back", lambda _root, _entry: trace.append("put back"))
-    monkeypatch.setattr(session, "end_journal", lambda: trace.append("ended"))
-    monkeypatch.setattr(Session, "_begin", lambda _self, _stack: None)
-    drill = TracedDrill(trace, trouble, tree(tmp_path, {}))
-    monkeypatch.setattr(drill.signals, "note", lambda: None)
     try:
-        drill.run(lambda seen: trace.append(f"kept {seen}"))
-    except DrillRefusedError:
-        trace.append("refused")
-    except OSError:
-        trace.append("failed")
+        with Session(case_on(make_root(tmp_path, {})), ENTRY, lambda _step: None) as drill:
+            trace.append(f"kept {observe(drill, TracedSteps(drill, trace, trouble))}")
+            drill.close_journal()
+    except DrillRefusedError as refusal:
+        trace.append(f"refused {refusal}")
+    except SdeictlError as error:
+        trace.append(f"status {error.status:d}: {error}")
     assert ", ".join(trace) == expected
 
 
+def fail_with(error: Exception) -> Callable[..., object]:
+    """Return a function that raises this."""
+
+    def fails(*_arguments: object) -> object:
+        raise error
+
+    return fails
+
+
+@pytest.mark.parametrize(
+    ("name", "stand_in", "reason", "expected"),
+    [
+        ("Lock", fail_with(BusyError()), "policy: Another drill is running", []),
+        ("Lock", fail_with(JournalError("No lock.")), "privilege: No lock.", []),
+        ("read_journal", lambda: ENTRY, f"policy: The drill {ENTRY.id} was killed", ["released"]),
+        ("read_journal", fail_with(JournalError("Damaged.")), "privilege: Damaged.", ["released"]),
+        ("write_journal", fail_with(JournalError("Full.")), "privilege: Full.", ["released"]),
+        ("EXPERIMENT_JOURNAL", "/", "policy: An experiment of `bench ab` has not ended", ["released"]),
+    ],
+)
+def test_obstacle_leaves_the_journal_alone(
+    monkeypatch: pytest.MonkeyPatch, trace: list[str], name: str, stand_in: object, reason: str,
+    expected: list[str],
+) -> None:  # fmt: skip
+    monkeypatch.setattr(session, name, stand_in)
+    with pytest.raises(DrillRefusedError) as refusal, Session(case_on(LiveRoot()), ENTRY, print):
+        trace.append("begun")
+    (found,) = refusal.value.reasons
+    assert f"{found.kind}: {found.text}".startswith(reason)
+    assert refusal.value.identity == IDENTITY
+    assert trace == expected
+
+
+RUNS: tuple[tuple[ModuleType, Callable[[], object], object, list[str]], ...] = (
+    (backtrace, lambda: backtrace.run_backtrace(PLAIN, print), Observed(), []),
+    (lockup, lambda: lockup.run_lockup(None, None, CONSENT, print), Observed(), ["disarmed"]),
+    (
+        reset, lambda: reset.run_reset(ResetRequest(DrillKind.STOP, None), CONSENT, print),
+        Returned("It stayed up.", ()), ["disarmed"],
+    ),
+)  # fmt: skip
+"""For each kind of drill: its module, one run, what the run observes, and what it does first."""
+
+
+@pytest.mark.parametrize(("module", "run", "observed", "first"), RUNS)
+def test_result_is_kept_before_journal_closes(
+    monkeypatch: pytest.MonkeyPatch,
+    trace: list[str],
+    module: ModuleType,
+    run: Callable[[], object],
+    observed: object,
+    first: list[str],
+) -> None:
+    survey = SURVEY
+
+    def fake_observe(_session: object, _steps: object) -> object:
+        trace.append("observed")
+        return observed
+
+    monkeypatch.setattr(module, "open_case", lambda *_, **__: case_on(LiveRoot(), survey))
+    monkeypatch.setattr(module, "observe", fake_observe)
+    monkeypatch.setattr(module, "store_drill", lambda *_: trace.append("kept"))
+    if first:
+        monkeypatch.setattr(module, "disarm", lambda: trace.append("disarmed"))
+    run()
+    assert trace == [*first, "written", "observed", "kept", "closed", "released"]
+    trace.clear()
+    survey = SURVEY._replace(privileged=False)
+    with pytest.raises(DrillRefusedError, match="run it as root"):
+        run()
+    assert trace == []
+
+
 class RestlessRoot(DirectoryRoot):
-    """A host on which CPU 1 goes on to use a deeper idle state."""
+    """A host on which CPU 1 keeps entering a deeper idle state."""
 
     used = 0
 
@@ -375,29 +480,23 @@ class RestlessRoot(DirectoryRoot):
         return super().read(path)
 
 
-def test_a_cpu_that_cannot_be_held_out_of_deep_idle_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_cpu_in_deep_idle_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(session, "QUIET_SECONDS", 0)
     cpus = "sys/devices/system/cpu"
-    states = {f"{cpus}/cpu{cpu}/cpuidle/state1/usage": "5\n" for cpu in range(3)}
-    tree(tmp_path, states)
-    for root, refused in ((RestlessRoot(str(tmp_path)), True), (DirectoryRoot(str(tmp_path)), False)):
-        drill: Session[None] = Session(root, HOST, ENTRY, print)
-        if refused:
-            with pytest.raises(DrillRefusedError, match="CPU 1 still enters a deeper idle state"):
-                drill.check_idle()
-        else:
-            drill.check_idle()
+    make_root(tmp_path, {f"{cpus}/cpu{cpu}/cpuidle/state1/usage": "5\n" for cpu in range(3)})
+    Session(case_on(DirectoryRoot(str(tmp_path))), ENTRY, print).check_idle()
+    restless = Session(case_on(RestlessRoot(str(tmp_path))), ENTRY, print)
+    with pytest.raises(DrillRefusedError, match="CPU 1 still enters a deeper idle state"):
+        restless.check_idle()
 
 
-def test_what_runs_nowhere_is_stuck_and_what_runs_is_not() -> None:
+def test_only_an_unreachable_cpu_is_stuck() -> None:
     here = tuple(sorted(os.sched_getaffinity(0)))
     assert find_stuck(here, 20) == ()
     assert find_stuck((*here, 4000), 20) == (4000,)
 
 
-def test_a_helper_does_one_thing_and_says_what_came_of_it() -> None:
+def test_helper_reports_its_one_action() -> None:
     cpu = min(os.sched_getaffinity(0))
 
     def fails() -> None:
@@ -412,6 +511,6 @@ def test_a_helper_does_one_thing_and_says_what_came_of_it() -> None:
         assert helper.finish(20)
     idle = Helper(cpu, fails)
     idle.wait_ready(20)
-    assert idle.finish(20)  # it was never told: it ends with its parent's pipe
+    assert idle.finish(20)  # it never got its word, and ends when its parent closes the pipe
     with pytest.raises(HelperError, match="A helper on CPU 4000 is not ready: Invalid argument"):
         Helper(4000, fails).wait_ready(20)

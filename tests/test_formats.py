@@ -1,17 +1,20 @@
-"""The report for other programs: Prometheus, monitoring plugins, a comparison; and `explain`."""
+"""The report as metrics, as the line of a monitoring plugin and in a comparison; and `explain`."""
+
+from __future__ import annotations
 
 import json
 import math
 from pathlib import Path
-from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from sdeictl.klog.words import NmiPath
 from sdeictl.probe.checks.table import CHECKS
-from sdeictl.probe.metrics import NMI_PATHS, OUTCOMES, exposition
+from sdeictl.probe.metrics import exposition
 from sdeictl.probe.nagios import plugin_line, plugin_status
-from sdeictl.probe.report import Json
+from sdeictl.probe.report import ReportDocument
+from sdeictl.probe.words import OUTCOMES, Outcome
 from tests.conftest import NMI_PATHS as PATH_OF
 from tests.conftest import TESTS, CapturedHost, load_host, validate
 from tests.test_cli import sdeictl
@@ -21,7 +24,7 @@ Samples = dict[str, list[tuple[dict[str, str], float]]]
 
 
 def samples_of(text: str) -> Samples:
-    """Return the samples as Prometheus would read them, by name."""
+    """Return the samples by name, as Prometheus would read them."""
     samples: Samples = {}
     for family in text_string_to_metric_families(text):
         assert family.documentation, family.name
@@ -30,16 +33,18 @@ def samples_of(text: str) -> Samples:
     return samples
 
 
-def test_prometheus_reads_the_exposition_of_each_host(host: CapturedHost) -> None:
+def test_prometheus_reads_the_exposition(host: CapturedHost) -> None:
     report = report_of(host.root)
     samples = samples_of(exposition(report).decode())
     assert all(name.startswith("sdeictl_") for name in samples)
     paths = {labels["sdeictl_nmi_path"]: value for labels, value in samples["sdeictl_nmi_path"]}
-    assert set(paths) == set(NMI_PATHS)
+    assert set(paths) == set(NmiPath)
     assert [path for path, value in paths.items() if value] == [PATH_OF[host.name]]
     assert samples["sdeictl_ready"] == [({}, float(READY[PATH_OF[host.name]] or 0))]
     outcomes = {labels["check"]: value for labels, value in samples["sdeictl_check_outcome"]}
-    assert outcomes == {finding["id"]: OUTCOMES[finding["outcome"]] for finding in report["findings"]}
+    assert outcomes == {
+        finding["id"]: OUTCOMES[Outcome(finding["outcome"])].metric for finding in report["findings"]
+    }
     assert {labels["kind"]: value for labels, value in samples["sdeictl_gaps"]} == {
         "absent": 0.0, "denied": 0.0, "broken": 0.0,
     }  # fmt: skip
@@ -49,7 +54,7 @@ def test_prometheus_reads_the_exposition_of_each_host(host: CapturedHost) -> Non
     assert math.isfinite(at)
 
 
-def test_what_is_not_known_is_no_sample(tmp_path: Path) -> None:
+def test_unknown_value_has_no_sample(tmp_path: Path) -> None:
     samples = samples_of(exposition(report_of(tmp_path)).decode())
     assert "sdeictl_ready" not in samples
     assert "sdeictl_kdump_loaded" not in samples
@@ -57,16 +62,18 @@ def test_what_is_not_known_is_no_sample(tmp_path: Path) -> None:
     assert ({"sdeictl_nmi_path": "unknown"}, 1.0) in samples["sdeictl_nmi_path"]
 
 
-def test_text_of_the_host_cannot_break_the_exposition(host: CapturedHost) -> None:
+def test_host_text_is_escaped(host: CapturedHost) -> None:
     report = report_of(host.root)
     report["host"]["firmware"] = 'a "vendor"}\n\\ 1'
     ((labels, _),) = samples_of(exposition(report).decode())["sdeictl_host_info"]
     assert labels["firmware"] == report["host"]["firmware"]
 
 
-def report_with(ready: bool | None, hazards: list[str]) -> Json:
-    verdict: dict[str, Any] = {"nmi_path": "sdei", "ready": ready, "summary": "So it is.", "missing": []}
-    return {"verdict": verdict | {"hazards": hazards}, "gaps": []}
+def report_with(ready: bool | None, hazards: list[str]) -> ReportDocument:
+    report = report_of(load_host("dt-sdei").root)
+    verdict = report["verdict"]
+    verdict["ready"], verdict["hazards"], verdict["summary"] = ready, hazards, "So it is."
+    return report
 
 
 @pytest.mark.parametrize(
@@ -80,7 +87,7 @@ def report_with(ready: bool | None, hazards: list[str]) -> Json:
         (None, ["it may | hurt"], 3, "UNKNOWN"),
     ],
 )
-def test_a_monitoring_plugin(ready: bool | None, hazards: list[str], status: int, word: str) -> None:
+def test_monitoring_plugin_line(ready: bool | None, hazards: list[str], status: int, word: str) -> None:
     report = report_with(ready, hazards)
     assert plugin_status(report) == status
     line = plugin_line(report)
@@ -97,7 +104,7 @@ def test_a_monitoring_plugin(ready: bool | None, hazards: list[str], status: int
         ("", "prometheus", 3),
     ],
 )  # fmt: skip
-def test_the_exit_status_of_each_format(name: str, form: str, status: int, tmp_path: Path) -> None:
+def test_exit_status_of_each_format(name: str, form: str, status: int, tmp_path: Path) -> None:
     root = load_host(name).root if name else tmp_path
     done = sdeictl("probe", "--root", str(root), "--format", form)
     assert (done.returncode, done.stderr) == (status, b"")
@@ -124,7 +131,7 @@ def test_two_hosts_are_compared(tmp_path: Path) -> None:
     assert "\nverdict.nmi_path\n  - sdei\n  + none\n" in text
 
 
-def test_a_report_is_compared_with_its_own_host(host: CapturedHost, tmp_path: Path) -> None:
+def test_report_equals_its_own_host(host: CapturedHost, tmp_path: Path) -> None:
     report = tmp_path / "report.json"
     report.write_text(json.dumps(report_of(host.root)))
     done = sdeictl("probe", "--compare", str(report), str(host.root))
@@ -134,16 +141,24 @@ def test_a_report_is_compared_with_its_own_host(host: CapturedHost, tmp_path: Pa
 @pytest.mark.parametrize(
     ("content", "status", "sentence"),
     [
-        (b"{}", 3, "is no sdeictl.report/1"),
-        (b'{"schema": "sdeictl.report/1"}', 3, "one of them is no whole sdeictl.report/1: 'verdict'"),
-        (b'{"schema": "sdeictl.report/1", "verdict": 3}', 3, "one of them is no whole sdeictl.report/1: "),
-        (b'{"schema": "sdeictl.report/1", ', 3, "is no JSON, or only a part of it"),
+        (b"{}", 3, "is not a sdeictl.report/1"),
+        (
+            b'{"schema": "sdeictl.report/1"}',
+            3,
+            "is not a complete sdeictl.report/1: 'verdict'",
+        ),
+        (
+            b'{"schema": "sdeictl.report/1", "verdict": 3}',
+            3,
+            "is not a complete sdeictl.report/1: ",
+        ),
+        (b'{"schema": "sdeictl.report/1", ', 3, "is not JSON, or is cut short"),
         (b"[" * 100_000, 3, "cannot be read as a capture"),
-        (b'{"a": ' * 100_000, 3, "is no JSON, or only a part of it"),
+        (b'{"a": ' * 100_000, 3, "is not JSON, or is cut short"),
         (b"", 3, "cannot be read as a capture"),
     ],
 )
-def test_what_cannot_be_compared(content: bytes, status: int, sentence: str, tmp_path: Path) -> None:
+def test_damaged_report_is_not_compared(content: bytes, status: int, sentence: str, tmp_path: Path) -> None:
     (tmp_path / "b").write_bytes(content)
     done = sdeictl("probe", "--compare", root("dt-sdei"), str(tmp_path / "b"))
     assert (done.returncode, done.stdout) == (status, b"")
@@ -151,17 +166,17 @@ def test_what_cannot_be_compared(content: bytes, status: int, sentence: str, tmp
     assert "Traceback" not in done.stderr.decode()
 
 
-def test_what_holds_no_host_cannot_be_compared(tmp_path: Path) -> None:
+def test_empty_tree_is_not_compared(tmp_path: Path) -> None:
     done = sdeictl("probe", "--compare", root("dt-sdei"), str(tmp_path))
     assert (done.returncode, done.stdout) == (3, b"")
-    assert done.stderr.decode() == f"sdeictl: {tmp_path} holds none of a host's files\n"
+    assert done.stderr.decode() == f"sdeictl: {tmp_path} contains no file of a host\n"
 
 
 @pytest.mark.parametrize(
     "arguments",
     [("--root", "/"), ("--kernel-log", "-"), ("--deep",), ("--format", "nagios"), ("--format", "prometheus")],
 )
-def test_compare_goes_with_nothing_else(arguments: tuple[str, ...]) -> None:
+def test_compare_refuses_other_options(arguments: tuple[str, ...]) -> None:
     done = sdeictl("probe", "--compare", root("dt-sdei"), root("dt-none"), *arguments)
     assert done.returncode == 2
     assert b"--compare goes with" in done.stderr
@@ -181,11 +196,11 @@ def test_every_check_is_explained() -> None:
     assert json.loads(sdeictl("explain", check.id, "--format", "json").stdout)["id"] == check.id
     unknown = sdeictl("explain", "no-such-check")
     assert (unknown.returncode, unknown.stdout) == (2, b"")
-    assert b"there is no check 'no-such-check'; sdeictl explain lists them" in unknown.stderr
-    assert b"there are sdei-answered, " in sdeictl("explain", "sdei").stderr
+    assert b"unknown check 'no-such-check'; `sdeictl explain` lists all checks" in unknown.stderr
+    assert b"similar names: sdei-answered, " in sdeictl("explain", "sdei").stderr
 
 
-def test_the_goldens_are_of_these_hosts() -> None:
-    """A golden of a host that is gone would be kept for ever."""
-    known = {path.name for path in (TESTS / "hosts").iterdir()} | {"elf", "kdump"}  # the cores of test_vmcore
+def test_goldens_belong_to_hosts() -> None:
+    """No other test would find a golden of a host that was removed."""
+    known = {path.name for path in (TESTS / "hosts").iterdir()} | {"elf", "kdump"}  # the dumps of test_vmcore
     assert {path.name.split(".")[0] for path in (TESTS / "golden").iterdir()} == known

@@ -1,4 +1,6 @@
-"""Bytes that no healthy host shows: no exception, no hang, and a bounded memory. A gap is what is left."""
+"""Bytes that no healthy host has: they cause no exception and no hang, and need little memory."""
+
+from __future__ import annotations
 
 import gzip
 import json
@@ -13,11 +15,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sdeictl.host.root import open_root
+from sdeictl.host.open import open_root
 from sdeictl.probe.collect import collect
 from sdeictl.probe.report import build_report
 from sdeictl.probe.text import render_report
-from sdeictl.text import plain
+from sdeictl.text import to_plain
 from tests.conftest import HOST_NAMES, NMI_PATHS, load_host
 from tests.test_analysis_properties import EXAMPLES
 from tests.test_monotone import ROOTS, Damaged
@@ -31,7 +33,7 @@ CORPUS = {
     for path in sorted(load_host(name).root.rglob("*"))
     if path.is_file() and not path.is_symlink() and path.name != "sdeictl-capture.json"
 }
-# What has broken parsers elsewhere: signs, bases, other scripts' digits, separators, control characters.
+# Texts that broke other parsers: signs, bases, digits of other scripts, separators, control characters.
 TOKENS = st.sampled_from(
     [b"-1", b"010", b"0x", b"1e9", b"\xd9\xa3", b"\0", b"\xff\xfe", b"\r", b"\x1b[2J", b"%s", b"../", b"=",
      b":", b"\n", b'"', b"9" * 5000, b"\xe2\x80\xa8", b"CPU", b"[", b"sdei: "]
@@ -52,10 +54,10 @@ def mutated(draw: st.DrawFn) -> tuple[str, str, bytes]:
 
 @settings(max_examples=EXAMPLES, deadline=None)
 @given(mutated())
-def test_any_mutated_file_of_a_host_gives_a_report(sample: tuple[str, str, bytes]) -> None:
+def test_mutated_file_gives_a_report(sample: tuple[str, str, bytes]) -> None:
     name, path, data = sample
     report = build_report(collect(Damaged(ROOTS[name], {path: data})))
-    assert "\x1b" not in plain(render_report(report))
+    assert "\x1b" not in to_plain(render_report(report))
     json.dumps(report).encode()
 
 
@@ -64,7 +66,7 @@ def huge_table(signature: bytes) -> bytes:
 
 
 def overlapping(tree: Path) -> None:
-    """A table APIC whose first subtable reaches over the second."""
+    """Write a table APIC with a first subtable that overlaps the second."""
     path = tree / "sys/firmware/acpi/tables/APIC"
     data = bytearray(path.read_bytes())
     data[45] = 255
@@ -137,7 +139,7 @@ TREES: dict[str, Callable[[Path], None]] = {
 
 
 @pytest.mark.parametrize("name", TREES)
-def test_a_hostile_tree_costs_little(name: str, tmp_path: Path) -> None:
+def test_hostile_tree_costs_little(name: str, tmp_path: Path) -> None:
     tree = tmp_path / "tree"
     shutil.copytree(load_host("acpi-sdei").root, tree, symlinks=True)
     (tree / "sdeictl-capture.json").unlink()
@@ -153,7 +155,7 @@ def test_a_hostile_tree_costs_little(name: str, tmp_path: Path) -> None:
     assert peak_mib(*arguments) <= MEMORY_LIMIT_MIB
 
 
-def test_a_capture_that_is_a_bomb_is_refused(tmp_path: Path) -> None:
+def test_capture_bomb_is_refused(tmp_path: Path) -> None:
     (tmp_path / "bomb.tar.gz").write_bytes(gzip.compress(bytes(64 * MIB)))
     arguments = ("-m", "sdeictl", "probe", "--root", str(tmp_path / "bomb.tar.gz"))
     done = subprocess.run([sys.executable, *arguments], capture_output=True, check=False, timeout=SECONDS)
@@ -162,8 +164,8 @@ def test_a_capture_that_is_a_bomb_is_refused(tmp_path: Path) -> None:
     assert peak_mib(*arguments) <= MEMORY_LIMIT_MIB
 
 
-def test_the_tree_before_it_is_made_hostile_is_judged(tmp_path: Path) -> None:
-    """What the trees above lose is lost by what was done to them."""
+def test_tree_before_the_damage(tmp_path: Path) -> None:
+    """The trees above lose their verdict only because of their damage."""
     shutil.copytree(load_host("acpi-sdei").root, tmp_path / "tree", symlinks=True)
     (tmp_path / "tree/sdeictl-capture.json").unlink()
     assert build_report(collect(open_root(str(tmp_path / "tree"))))["verdict"]["nmi_path"] == "sdei"

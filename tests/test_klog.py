@@ -1,5 +1,7 @@
 """Kernel logs of every format become the same records."""
 
+from __future__ import annotations
+
 import json
 
 import pytest
@@ -7,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sdeictl.klog.bootlog import read_bootlog
-from sdeictl.klog.log import KernelLog, Record, parse_log
+from sdeictl.klog.log import parse_log
+from sdeictl.klog.records import KernelLog, Record
 
 
 def texts(log: bytes) -> list[str]:
@@ -41,7 +44,7 @@ def boots(log: bytes) -> list[tuple[int, str]]:
         (b"SMP: Total\n", Record("SMP: Total", None)),
     ],
 )
-def test_formats(line: bytes, record: Record) -> None:
+def test_line_formats(line: bytes, record: Record) -> None:
     assert parse_log(line) == KernelLog((record,), 0, relayed=b"host kernel: " in line)
 
 
@@ -58,7 +61,7 @@ def test_formats(line: bytes, record: Record) -> None:
         b"\0\0\0\n",
     ],
 )
-def test_what_is_no_kernel_record(line: bytes) -> None:
+def test_other_lines_are_no_records(line: bytes) -> None:
     assert parse_log(line).records == ()
 
 
@@ -70,30 +73,30 @@ def test_kmsg_gaps_escapes_and_keys() -> None:
     assert [record.lost_before for record in parse_log(log).records] == [0, 2, 0]
 
 
-def test_lines_that_the_console_dropped_are_counted() -> None:
+def test_dropped_lines_are_counted() -> None:
     assert parse_log(b"[    1.000000] a\n** 12 printk messages dropped **\n[    2.000000] b\n").lost == 12
 
 
-def test_a_second_boot_and_the_lines_before_its_clock() -> None:
+def test_second_boot_and_its_early_lines() -> None:
     log = b"[    0.000000] Booting\n[    0.000002] clock\n[    5.000000] a\n"
     log += b"[    0.000000] Booting\n[    0.000002] clock\n[    4.000000] b\n"
     assert boots(log) == [(0, "Booting"), (0, "clock"), (0, "a"), (1, "Booting"), (1, "clock"), (1, "b")]
 
 
-def test_a_quoted_dmesg_counts_once() -> None:
+def test_quoted_dmesg_counts_once() -> None:
     boot = b"[    0.000000] Booting\n[    1.000000] a\n[    2.000000] b\n"
     assert boots(boot + b"# dmesg\n" + boot + b"[    3.000000] c\n") == [
         (0, "Booting"), (0, "a"), (0, "b"), (0, "c"),
     ]  # fmt: skip
 
 
-def test_a_damaged_line_in_a_quotation_starts_no_boot() -> None:
+def test_damaged_quotation_begins_no_boot() -> None:
     boot = b"[    1.000000] a\n[    2.000000] b\n[    3.000000] c\n"
     damaged = boot.replace(b"] b", b"] ?")
     assert boots(boot + damaged + b"[    4.000000] d\n") == [(0, "a"), (0, "b"), (0, "c"), (0, "d")]
 
 
-def test_the_last_boots_pstore_record_is_a_quotation() -> None:
+def test_old_pstore_record_is_a_quotation() -> None:
     first = b"[    1.000000] a\n[    2.000000] died\n"
     second = b"[    0.500000] x\n[    1.500000] y\n"
     assert boots(first + second + first + b"[    2.500000] z\n") == [
@@ -101,7 +104,7 @@ def test_the_last_boots_pstore_record_is_a_quotation() -> None:
     ]  # fmt: skip
 
 
-def test_clocks_of_cpus_jitter() -> None:
+def test_cpu_clocks_may_jitter() -> None:
     assert boots(b"[    1.005000] a\n[    1.000000] b\n") == [(0, "a"), (0, "b")]
 
 
@@ -116,18 +119,18 @@ BOOT = b"Booting Linux on physical CPU 0x0000000000 [0x411fd070]\nLinux version 
 
 
 @pytest.mark.parametrize("prefix", [b"", b"Nov 25 04:52:11 host kernel: "])
-def test_without_times_a_boot_begins_at_its_first_line(prefix: bytes) -> None:
+def test_boots_without_times(prefix: bytes) -> None:
     log = parse_log(b"".join(prefix + line + b"\n" for line in (BOOT * 2).splitlines()))
     assert [record.boot for record in log.records] == [0, 0, 0, 1, 1, 1]
 
 
-def test_a_line_of_blanks_takes_no_time() -> None:
-    """A pattern that begins anew at each blank would take minutes."""
+def test_patterns_need_linear_time() -> None:
+    """A pattern that starts again at each blank would take minutes."""
     assert parse_log(b" " * 1_000_000 + b"[   50.000000] x\n").records
     assert parse_log(b"00:00:00" * 100_000 + b"[   50.000000] x\n").records
 
 
-def test_what_a_program_writes_after_the_start_of_init_is_no_fact_of_the_boot() -> None:
+def test_lines_after_init_are_no_facts() -> None:
     lines = (
         b"Booting Linux on physical CPU 0x0000000000 [0x411fd070]",
         b"Run /sbin/init as init process",
@@ -139,11 +142,11 @@ def test_what_a_program_writes_after_the_start_of_init_is_no_fact_of_the_boot() 
     log = b"".join(b"[    %d.000000] %b\n" % (second, line) for second, line in enumerate(lines))
     facts = read_bootlog(parse_log(log).records)
     assert (facts.complete, facts.pseudo_nmi, facts.sdei_nmi) == (True, None, False)
-    # Trouble is believed whenever it comes.
+    # Lines of trouble count at any time.
     assert (facts.sdei_troubles, facts.sdei_disabled) == (("sdei: Failed to re-enable event 0: -22",), True)
 
 
-def test_the_journal_as_json_and_the_parts_of_pstore_records_are_read() -> None:
+def test_journal_json_and_pstore_parts() -> None:
     texts = ["Booting Linux on physical CPU 0x0000000000 [0x411fd070]", "sysrq: Resetting", "SMP: stopping"]
     fields = [
         {

@@ -1,5 +1,7 @@
 """The lab's builder: resumable, keyed by the recipe, and plain about what failed. No emulator, no network."""
 
+from __future__ import annotations
+
 from pathlib import Path
 
 import pytest
@@ -22,7 +24,7 @@ def parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return directory
 
 
-def test_a_part_is_built_once_for_a_recipe(parts: Path, tmp_path: Path) -> None:
+def test_recipe_is_built_once(parts: Path, tmp_path: Path) -> None:
     (parts / "thing.sh").write_text('cat "$LAB_PARTS/input" > result; echo run >> runs')
     lab = Lab(tmp_path / "cache")
     lab.build()
@@ -38,7 +40,7 @@ def test_a_part_is_built_once_for_a_recipe(parts: Path, tmp_path: Path) -> None:
     assert not first.exists()
 
 
-def test_a_failed_part_tells_why_and_goes_on_where_it_was(parts: Path, tmp_path: Path) -> None:
+def test_failed_part_continues(parts: Path, tmp_path: Path) -> None:
     (parts / "thing.sh").write_text("echo half > half; echo the reason >&2; exit 3")
     lab = Lab(tmp_path / "cache")
     with pytest.raises(LabError, match=r"(?s)the reason.*thing failed with status 3") as error:
@@ -49,7 +51,7 @@ def test_a_failed_part_tells_why_and_goes_on_where_it_was(parts: Path, tmp_path:
     assert (lab.part("thing") / "result").read_text() == "half\n"
 
 
-def test_a_part_that_leaves_no_result_is_no_part(parts: Path, tmp_path: Path) -> None:
+def test_part_without_result_fails(parts: Path, tmp_path: Path) -> None:
     (parts / "thing.sh").write_text("true")
     lab = Lab(tmp_path / "cache")
     with pytest.raises(LabError, match="left no result"):

@@ -1,4 +1,6 @@
-"""Whatever is lost of a host, a definite verdict may become unknown, never the other definite one."""
+"""If sources of a host are lost, a definite verdict may become unknown, but never the opposite."""
+
+from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
@@ -8,7 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sdeictl.host.root import Root, find_words, open_root
+from sdeictl.host.files import find_words
+from sdeictl.host.open import open_root
+from sdeictl.host.root import Root
 from sdeictl.probe.collect import collect
 from sdeictl.probe.verdict import decide
 from tests.conftest import HOST_NAMES, load_host
@@ -38,7 +42,7 @@ SOURCES = (
     "/boot",
     "/sys/firmware/devicetree/base/firmware",
 )
-# Missing in a directory that is there, these are evidence and no loss.
+# If one of these is missing in a directory that exists, that is evidence and not a loss.
 ITEMS = (
     *(f"/sys/firmware/devicetree/base/firmware/sdei{part}" for part in ("", "/compatible", "/method")),
     *(f"/sys/firmware/acpi/tables/{name}" for name in ("SDEI", "FACP", "APIC", "HEST", "AGDI")),
@@ -56,7 +60,7 @@ ERRORS = {
 
 
 class Damaged:
-    """A root some of whose sources are lost, cut or replaced by garbage."""
+    """A root with some sources that are lost, cut or replaced by garbage."""
 
     live = False
 
@@ -88,12 +92,12 @@ class Damaged:
 
 
 def is_text(data: bytes) -> bool:
-    """Tell whether bytes are lines of text, or strings of a device tree, each with a NUL behind it."""
+    """Tell whether bytes are lines of text, or strings of a device tree, each with a NUL after it."""
     strings = data.decode("utf-8", "replace").replace("\n", " ").removesuffix("\0").split("\0")
     return all(string and string.isprintable() for string in strings)
 
 
-# Garbage is what no kernel writes into a file of text: "0" in the place of "1" would be another host.
+# Garbage is not text: "0" instead of "1" would be another host, not a damaged file.
 garbage = st.binary(min_size=1, max_size=64).filter(lambda data: not is_text(data))
 cuts_and_garbage = st.floats(0, 1, exclude_max=True) | garbage | st.just(os.urandom(300))
 losses = st.fixed_dictionaries(
@@ -107,7 +111,7 @@ losses = st.fixed_dictionaries(
 
 @settings(max_examples=EXAMPLES, deadline=None)
 @given(name=st.sampled_from(HOST_NAMES), damage=losses)
-def test_no_loss_turns_a_verdict(name: str, damage: dict[str, str | float | bytes]) -> None:
+def test_loss_never_turns_a_verdict(name: str, damage: dict[str, str | float | bytes]) -> None:
     whole, findings = decide(collect(ROOTS[name]))
     partial, left = decide(collect(Damaged(ROOTS[name], damage)))
     assert partial.nmi_path in (whole.nmi_path, "unknown")
@@ -117,9 +121,9 @@ def test_no_loss_turns_a_verdict(name: str, damage: dict[str, str | float | byte
         assert {before[check], outcome} != {"pass", "fail"}, check
 
 
-# Only the log shows that a path serves (or --deep, for SDEI): all else about the chain is told twice.
+# Only the log (or --deep, for SDEI) proves that a path works. Two sources show every other link of the chain.
 @pytest.mark.parametrize("name", HOST_NAMES)
-def test_one_redundant_source_is_not_missed(name: str) -> None:
+def test_single_source_is_redundant(name: str) -> None:
     whole, _ = decide(collect(ROOTS[name]))
     for source in (*SOURCES, *ITEMS):
         for error in ERRORS:

@@ -1,4 +1,6 @@
-"""The small parsers: what the formats say, and that hostile bytes do no harm."""
+"""The small parsers: they read their formats, and hostile bytes do no harm."""
+
+from __future__ import annotations
 
 import contextlib
 import gzip
@@ -8,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sdeictl.formats.acpi import AcpiError, parse_header
+from sdeictl.formats.acpi import AcpiError, parse_length
 from sdeictl.formats.cmdline import parse_bool, parse_parameters, public_part, wants_pseudo_nmi
 from sdeictl.formats.cpuinfo import parse_architecture, parse_cpuinfo
 from sdeictl.formats.cpulist import parse_cpulist
@@ -25,32 +27,32 @@ def sdei_table(**changes: int) -> bytes:
     return bytes(table)
 
 
-def test_acpi_header() -> None:
-    table = parse_header(sdei_table(), "SDEI")
-    assert (table.length, table.revision, table.oem_id, table.oem_table_id) == (36, 1, "LAB", "LABTABLE")
+def test_acpi_table_length() -> None:
+    assert parse_length(sdei_table(), "SDEI") == 36
+    assert parse_length(sdei_table() + b"more", "SDEI") == 36
 
 
 @pytest.mark.parametrize(
     ("data", "problem"),
     [
-        (b"", "shorter than an ACPI header"),
-        (sdei_table()[:35], "shorter than an ACPI header"),
+        (b"", "fewer than an ACPI header"),
+        (sdei_table()[:35], "fewer than an ACPI header"),
         (sdei_table(at0=0x58), "signature"),
-        (sdei_table(at4=0), "length 0 at byte 4"),
+        (sdei_table(at4=0), "length at byte 4 is 0"),
         (sdei_table(at7=0xFF), "at byte 4"),
         (sdei_table(at9=0), "checksum 0x00 at byte 9"),
         (sdei_table(at20=0xFF), "checksum"),
     ],
 )
-def test_a_damaged_table_names_the_byte(data: bytes, problem: str) -> None:
+def test_damaged_table_names_the_byte(data: bytes, problem: str) -> None:
     with pytest.raises(AcpiError, match=problem):
-        parse_header(data, "SDEI")
+        parse_length(data, "SDEI")
 
 
 @given(st.binary(max_size=80))
-def test_any_bytes_are_a_table_or_an_acpi_error(data: bytes) -> None:
+def test_random_bytes_raise_only_acpierror(data: bytes) -> None:
     with contextlib.suppress(AcpiError):
-        assert parse_header(data, "SDEI").length >= 36
+        assert parse_length(data, "SDEI") >= 36
 
 
 def test_kconfig() -> None:
@@ -62,7 +64,7 @@ def test_kconfig() -> None:
     assert parse_kconfig(text, wanted) == (("A", "y"), ("B", "n"), ("AB", "m"), ("C", '"x"'), ("D", "0x1"))
 
 
-def test_gunzip_refuses_what_is_not_whole() -> None:
+def test_gunzip_refuses_damaged_data() -> None:
     data = gzip.compress(b"CONFIG_A=y\n")
     assert gunzip(data) == b"CONFIG_A=y\n"
     for bad in (
@@ -94,7 +96,7 @@ def test_gunzip_refuses_what_is_not_whole() -> None:
         ("xirqchip.gicv3_pseudo_nmi=1", False),
     ],
 )
-def test_the_command_line_asks_for_pseudo_nmi(text: str, wanted: bool | None) -> None:
+def test_command_line_wants_pseudo_nmi(text: str, wanted: bool | None) -> None:
     assert wants_pseudo_nmi(text) is wanted
 
 
@@ -113,7 +115,7 @@ def test_parameters() -> None:
 
 
 @given(st.text(max_size=200))
-def test_any_command_line(text: str) -> None:
+def test_random_command_line_never_raises(text: str) -> None:
     wants_pseudo_nmi(text)
     public_part(text)
 
@@ -151,12 +153,12 @@ def test_cpuinfo() -> None:
         ("processor\t: 0\n", None),
     ],
 )
-def test_another_architecture_only_on_positive_evidence(cpuinfo: str, architecture: str | None) -> None:
+def test_architecture_needs_positive_evidence(cpuinfo: str, architecture: str | None) -> None:
     assert parse_architecture(cpuinfo) == architecture
 
 
 @given(st.text(max_size=300))
-def test_any_cpuinfo(text: str) -> None:
+def test_random_cpuinfo_never_raises(text: str) -> None:
     parse_cpuinfo(text)
     parse_architecture(text)
 
@@ -170,7 +172,7 @@ IPI6:          0          5          0  CPU backtrace interrupts
 """
 
 
-def test_rows_of_interrupts_are_found_by_their_text() -> None:
+def test_interrupt_rows_by_their_text() -> None:
     assert parse_interrupts(INTERRUPTS, "CPU backtrace interrupts") == {0: 0, 2: 5, 3: 0}
     assert parse_interrupts(INTERRUPTS, "arch_timer") == {0: 702, 2: 138, 3: 113}
     assert parse_interrupts(INTERRUPTS, "no such row") is None
@@ -178,13 +180,13 @@ def test_rows_of_interrupts_are_found_by_their_text() -> None:
 
 
 @given(cut=st.integers(0, len(INTERRUPTS)), noise=st.text(max_size=30))
-def test_a_damaged_table_of_interrupts_gives_no_wrong_count(cut: int, noise: str) -> None:
+def test_damaged_interrupts_give_no_count(cut: int, noise: str) -> None:
     counts = parse_interrupts(INTERRUPTS[:cut] + "\n" + noise, "CPU backtrace interrupts")
     assert counts in (None, {0: 0, 2: 5, 3: 0})
 
 
 @given(seconds=st.floats(0.2, 30))
-def test_the_bpf_program_spins_for_the_time_in_short_calls(seconds: float) -> None:
+def test_bpf_program_spins_in_short_calls(seconds: float) -> None:
     program = assemble(7, seconds)
     assert len(program) % 8 == 0
     instructions = [struct.unpack("<BBhi", program[at : at + 8]) for at in range(0, len(program), 8)]
@@ -196,4 +198,4 @@ def test_the_bpf_program_spins_for_the_time_in_short_calls(seconds: float) -> No
     each = next(immediate for code, _r, _o, immediate in instructions if code == 0x07)
     assert each <= 0.25e9
     assert abs(each * len(calls) - seconds * 1e9) < len(calls)
-    assert instructions[targets.pop() - 1][0] == 0x95  # what stands before the function ends
+    assert instructions[targets.pop() - 1][0] == 0x95  # the instruction before the function is an exit

@@ -3,14 +3,13 @@
 A missing tool skips a check on a developer's machine, never where CI is set.
 """
 
+from __future__ import annotations
+
 import itertools
 import os
 import re
 import shlex
-import shutil
 import subprocess
-import sys
-import tomllib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -22,8 +21,11 @@ from sdeictl_agent.exporter import main as agent
 from sdeictl import __version__
 from sdeictl.cli import cli
 from sdeictl.errors import Status
+from sdeictl.klog.words import NmiPath
 from sdeictl.probe.checks.table import CHECKS
 from tests.conftest import PROJECT
+from tests.support import toml
+from tests.support.tools import run, tool
 
 SHELL_SCRIPTS = sorted(
     path
@@ -39,21 +41,6 @@ SHELL_SCRIPTS = sorted(
 )
 MAN = PROJECT / "man"
 README = (PROJECT / "README.md").read_text()
-
-
-def tool(name: str) -> str:
-    here = Path(sys.executable).parent / name
-    found = str(here) if here.exists() else shutil.which(name)
-    if not found:
-        if os.environ.get("CI"):
-            pytest.fail(f"{name} is missing: CI must have it")
-        pytest.skip(f"{name} is not installed")
-    return found
-
-
-def run(*command: str | Path) -> None:
-    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False, timeout=170)
-    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_ruff() -> None:
@@ -138,14 +125,14 @@ def calls_in(text: str) -> Iterator[tuple[str, list[str]]]:
             yield name, arguments
 
 
-def test_every_program_and_command_has_its_page() -> None:
-    scripts = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]["scripts"]
+def test_each_command_has_a_page() -> None:
+    scripts = toml.loads((PROJECT / "pyproject.toml").read_text())["project"]["scripts"]
     assert {path.stem for path in MAN.iterdir() if path.suffix in (".1", ".8")} == {*COMMANDS, *scripts}
     assert len(COMMANDS) > 20
 
 
 @pytest.mark.parametrize("path", sorted(MAN.iterdir()), ids=lambda path: path.name)
-def test_a_page_is_of_this_version_and_refers_to_pages_that_exist(path: Path) -> None:
+def test_page_refers_to_existing_pages(path: Path) -> None:
     text = path.read_text().replace("\\-", "-")
     title, number = path.stem.upper(), path.suffix[1:]
     assert re.match(rf'\.TH {title} {number} [\d-]+ "sdeictl {re.escape(__version__)}" "', text)
@@ -157,7 +144,7 @@ def test_a_page_is_of_this_version_and_refers_to_pages_that_exist(path: Path) ->
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_a_page_has_the_options_of_its_command(name: str) -> None:
+def test_page_has_all_options(name: str) -> None:
     page = page_of(name)
     items = re.split(r"^\.TP\n", section(page, "OPTIONS"), flags=re.MULTILINE)[1:]
     told = {option: item for item in items for option in options_in(item.partition("\n")[0])}
@@ -181,7 +168,7 @@ def test_a_page_has_the_options_of_its_command(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_the_examples_of_a_page_can_be_called(name: str) -> None:
+def test_page_examples_can_be_called(name: str) -> None:
     calls = list(calls_in(section(page_of(name), "EXAMPLES")))
     assert any(called == name or called.startswith(f"{name}-") for called, _ in calls)
     for called, arguments in calls:
@@ -190,7 +177,7 @@ def test_the_examples_of_a_page_can_be_called(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_a_page_names_the_commands_below_and_statuses_that_exist(name: str) -> None:
+def test_page_names_commands_and_statuses(name: str) -> None:
     page = page_of(name)
     below = {f"{each}.1" for each in commands_below(name, COMMANDS[name])} - {f"{name}.1"}
     assert pages_named(section(page, "COMMANDS")) == below
@@ -202,7 +189,7 @@ def test_a_page_names_the_commands_below_and_statuses_that_exist(name: str) -> N
     assert name != "sdeictl" or statuses == set(Status)
 
 
-def test_the_agent_and_its_configuration_are_as_their_pages_say() -> None:
+def test_agent_pages_match_its_configuration() -> None:
     assert f"127.0.0.1:{DEFAULT_PORT} by default" in page_of("sdeictl-agent")
     keys = re.findall(r"^\.BR ([\w.]+) \"", (MAN / "sdeictl.toml.5").read_text(), re.MULTILINE)
     assert keys == list(KEYS)
@@ -256,8 +243,7 @@ def test_what_a_unit_exposes(unit: str, limit: float) -> None:
     assert float(found[1]) <= limit
 
 
-def test_check_ids_are_unique_and_named_in_the_terms_of_the_field() -> None:
+def test_check_ids_are_unique() -> None:
     ids = [check.id for check in CHECKS]
     assert len(ids) == len(set(ids))
-    assert {check.owner for check in CHECKS} <= {"firmware", "kernel", "admin"}
-    assert {check.path for check in CHECKS} == {"sdei", "pseudo-nmi", ""}
+    assert {check.path for check in CHECKS} == {NmiPath.SDEI, NmiPath.PSEUDO_NMI, None}

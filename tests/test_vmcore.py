@@ -1,4 +1,6 @@
-"""`sdeictl vmcore`: every CPU's registers are told, none is given another's, no file is believed blindly."""
+"""`sdeictl vmcore`: it matches all registers with the right CPU, and no damaged file misleads it."""
+
+from __future__ import annotations
 
 import contextlib
 import ctypes
@@ -14,10 +16,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sdeictl.cli import cli
-from sdeictl.vmcore.core import Core, read_core
-from sdeictl.vmcore.corefile import CoreError
+from sdeictl.text import to_plain
+from sdeictl.vmcore.core import Core, CoreCpu, read_core
+from sdeictl.vmcore.corefile import CoreError, DumpFormat
+from sdeictl.vmcore.notes import Registers
 from sdeictl.vmcore.open import open_core
-from sdeictl.vmcore.report import vmcore_json, vmcore_status
+from sdeictl.vmcore.report import vmcore_document, vmcore_status
+from sdeictl.vmcore.text import render_vmcore
 from tests.conftest import Golden, validate
 from tests.support.core_builder import (
     NOTES_OFFSET,
@@ -46,9 +51,11 @@ LOG = (
 )
 EXAMPLES = int(os.environ.get("SDEICTL_EXAMPLES", "300"))
 STOPPED = FakeKernel((IDLE, IDLE, WEDGED, IDLE), log=LOG)
+REGISTERS = Registers(pid=0, pc=0, sp=0, pstate=0x5)
+TRUNCATED = "the dump is truncated: the file ends before the memory that its headers list"
 
 
-Build = Callable[[FakeKernel], bytes]
+BuildDump = Callable[[FakeKernel], bytes]
 
 
 def read(data: bytes) -> Core:
@@ -56,9 +63,9 @@ def read(data: bytes) -> Core:
 
 
 @pytest.mark.parametrize("build", [elf_core, kdump_core])
-def test_every_cpu_with_where_it_was(build: Build, golden: Golden, tmp_path: Path) -> None:
+def test_report_shows_every_cpu(build: BuildDump, golden: Golden, tmp_path: Path) -> None:
     core = read(build(STOPPED))
-    report = vmcore_json(core)
+    report = vmcore_document(core)
     validate("vmcore-1", report)
     golden.check(f"{core.format}.vmcore.json", report)
     path = tmp_path / "vmcore"
@@ -70,12 +77,12 @@ def test_every_cpu_with_where_it_was(build: Build, golden: Golden, tmp_path: Pat
 
 @pytest.mark.parametrize("build", [elf_core, kdump_core])
 @pytest.mark.parametrize("missing", [0, 1, 2, 3])
-def test_a_cpu_that_was_not_stopped_is_named_and_the_others_keep_theirs(build: Build, missing: int) -> None:
-    """The notes behind the missing one move up: by position they would be given to the wrong CPUs."""
+def test_missing_note_shifts_no_registers(build: BuildDump, missing: int) -> None:
+    """The notes after the missing one move up: their positions name the wrong CPUs."""
     distinct = [FakeCpu(address_of("default_idle_call", 4 * index), pid=index + 1) for index in range(4)]
     distinct[missing] = UNSTOPPED
     core = read(build(FakeKernel(tuple(distinct), log=LOG)))
-    assert vmcore_json(core)["missing"] == [missing]
+    assert vmcore_document(core)["missing"] == [missing]
     assert vmcore_status(core) == 1
     for cpu in core.cpus:
         pid = cpu.registers.pid if cpu.registers else None
@@ -83,44 +90,75 @@ def test_a_cpu_that_was_not_stopped_is_named_and_the_others_keep_theirs(build: B
     assert not core.unmatched
 
 
-def test_a_cpu_that_was_off_line_is_not_missing() -> None:
+def test_offline_cpu_is_not_missing() -> None:
     core = read(elf_core(FakeKernel((IDLE, OFFLINE, WEDGED, OFFLINE), log=LOG)))
-    assert vmcore_json(core)["missing"] == []
+    assert vmcore_document(core)["missing"] == []
     assert [cpu.online for cpu in core.cpus] == [True, False, True, False]
     assert vmcore_status(core) == 0
 
 
-def test_registers_that_nothing_assigns_stay_unassigned() -> None:
+def test_registers_without_vmcoreinfo_stay_unmatched() -> None:
     core = read(elf_core(STOPPED, info=False))
     assert (core.cpus, len(core.unmatched), vmcore_status(core)) == ((), 4, 3)
-    done = vmcore_json(core)
-    assert [registers["function"] for registers in done["unmatched"]] == [None] * 4
+    report = vmcore_document(core)
+    assert [registers["function"] for registers in report["unmatched"]] == [None] * 4
 
 
-def test_the_places_recorded_before_assign_them_too() -> None:
-    places = {cpu: PERCPU_PHYS + PERCPU_BYTES * cpu + NOTES_OFFSET for cpu in range(4)}
+def test_recorded_note_addresses_match_registers() -> None:
+    addresses = {cpu: PERCPU_PHYS + PERCPU_BYTES * cpu + NOTES_OFFSET for cpu in range(4)}
     data = elf_core(FakeKernel((IDLE, UNSTOPPED, WEDGED, IDLE)), info=False)
-    core = read_core(open_core(io.BytesIO(data)), places)
+    core = read_core(open_core(io.BytesIO(data)), addresses)
     assert [cpu.cpu for cpu in core.cpus if not cpu.registers] == [1]
     assert [cpu.registers.pid for cpu in core.cpus if cpu.registers] == [0, WEDGED.pid, 0]
 
 
-def test_a_place_that_holds_what_is_no_note_of_this_core_is_not_believed() -> None:
-    places = {0: PERCPU_PHYS + 0x10, 1: PERCPU_PHYS + PERCPU_BYTES * 999, 2: PERCPU_PHYS + NOTES_OFFSET + 4}
-    core = read_core(open_core(io.BytesIO(elf_core(STOPPED))), places)
+def test_foreign_data_is_not_a_note() -> None:
+    zeroes, absent, shifted = 0x10, PERCPU_BYTES * 999, NOTES_OFFSET + 4
+    addresses = {cpu: PERCPU_PHYS + offset for cpu, offset in enumerate((zeroes, absent, shifted))}
+    core = read_core(open_core(io.BytesIO(elf_core(STOPPED))), addresses)
     assert [(cpu.known, cpu.registers) for cpu in core.cpus[1:]] == [(False, None)] * 2
-    assert vmcore_status(core) == 1  # at place 0 there are zeroes: that CPU wrote none
+    assert vmcore_status(core) == 1  # CPU 0 wrote no note
 
 
-def test_symbols_of_older_kernels_have_one_base() -> None:
+@pytest.mark.parametrize(
+    ("cpu", "headline", "line"),
+    [
+        (CoreCpu(3, True, True), "INCOMPLETE  the dump lacks the registers of CPU 3", "NO REGISTERS"),
+        (
+            CoreCpu(3, None, True),
+            "UNKNOWN  ",
+            "no registers; the dump does not show whether the CPU was online",
+        ),
+        (CoreCpu(3, True, False), "UNKNOWN  ", "unknown: the dump lacks the memory"),
+        (CoreCpu(3, False, True), "COMPLETE  ", "offline"),
+        (None, "UNKNOWN  the dump does not show which CPUs left registers", "unknown release of Linux"),
+    ],
+    ids=["missing", "online-unknown", "note-unknown", "offline", "no-cpus"],
+)
+def test_text_without_registers(cpu: CoreCpu | None, headline: str, line: str) -> None:
+    core = Core(DumpFormat.ELF, None, None, (cpu,) if cpu else (), (), None, None, ())
+    text = to_plain(render_vmcore(vmcore_document(core)))
+    assert text.startswith(headline)
+    assert line in text
+
+
+@pytest.mark.parametrize(("count", "words"), [(1, "a set"), (2, "2 sets")])
+def test_headline_counts_unmatched_registers(count: int, words: str) -> None:
+    core = Core(DumpFormat.ELF, None, None, (), (REGISTERS,) * count, None, None, ())
+    text = to_plain(render_vmcore(vmcore_document(core)))
+    assert text.startswith(f"UNKNOWN  the dump does not show which CPU wrote {words} of registers\n")
+
+
+def test_relative_base_of_older_kernels() -> None:
     core = read(elf_core(STOPPED._replace(relative_base=True)))
     assert core.cpus[2].function == "lkdtm_HARDLOCKUP+0x8"
 
 
-def test_a_priority_mask_is_not_in_the_registers() -> None:
-    pseudo = "0.4 GICv3: Pseudo-NMIs enabled using relaxed ICC_PMR_EL1 synchronisation"
-    core = read(elf_core(STOPPED._replace(log=(*LOG[:2], pseudo, *LOG[3:]))))
-    assert [cpu["registers"]["masked"] for cpu in vmcore_json(core)["cpus"]] == [None, None, True, None]
+def test_registers_lack_a_priority_mask() -> None:
+    pseudo_nmi = "0.4 GICv3: Pseudo-NMIs enabled using relaxed ICC_PMR_EL1 synchronisation"
+    core = read(elf_core(STOPPED._replace(log=(*LOG[:2], pseudo_nmi, *LOG[3:]))))
+    cpus = vmcore_document(core)["cpus"]
+    assert [cpu["registers"] and cpu["registers"]["masked"] for cpu in cpus] == [None, None, True, None]
 
 
 def _raw(page: bytes) -> tuple[bytes, int]:
@@ -136,66 +174,66 @@ def _zstd(page: bytes) -> tuple[bytes, int]:
 
 
 @pytest.mark.parametrize("compress", [_raw, _zstd])
-def test_pages_by_another_compressor(compress: Callable[[bytes], tuple[bytes, int]]) -> None:
-    assert vmcore_json(read(kdump_core(STOPPED, compress))) == vmcore_json(read(kdump_core(STOPPED)))
+def test_compression_does_not_change_report(compress: Callable[[bytes], tuple[bytes, int]]) -> None:
+    assert vmcore_document(read(kdump_core(STOPPED, compress))) == vmcore_document(read(kdump_core(STOPPED)))
 
 
-def test_pages_that_cannot_be_unpacked_are_gaps() -> None:
+def test_undecodable_pages_are_gaps() -> None:
     core = read(kdump_core(STOPPED, lambda page: (page[:100], 0x2)))
     assert (core.cpus, len(core.unmatched), vmcore_status(core)) == ((), 4, 3)
     assert core.gaps
 
 
 @pytest.mark.parametrize("build", [elf_core, kdump_core])
-def test_a_core_cut_anywhere_is_no_internal_error(build: Build) -> None:
+def test_truncation_loses_but_never_invents(build: BuildDump) -> None:
     data = build(STOPPED)
-    whole = vmcore_json(read(data))
-    for cut in sorted({*range(0, min(len(data), 9000), 97), *random.Random(1).sample(range(len(data)), 60)}):
+    whole = vmcore_document(read(data))
+    for end in sorted({*range(0, min(len(data), 9000), 97), *random.Random(1).sample(range(len(data)), 60)}):
         try:
-            report = vmcore_json(read(data[:cut]))
+            report = vmcore_document(read(data[:end]))
         except CoreError:
             continue
         validate("vmcore-1", report)
-        assert "it is cut short: the file ends before the memory that it should hold" in report["gaps"]
-        for cpu, before in zip(report["cpus"], whole["cpus"], strict=False):
-            assert cpu["registers"] in (None, before["registers"])
+        assert TRUNCATED in report["gaps"]
+        for cpu, original in zip(report["cpus"], whole["cpus"]):
+            assert cpu["registers"] in (None, original["registers"])
 
 
-def test_a_core_of_another_architecture_is_named() -> None:
+def test_other_architecture_is_named() -> None:
     data = bytearray(elf_core(STOPPED))
     data[18:20] = (62).to_bytes(2, "little")
-    with pytest.raises(CoreError, match=r"^it is ET_CORE of EM_X86_64, not a core of arm64$"):
+    with pytest.raises(CoreError, match=r"^it is ET_CORE for EM_X86_64, not a dump of an arm64 kernel$"):
         read(bytes(data))
 
 
 @pytest.mark.parametrize("build", [elf_core, kdump_core])
 @settings(deadline=None, max_examples=EXAMPLES)
 @given(seed=st.integers(0, 1 << 32), many=st.integers(1, 12))
-def test_lying_bytes_are_no_internal_error(build: Build, seed: int, many: int) -> None:
+def test_damage_causes_no_internal_error(build: BuildDump, seed: int, many: int) -> None:
     dice = random.Random(seed)
     data = bytearray(build(STOPPED))
     for _ in range(many):
         at = dice.randrange(min(len(data), 9200))
         data[at : at + 4] = dice.choice([b"\0\0\0\0", b"\xff\xff\xff\xff", dice.randbytes(4)])
     with contextlib.suppress(CoreError):
-        validate("vmcore-1", vmcore_json(read(bytes(data))))
+        validate("vmcore-1", vmcore_document(read(bytes(data))))
 
 
 @pytest.mark.parametrize(
     ("data", "sentence"),
     [
-        (b"", "it is neither an ELF core nor a compressed one of makedumpfile"),
-        (bytes(1 << 16), "it is neither an ELF core nor a compressed one of makedumpfile"),
+        (b"", "it is neither an ELF dump nor a compressed dump from makedumpfile"),
+        (bytes(1 << 16), "it is neither an ELF dump nor a compressed dump from makedumpfile"),
         (b"\x7fELF", "its ELF header is damaged"),
-        (b"KDUMP   ", "it is cut short"),
+        (b"KDUMP   ", "it is truncated"),
         (b"KDUMP   " + bytes(1 << 16), "its header is damaged (blocks of 0 bytes"),
         (b"makedumpfile\0\0\0\0", "it is flattened"),
-        (elf_core(FakeKernel((UNSTOPPED,)), info=False), "it has no registers of a CPU and no VMCOREINFO"),
-        (Path("/bin/true").read_bytes(), "not a core of arm64"),
+        (elf_core(FakeKernel((UNSTOPPED,)), info=False), "it has no registers and no VMCOREINFO"),
+        (Path("/bin/true").read_bytes(), "not a dump of an arm64 kernel"),
     ],
     ids=["empty", "zeroes", "elf-only", "kdump-only", "kdump-zeroes", "flattened", "no-kernel", "a-program"],
 )
-def test_what_is_no_core_gets_a_sentence(data: bytes, sentence: str, tmp_path: Path) -> None:
+def test_other_files_get_a_sentence(data: bytes, sentence: str, tmp_path: Path) -> None:
     path = tmp_path / "vmcore"
     path.write_bytes(data)
     done = CliRunner().invoke(cli, ["vmcore", str(path)])

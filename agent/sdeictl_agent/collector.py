@@ -1,9 +1,11 @@
-"""The collector: probes this host as root and writes /run/sdeictl/report.json, which everybody may read.
+"""The collector: probes this host as root and writes /run/sdeictl/report.json, which every user may read.
 
-By what a masked CPU is reached stands nowhere but in the start of the kernel log. So the first one after
-a boot saves that start, and when the kernel has overwritten it the later ones put it in front again. Where
-it was overwritten before the first one, the journal may have it.
+Only the start of the kernel log shows how this host reaches a masked CPU, and newer records overwrite that
+start. So the first collector after boot saves it, and later ones put it back in front of the log. If the
+kernel overwrote it before the first collector ran, the journal may still have it.
 """
+
+from __future__ import annotations
 
 import json
 import os
@@ -13,30 +15,35 @@ import sys
 import click
 
 from sdeictl import __version__
-from sdeictl.errors import error_text
-from sdeictl.host.root import LiveRoot, Root
-from sdeictl.interlock.journal import RUN_DIRECTORY, write_whole
+from sdeictl.errors import Status, error_text
+from sdeictl.host.files import write_whole
+from sdeictl.host.live import LiveRoot
+from sdeictl.host.paths import KMSG, REPORT_FILE, RUN_DIRECTORY
+from sdeictl.host.root import Root
 from sdeictl.klog.bootlog import read_bootlog
+from sdeictl.klog.kmsg import parse_head
 from sdeictl.klog.log import parse_log
 from sdeictl.probe.collect import collect
-from sdeictl.probe.facts import KMSG
 from sdeictl.probe.report import build_report
-from sdeictl_agent.counters import sequence_of
 
-REPORT_FILE, BOOT_LOG = "report.json", "boot.kmsg"
+SAVED_LOG = "boot.kmsg"
 MAX_SAVED_BYTES = 8 << 20
 
 
-def collect_report(root: Root, directory: str = RUN_DIRECTORY) -> None:
-    """Probe and write the report, whole or not at all; raises OSError."""
+def write_report(root: Root, directory: str = RUN_DIRECTORY) -> None:
+    """Probe a host and replace its report as a whole; raise OSError."""
     os.makedirs(directory, mode=0o755, exist_ok=True)
-    log = boot_log(root, os.path.join(directory, BOOT_LOG))
+    log = log_from_boot(root, os.path.join(directory, SAVED_LOG))
     report = build_report(collect(root, log, journal=True))
     write_whole(os.path.join(directory, REPORT_FILE), json.dumps(report).encode() + b"\n", 0o644)
 
 
-def boot_log(root: Root, path: str) -> bytes | None:
-    """Return the kernel's log with its start, saved at its first reading; None: as it is read by itself."""
+def log_from_boot(root: Root, path: str) -> bytes | None:
+    """Return the kernel log with the saved start in front of it.
+
+    Return None if the probe should read the log itself: it is complete (then its start is saved to `path`),
+    no start was saved, or the log cannot be read.
+    """
     try:
         now = root.read(KMSG)
     except OSError:
@@ -50,9 +57,9 @@ def boot_log(root: Root, path: str) -> bytes | None:
 
 
 def read_saved(path: str) -> bytes | None:
-    """Return what this user has saved; None if there is nothing.
+    """Return the start of the log that an earlier collector saved; None if there is none.
 
-    Others can write in this directory: what they say of the boot, or link to, or let wait, is nothing.
+    The watcher's user can write to this directory too. A link, a FIFO or a file of another user is ignored.
     """
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
@@ -66,35 +73,29 @@ def read_saved(path: str) -> bytes | None:
 
 
 def join_logs(saved: bytes, now: bytes) -> bytes:
-    """Return what was saved of a log in front of what the kernel still has of it, each record once."""
-    first = next(
-        (sequence for record in _records(now) if (sequence := sequence_of(record)) is not None), None
-    )
+    """Return the saved records that the kernel has overwritten, and after them its present log."""
+    heads = map(parse_head, now.splitlines())
+    first = next((head.sequence for head in heads if head), None)
     if first is None:
         return saved
-    kept = []
-    for record in _records(saved):
-        sequence = sequence_of(record)
-        # Lines without a number continue the record before them.
-        if sequence is not None and sequence >= first:
+    overwritten = []
+    for line in saved.splitlines(keepends=True):
+        head = parse_head(line)
+        if head and head.sequence >= first:
             break
-        kept.append(record)
-    return b"".join(kept) + now
-
-
-def _records(log: bytes) -> list[bytes]:
-    return log.splitlines(keepends=True)
+        overwritten.append(line)  # a line without a head continues the record before it
+    return b"".join(overwritten) + now
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="sdeictl-agent-collect", message="%(prog)s %(version)s")
 def main() -> None:
-    """Probe this host as root, and write /run/sdeictl/report.json for sdeictl-agent."""
+    """Probe this host as root and write /run/sdeictl/report.json for sdeictl-agent."""
     try:
-        collect_report(LiveRoot())
+        write_report(LiveRoot())
     except OSError as error:
         click.echo(f"sdeictl-agent-collect: {error_text(error)}", err=True)
-        sys.exit(3)
+        sys.exit(Status.UNKNOWN)
 
 
 if __name__ == "__main__":

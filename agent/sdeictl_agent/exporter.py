@@ -1,4 +1,6 @@
-"""`sdeictl-agent`: exports what the collector, the watcher, the drills and the benchmarks wrote."""
+"""`sdeictl-agent`: exports the results of the collector, the watcher, the drills and the benchmarks."""
+
+from __future__ import annotations
 
 import asyncio
 import os
@@ -7,14 +9,14 @@ import socket
 import ssl
 import sys
 import time
-from typing import Any, NamedTuple, NoReturn
+from typing import NamedTuple, NoReturn
 
 import click
 from prometheus_client import generate_latest
 
 from sdeictl import __version__
-from sdeictl.errors import error_text
-from sdeictl.interlock.journal import write_whole
+from sdeictl.errors import Status, error_text
+from sdeictl.host.files import write_whole
 from sdeictl_agent.config import Address, Config, ConfigError, Tls, parse_listen, read_config
 from sdeictl_agent.families import registry_of
 from sdeictl_agent.notify import notify, watchdog_seconds
@@ -22,113 +24,114 @@ from sdeictl_agent.server import Exporter
 from sdeictl_agent.sources import Places, Sources
 
 FIRST_PASSED = 3
-"""The first descriptor that systemd passes: sd_listen_fds(3)."""
+"""The first descriptor that systemd passes: SD_LISTEN_FDS_START of sd_listen_fds(3)."""
 TEXTFILE = "sdeictl.prom"
-USAGE = 2
 PATH = click.Path(readable=False)
-"""Lets a shell complete file names; who opens the file says what is wrong with it."""
+"""Makes shells complete file names. The code that opens the file checks it."""
 
 
 def passed_sockets() -> list[socket.socket]:
-    """Return the sockets that systemd has bound for this process."""
+    """Return the sockets that systemd passed to this process; at a second call, none."""
     if os.environ.get("LISTEN_PID") != str(os.getpid()):
         return []
+    del os.environ["LISTEN_PID"]
     count = os.environ.get("LISTEN_FDS", "0")
     numbers = range(FIRST_PASSED, FIRST_PASSED + (int(count) if count.isdecimal() else 0))
-    del os.environ["LISTEN_PID"]  # they are taken
     return [socket.socket(fileno=number) for number in numbers]
 
 
-def bind(address: Address) -> list[socket.socket]:
+def bind(address: Address) -> socket.socket:
     """Return a listening socket; raise ConfigError."""
     try:
         family, _kind, _protocol, _name, where = socket.getaddrinfo(
             address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
-        return [socket.create_server(where[:2], family=family, backlog=1024)]
-    except (OSError, ValueError) as error:  # ValueError: no name of a host can be so long
+        return socket.create_server(where[:2], family=family, backlog=1024)
+    except (OSError, ValueError) as error:  # ValueError: the host name has a label that is empty or too long
         reason = str(getattr(error, "strerror", error)).partition(" (while attempting")[0]
-        raise ConfigError(f"cannot listen on {shown(address)}: {reason}.") from error
+        raise ConfigError(f"cannot listen on {address}: {reason}.") from error
 
 
-def shown(address: tuple[Any, ...] | str) -> str:
-    """Return an address as it is written; a string is that of a local socket."""
-    if isinstance(address, str):
-        return address
-    host, port = address[:2]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+def socket_name(listening: socket.socket) -> str:
+    """Return the address of a socket as HOST:PORT; a local socket has a path or an abstract name."""
+    name = listening.getsockname()
+    return os.fsdecode(name) if isinstance(name, (str, bytes)) else str(Address(*name[:2]))
 
 
-def tls_context(tls: Tls | None) -> ssl.SSLContext | None:
-    """Return what connections are encrypted by; raise ConfigError for files that are none."""
-    if tls is None:
-        return None
-    files = {"tls.certificate": tls.certificate, "tls.key": tls.key, "tls.client_ca": tls.client_ca}
-    for key, path in files.items():
+def tls_context(tls: Tls) -> ssl.SSLContext:
+    """Return the context for TLS connections; raise ConfigError for files that cannot be used."""
+    for key, path in tls._asdict().items():
         try:
             if path:
                 os.close(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
         except OSError as error:
-            raise ConfigError(f"{key}: {path}: {error.strerror}.") from error
-    what = f"tls.certificate: {tls.certificate}, or tls.key: {tls.key}"
+            raise ConfigError(f"tls.{key}: {path}: {error.strerror}.") from error
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        # Without a password it would be asked for on a terminal.
+        # With a password given, OpenSSL does not ask for one on the terminal.
         context.load_cert_chain(tls.certificate, tls.key, password="")
-        what = f"tls.client_ca: {tls.client_ca}"
-        if tls.client_ca:
-            context.load_verify_locations(tls.client_ca)
-            context.verify_mode = ssl.CERT_REQUIRED
     except OSError as error:
-        raise ConfigError(f"{what}: {error}.") from error
+        files = f"tls.certificate: {tls.certificate}, or tls.key: {tls.key}"
+        raise ConfigError(f"{files}: {error}.") from error
+    if tls.client_ca:
+        _require_clients(context, tls.client_ca)
     return context
 
 
+def _require_clients(context: ssl.SSLContext, authorities: str) -> None:
+    """Let a TLS context accept only clients with a certificate of these authorities; raise ConfigError."""
+    try:
+        context.load_verify_locations(authorities)
+    except OSError as error:
+        raise ConfigError(f"tls.client_ca: {authorities}: {error}.") from error
+    context.verify_mode = ssl.CERT_REQUIRED
+
+
 class Listening(NamedTuple):
-    """What is served where."""
+    """A running exporter and its sockets."""
 
     exporter: Exporter
     config: Config
     sockets: list[socket.socket]
-    """The exporters work on copies: a reload goes on with the same ones, and no client is turned away."""
+    """The exporter works on copies. So the exporter of a reload uses the same sockets, and no client is
+    turned away."""
     fixed: bool
-    """They were passed by systemd or named on the command line: no configuration moves them."""
+    """systemd passed the sockets, or --listen named the address: a reload does not change them."""
 
 
 def listen(
-    config: Config, sources: Sources, given: Address | None, before: Listening | None = None
+    config: Config, sources: Sources, address: Address | None, before: Listening | None = None
 ) -> Listening:
-    """Begin to serve; raise ConfigError, and then nothing has changed."""
-    tls = tls_context(config.tls)
+    """Start an exporter, at the address of the command line if one is given.
+
+    `before` is the exporter that a reload replaces. Raises ConfigError, and then nothing has changed.
+    """
+    tls = tls_context(config.tls) if config.tls else None
     if before and (before.fixed or config.listen == before.config.listen):
         sockets, fixed = before.sockets, before.fixed
     else:
-        sockets = passed_sockets()
-        fixed = bool(sockets or given)
-        sockets = sockets or bind(given or config.listen)
+        passed = passed_sockets()
+        sockets = passed or [bind(address or config.listen)]
+        fixed = bool(passed or address)
     exporter = Exporter(sources.read)
     exporter.serve([each.dup() for each in sockets], tls)
     for each in sockets:
-        _say(f"listening on {shown(each.getsockname())}{', by TLS' if tls else ''}")
+        _say(f"listening on {socket_name(each)}{' with TLS' if tls else ''}")
     return Listening(exporter, config, sockets, fixed)
 
 
-async def run(config: Config, sources: Sources, path: str | None, given: Address | None) -> None:
-    """Serve until SIGTERM; SIGHUP reads the configuration anew."""
+async def run(config: Config, sources: Sources, path: str | None, address: Address | None) -> None:
+    """Serve until SIGTERM or SIGINT; on SIGHUP, read the configuration file `path` again."""
     loop = asyncio.get_running_loop()
     ended, reload = asyncio.Event(), asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ended.set)
     loop.add_signal_handler(signal.SIGHUP, reload.set)
-    now = listen(config, sources, given)
+    now = listen(config, sources, address)
     notify("READY=1")
-    beat = watchdog_seconds()
     while not ended.is_set():
-        waits = [asyncio.create_task(event.wait()) for event in (ended, reload)]
-        await asyncio.wait(waits, timeout=beat, return_when=asyncio.FIRST_COMPLETED)
-        for wait in waits:
-            wait.cancel()
+        await _wait_for_any(ended, reload, watchdog_seconds())
         notify("WATCHDOG=1")
         if reload.is_set():
             reload.clear()
@@ -137,13 +140,21 @@ async def run(config: Config, sources: Sources, path: str | None, given: Address
     await now.exporter.drain()
 
 
+async def _wait_for_any(one: asyncio.Event, other: asyncio.Event, seconds: float | None) -> None:
+    waits = [asyncio.create_task(event.wait()) for event in (one, other)]
+    await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    for wait in waits:
+        wait.cancel()
+
+
 async def _reload(before: Listening, sources: Sources, path: str | None) -> Listening:
-    """Take the configuration anew; one that is wrong changes nothing."""
+    """Read the configuration again; a wrong one changes nothing."""
+    # MONOTONIC_USEC is for units of Type=notify-reload, see sd_notify(3).
     notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
     try:
         config = read_config(path)
         if config.textfile and not before.fixed:
-            raise ConfigError("exporter.textfile is for a new start")
+            raise ConfigError("exporter.textfile takes effect only after a restart")
         now = listen(config, sources, None, before)
     except ConfigError as error:
         _say(f"not reloaded: {error}")
@@ -154,84 +165,96 @@ async def _reload(before: Listening, sources: Sources, path: str | None) -> List
     return now
 
 
-def write_textfile(sources: Sources, directory: str) -> None:
-    """Write the metrics for node_exporter's textfile collector, whole or not at all."""
-    write_whole(os.path.join(directory, TEXTFILE), generate_latest(registry_of(sources.read())), 0o644)
+def write_textfile(sources: Sources, path: str) -> None:
+    """Replace a file for node_exporter's textfile collector as a whole; raise OSError."""
+    write_whole(path, generate_latest(registry_of(sources.read())), 0o644)
 
 
-def _textfiles(sources: Sources, directory: str, seconds: int) -> None:
-    ends: list[bool] = []
+def _keep_writing(sources: Sources, path: str, seconds: int) -> None:
+    """Write the textfile again and again until SIGTERM or SIGINT; raise OSError if the first write fails."""
+    ends: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: ends.append(True))
+        signal.signal(number, lambda received, _frame: ends.append(received))
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    write_textfile(sources, directory)
-    _say(f"writing {os.path.join(directory, TEXTFILE)} every {seconds} s")
+    write_textfile(sources, path)
+    _say(f"writing {path} every {seconds} s")
     notify("READY=1")
     while not ends:
-        deadline = time.monotonic() + seconds
-        while not ends and time.monotonic() < deadline:
-            time.sleep(1.0)
-            notify("WATCHDOG=1")
+        _sleep(seconds, ends)
         try:
-            write_textfile(sources, directory)
-        except OSError as error:  # a full disk may have room again
-            _say(f"{os.path.join(directory, TEXTFILE)}: {error.strerror}")
+            write_textfile(sources, path)
+        except OSError as error:  # a full disk may have room later
+            _say(f"{path}: {error.strerror}")
+
+
+def _sleep(seconds: int, ends: list[int]) -> None:
+    """Sleep until a signal is in `ends`, at most for so many seconds; feed the watchdog of systemd."""
+    deadline = time.monotonic() + seconds
+    while not ends and time.monotonic() < deadline:
+        time.sleep(1.0)
+        notify("WATCHDOG=1")
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="sdeictl-agent", message="%(prog)s %(version)s")
 @click.option(
-    "--listen", "listen_at", metavar="HOST:PORT", help="Where to listen; 127.0.0.1 and port 10054 by default."
+    "--listen",
+    "listen_at",
+    metavar="HOST:PORT",
+    help="Listen on this address; 127.0.0.1:10054 by default.",
 )
 @click.option(
     "--textfile",
     metavar="DIR",
     type=PATH,
-    help="Write metrics there for node_exporter, and do not listen.",
+    help="Write the metrics to a file in DIR for node_exporter instead of listening.",
 )
 @click.option(
     "--config",
     "path",
     metavar="FILE",
     type=PATH,
-    help="Configuration; /etc/sdeictl/config.toml by default.",
+    help="Read this configuration; /etc/sdeictl/config.toml by default.",
 )
 def main(listen_at: str | None, textfile: str | None, path: str | None) -> None:
-    """Export to Prometheus what sdeictl knows of this host.
+    """Export the results of sdeictl on this host to Prometheus.
 
-    It reads what the collector, the watcher, the drills and the benchmarks have
-    written, and nothing else; it changes nothing. What is not there yet is
-    exported as a source that is down.
+    The agent reads the files that the collector, the watcher, the drills and
+    the benchmarks have written. It reads nothing else and changes nothing. A
+    source that it cannot read is exported as down.
     """
     if textfile == "":
-        raise click.UsageError("--textfile names no directory")
+        raise click.UsageError("--textfile needs the name of a directory")
     if textfile and listen_at is not None:
-        raise click.UsageError("--textfile is written instead of listening: it goes without --listen")
+        raise click.UsageError("--textfile and --listen exclude each other")
     try:
-        config = read_config(path)
-        given = None if listen_at is None else parse_listen(listen_at)
-    except (ConfigError, ValueError) as error:
-        _fail(str(error))
-    sources = Sources(Places())
-    try:
-        directory = textfile or (None if given else config.textfile)
+        config, address = read_config(path), _parse_option(listen_at)
+        directory = textfile or (None if address else config.textfile)
         if directory:
-            _textfiles(sources, directory, config.textfile_seconds)
+            _keep_writing(Sources(Places()), os.path.join(directory, TEXTFILE), config.textfile_seconds)
         else:
-            asyncio.run(run(config, sources, path, given))
+            asyncio.run(run(config, Sources(Places()), path, address))
     except OSError as error:
         _fail(error_text(error))
     except ConfigError as error:
         _fail(str(error))
 
 
-def _say(text: str) -> None:
-    click.echo(f"sdeictl-agent: {text}", err=True)
+def _parse_option(listen_at: str | None) -> Address | None:
+    """Return the address that --listen names; raise ConfigError."""
+    try:
+        return None if listen_at is None else parse_listen(listen_at)
+    except ValueError as error:
+        raise ConfigError(f"--listen: {error}.") from error
 
 
-def _fail(text: str) -> NoReturn:
-    _say(text)
-    sys.exit(USAGE)
+def _say(message: str) -> None:
+    click.echo(f"sdeictl-agent: {message}", err=True)
+
+
+def _fail(message: str) -> NoReturn:
+    _say(message)
+    sys.exit(Status.USAGE)
 
 
 if __name__ == "__main__":

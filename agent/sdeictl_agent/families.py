@@ -1,31 +1,33 @@
-"""A snapshot as metric families. Pure; names, units and HELP are a contract (docs/metrics.md)."""
+"""Turns a snapshot into metric families. Pure. Names, labels and units are a contract (docs/metrics.md)."""
 
-from collections.abc import Iterator
-from typing import Any
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from sdeictl import __version__
+from sdeictl.probe.drills import DRILL_OUTCOMES
 from sdeictl.probe.metrics import ReportCollector
-from sdeictl_agent.sources import BENCH, DRILLS, REPORT, SOURCES, WATCH, Snapshot
+from sdeictl_agent.documents import Bench, Drill, Watch
+from sdeictl_agent.sources import Snapshot, Source
+from sdeictl_agent.watch_file import Counters, Events
 
-Json = dict[str, Any]
-OUTCOMES = {"pass": 1.0, "fail": 0.0, "unknown": -1.0, "lost": -2.0}
-COUNTERS = {
-    "hard_lockups": "Hard lockups that the kernel reported since the boot.",
-    "secondary_hard_lockups": "Those of CPUs that only waited for the answer of another one.",
-    "soft_lockups": "Soft lockups that the kernel reported since the boot.",
-    "rcu_stalls": "RCU stalls that the kernel reported since the boot.",
-    "hung_tasks": "Hung tasks that the kernel reported since the boot.",
-    "backtrace_requests": "Requests for backtraces of CPUs since the boot.",
-    "backtrace_answers": "CPUs that answered such a request.",
-    "backtrace_timeouts": "CPUs that did not answer one, or too late.",
-    "stop_rungs": "Rungs of stop ladders that the kernel climbed since the boot.",
-    "records_lost": "Records of the kernel log that were overwritten before they were read.",
+COUNTER_TEXTS = {
+    "hard_lockups": "Hard lockups that the kernel reported since boot.",
+    "secondary_hard_lockups": "Hard lockups of CPUs that were only waiting for the answer of another CPU.",
+    "soft_lockups": "Soft lockups that the kernel reported since boot.",
+    "rcu_stalls": "RCU stalls that the kernel reported since boot.",
+    "hung_tasks": "Hung tasks that the kernel reported since boot.",
+    "backtrace_requests": "Backtrace requests that the kernel sent to CPUs since boot.",
+    "backtrace_answers": "CPUs that answered a backtrace request in time.",
+    "backtrace_timeouts": "CPUs that answered a backtrace request too late or not at all.",
+    "stop_rungs": "Rungs of stop ladders that the kernel climbed since boot.",
+    "records_lost": "Records of the kernel log that were overwritten before the watcher read them.",
 }
-_STATES = {"answered": ("self", "idle", "backtrace"), "silent": ("late", "silent")}
+"""The HELP text of each field of Counters."""
 
 
 class SnapshotCollector(Collector):
@@ -35,119 +37,114 @@ class SnapshotCollector(Collector):
         self._snapshot = snapshot
 
     def collect(self) -> Iterator[Metric]:
-        """Return the families, made anew; a source that turns out to be damaged is down."""
-        families, problems = families_of(self._snapshot)
-        yield InfoMetricFamily(
-            "sdeictl_agent_build", "The agent that exports this.", {"version": __version__}
-        )
-        text = "When this was exported, in seconds since 1970; in a textfile it may be long ago."
-        yield GaugeMetricFamily("sdeictl_agent_timestamp_seconds", text, self._snapshot.taken_at)
-        up = GaugeMetricFamily(
-            "sdeictl_source_up", "Whether what is exported of a source is of any use.", labels=["source"]
-        )
-        for source in SOURCES:
-            up.add_metric([source], float(source not in problems))
-        yield up
-        yield from families
-
-
-def families_of(snapshot: Snapshot) -> tuple[list[Metric], dict[str, str]]:
-    """Return what the sources give, and of those that are down why."""
-    problems = {source: problem for source, problem in snapshot.problems if problem}
-    families: list[Metric] = []
-    for source, build in ((REPORT, _report), (WATCH, _watch), (DRILLS, _drills), (BENCH, _bench)):
-        try:
-            families += [checked(family) for family in build(snapshot)]
-        except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
-            problems[source] = "It is damaged."
-    return families, problems
-
-
-def checked(family: Metric) -> Metric:
-    """Return a family whose samples can be printed; raise TypeError, ValueError or OverflowError."""
-    for sample in family.samples:
-        float(sample.value)
-        if not all(isinstance(value, str) for value in sample.labels.values()):
-            raise TypeError(f"{family.name} has a label that is no text")
-    return family
+        """Yield the families, made anew at every call."""
+        snapshot = self._snapshot
+        yield from _agent(snapshot)
+        if snapshot.report:
+            yield from ReportCollector(snapshot.report.document).collect()
+        if snapshot.watch:
+            yield from _watch(snapshot.watch)
+        yield from _drills(snapshot)
+        if snapshot.bench:
+            yield from _bench(snapshot.bench)
 
 
 def registry_of(snapshot: Snapshot) -> CollectorRegistry:
-    """Return a registry with one snapshot's families."""
+    """Return a registry with the families of one snapshot."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(SnapshotCollector(snapshot))
     return registry
 
 
-def _report(snapshot: Snapshot) -> Iterator[Metric]:
-    if snapshot.report.content is not None:
-        yield from ReportCollector(snapshot.report.content).collect()
+def _gauge(name: str, text: str, value: float) -> Metric:
+    return GaugeMetricFamily(f"sdeictl_{name}", text, value)
 
 
-def _watch(snapshot: Snapshot) -> Iterator[Metric]:
-    content = snapshot.watch.content
-    if content is None:
-        return
-    for name, text in COUNTERS.items():
-        yield CounterMetricFamily(f"sdeictl_{name}", text, content["counters"][name])
-    changes = CounterMetricFamily("sdeictl_cpu_hotplug", "CPUs that came or went.", labels=["action"])
-    for action in ("online", "offline"):
-        changes.add_metric([action], content["events"][f"cpu_{action}"])
+def _agent(snapshot: Snapshot) -> Iterator[Metric]:
+    text = "Version of the agent that exported these metrics."
+    yield InfoMetricFamily("sdeictl_agent_build", text, {"version": __version__})
+    text = "When these metrics were exported, in seconds since 1970; in a textfile this may be long ago."
+    yield _gauge("agent_timestamp_seconds", text, snapshot.taken_at)
+    text = "Whether the agent could read a source and use its content."
+    up = GaugeMetricFamily("sdeictl_source_up", text, labels=["source"])
+    for source in Source:
+        up.add_metric([source.value], float(source not in snapshot.problems))
+    yield up
+
+
+def _watch(watch: Watch) -> Iterator[Metric]:
+    for name, count in zip(Counters._fields, watch.counters):
+        yield CounterMetricFamily(f"sdeictl_{name}", COUNTER_TEXTS[name], count)
+    yield from _events(watch.events)
+    text = "When the watcher last wrote its counts, in seconds since 1970."
+    yield _gauge("watch_timestamp_seconds", text, watch.at)
+
+
+def _events(events: Events) -> Iterator[Metric]:
+    changes = CounterMetricFamily(
+        "sdeictl_cpu_hotplug", "How often a CPU went online or offline.", labels=["action"]
+    )
+    changes.add_metric(["online"], events.cpu_online)
+    changes.add_metric(["offline"], events.cpu_offline)
     yield changes
-    text = "How often a new probe was asked for because a CPU or a device came or went."
-    yield CounterMetricFamily("sdeictl_probe_requests", text, content["events"]["requests"])
-    text = "When the watcher last wrote down what it saw, in seconds since 1970."
-    yield GaugeMetricFamily("sdeictl_watch_timestamp_seconds", text, float(content["updated_at"]))
+    text = "How often the watcher requested a new probe because a CPU or a device came or went."
+    yield CounterMetricFamily("sdeictl_probe_requests", text, events.requests)
 
 
 def _drills(snapshot: Snapshot) -> Iterator[Metric]:
-    def family(name: str, text: str, *labels: str) -> GaugeMetricFamily:
-        return GaugeMetricFamily(f"sdeictl_drill_{name}", text, labels=["drill", *labels])
-
-    when = family("timestamp_seconds", "When a kind of drill last began, in seconds since 1970.")
-    outcome = family("outcome", "1 pass, 0 fail, -1 unknown, -2 a CPU was lost.")
-    stale = family("stale", "Whether the kernel or the firmware is another since.")
-    cpus = family("cpus", "CPUs that were asked for a backtrace, by what they did.", "state")
-    masked = family("masked_delivery", "Whether the masked CPU answered from inside its masked time.")
-    latency = family("delivery_latency_seconds", "From the request to the masked CPU's answer.")
-    for drill in snapshot.drills:
-        name = [f"{drill['drill']}-{drill['variant']}" if drill["variant"] else drill["drill"]]
-        when.add_metric(name, drill["at"])
-        outcome.add_metric(name, OUTCOMES[drill["outcome"]])
-        if snapshot.report.content is not None:
-            stale.add_metric(name, float(_is_stale(drill["host"], snapshot.report.content["host"])))
-        if drill["cpus"]:
-            states = [cpu["state"] for cpu in drill["cpus"]]
-            cpus.add_metric([*name, "expected"], len(states))
-            for state, words in _STATES.items():
-                cpus.add_metric([*name, state], sum(word in words for word in states))
-        target = drill["target"]
-        if target:
-            masked.add_metric(name, float(bool(target["in_window"])))
-            if target["latency_seconds"] is not None:
-                latency.add_metric(name, target["latency_seconds"])
-    yield from (when, outcome, stale, cpus, masked, latency)
-    text = "Whether a drill has begun and not ended: it runs, was killed, or is still to be judged."
-    yield GaugeMetricFamily("sdeictl_drill_pending", text, float(snapshot.pending))
+    drills, report = snapshot.drills, snapshot.report
+    text = "When the last drill of this name began, in seconds since 1970."
+    yield _per_drill("timestamp_seconds", text, ((drill, drill.at) for drill in drills))
+    text = "1 pass, 0 fail, -1 unknown, -2 a CPU was lost."
+    yield _per_drill("outcome", text, ((drill, DRILL_OUTCOMES[drill.outcome].metric) for drill in drills))
+    text = "Whether the kernel or the firmware has changed since the drill."
+    stale = ((drill, float(drill.build.is_stale(report.build)) if report else None) for drill in drills)
+    yield _per_drill("stale", text, stale)
+    yield _drill_cpus(drills)
+    yield from _masked_cpus(drills)
+    text = "Whether a drill has begun and not ended: it runs, was killed, or waits to be judged."
+    yield _gauge("drill_pending", text, float(snapshot.drill_pending))
 
 
-def _is_stale(then: Json | None, now: Json) -> bool:
-    return any((then or {}).get(name) != now[name] for name in ("kernel", "firmware"))
+def _per_drill(name: str, text: str, values: Iterable[tuple[Drill, float | None]]) -> Metric:
+    """Return a family with one series for each drill that has a value."""
+    family = GaugeMetricFamily(f"sdeictl_drill_{name}", text, labels=["drill"])
+    for drill, value in values:
+        if value is not None:
+            family.add_metric([drill.name], value)
+    return family
 
 
-def _bench(snapshot: Snapshot) -> Iterator[Metric]:
-    run = snapshot.bench
-    if run is None:
-        return
-    seconds = GaugeMetricFamily(
-        "sdeictl_bench_call_seconds", "What an undisturbed call took in the last run.", labels=["call"]
+def _drill_cpus(drills: Iterable[Drill]) -> Metric:
+    text = "CPUs that the drill expected to answer, that answered in time, and that stayed silent."
+    cpus = GaugeMetricFamily("sdeictl_drill_cpus", text, labels=["drill", "state"])
+    for drill in drills:
+        if drill.in_time:
+            cpus.add_metric([drill.name, "expected"], len(drill.in_time))
+            cpus.add_metric([drill.name, "answered"], drill.in_time.count(True))
+            cpus.add_metric([drill.name, "silent"], drill.in_time.count(False))
+    return cpus
+
+
+def _masked_cpus(drills: Iterable[Drill]) -> Iterator[Metric]:
+    masked = [(drill, drill.masked) for drill in drills if drill.masked]
+    text = "Whether the masked CPU answered from inside its masked window."
+    yield _per_drill("masked_delivery", text, ((drill, float(cpu.in_window)) for drill, cpu in masked))
+    text = "Seconds from the request to the answer of the masked CPU."
+    yield _per_drill(
+        "delivery_latency_seconds", text, ((drill, cpu.latency_seconds) for drill, cpu in masked)
     )
-    for result in run["results"]:
-        seconds.add_metric([result["call"]], result["undisturbed"])
+
+
+def _bench(run: Bench) -> Iterator[Metric]:
+    text = "Seconds that an undisturbed call took in the last benchmark run."
+    seconds = GaugeMetricFamily("sdeictl_bench_call_seconds", text, labels=["call"])
+    for call, undisturbed in run.calls:
+        seconds.add_metric([call], undisturbed)
     yield seconds
-    conditions = {name: str(value or "") for name, value in run["conditions"].items()}
-    yield InfoMetricFamily("sdeictl_bench_conditions", "Under what conditions the last run was.", conditions)
-    text = "How many conditions of the last run were bad."
-    yield GaugeMetricFamily("sdeictl_bench_notes", text, run["labels"])
-    text = "When the last run was, in seconds since 1970."
-    yield GaugeMetricFamily("sdeictl_bench_timestamp_seconds", text, run["at"])
+    text = "Conditions of the last benchmark run."
+    yield InfoMetricFamily("sdeictl_bench_conditions", text, run.conditions._asdict())
+    text = "How many conditions of the last benchmark run were bad for its results."
+    yield _gauge("bench_notes", text, run.notes)
+    text = "When the last benchmark run ended, in seconds since 1970."
+    yield _gauge("bench_timestamp_seconds", text, run.at)

@@ -1,11 +1,13 @@
-"""What a service tells systemd: sd_notify(3). No library that is kept does only this."""
+"""How a service reports to systemd: sd_notify(3). No maintained library does only this."""
+
+from __future__ import annotations
 
 import os
 import socket
 
 
 def notify(*lines: str) -> None:
-    """Send `READY=1`, `WATCHDOG=1`, `STOPPING=1`...; without systemd nothing happens."""
+    """Send lines such as `READY=1`, `WATCHDOG=1` or `STOPPING=1`. Without systemd nothing happens."""
     address = os.environ.get("NOTIFY_SOCKET", "")
     if not address.startswith(("/", "@")):
         return
@@ -16,11 +18,14 @@ def notify(*lines: str) -> None:
             channel.connect(address)
             channel.sendall("\n".join(lines).encode())
         except OSError:
-            return  # it is gone, and with it whoever would have listened
+            return  # systemd does not listen any more
 
 
 def watchdog_seconds() -> float | None:
-    """Return how often systemd wants to hear of this process, half of its limit; None if it does not."""
+    """Return how often this process should send `WATCHDOG=1`: half of systemd's limit, in seconds.
+
+    Return None if systemd sets no limit for this process.
+    """
     limit, pid = os.environ.get("WATCHDOG_USEC", ""), os.environ.get("WATCHDOG_PID", "")
     if not limit.isdecimal() or not int(limit) or (pid and pid != str(os.getpid())):
         return None

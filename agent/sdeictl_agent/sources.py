@@ -1,215 +1,211 @@
-"""What the exporter reads: the files of the other roles and of sdeictl's commands, and nothing else.
+"""The sources of the exporter: the files of the collector, the watcher, the drills and the benchmarks.
 
-A file is read again only if it has changed. One that is missing, damaged, too large, from the future or
-from another boot is a source that is down; it never ends the process.
+A file is read again only if it has changed. A source is down if its file is missing, damaged, too large, from
+the future or from another boot. A source that is down never ends the process.
 """
 
-import json
-import math
+from __future__ import annotations
+
 import os
 import time
-from collections.abc import Callable
-from datetime import datetime
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Generic, NamedTuple, TypeVar
 
-from sdeictl.interlock.journal import JOURNAL_FILE, OUTCOMES, stamped_at
-from sdeictl.probe.metrics import NMI_PATHS
+from sdeictl.host.paths import (
+    BENCH_RESULTS,
+    DRILL_JOURNAL,
+    DRILL_RESULTS,
+    REPORT_FILE,
+    RUN_DIRECTORY,
+    STATE_DIRECTORY,
+    WATCH_FILE,
+)
+from sdeictl.text import Word
+from sdeictl_agent.documents import (
+    Bench,
+    Drill,
+    Report,
+    Watch,
+    parse_bench,
+    parse_drill,
+    parse_report,
+    parse_watch,
+)
+from sdeictl_agent.json_values import DAMAGE
 
-Json = dict[str, Any]
 MAX_BYTES = 8 << 20
 FUTURE_SECONDS = 300.0
-"""By so much two clocks of one host may differ."""
-REPORT, WATCH, DRILLS, BENCH = "report", "watch", "drills", "bench"
+"""How much two clocks of one host may differ."""
+Content = TypeVar("Content")
+Dated = TypeVar("Dated", Report, Watch)
+
+
+class Source(Word):
+    """A source of metrics."""
+
+    REPORT = "report"
+    WATCH = "watch"
+    DRILLS = "drills"
+    BENCH = "bench"
+
+
 SOURCES = {
-    REPORT: "/run/sdeictl/report.json, written by sdeictl-collect.service",
-    WATCH: "/run/sdeictl/watch.json, written by sdeictl-watch.service",
-    DRILLS: "/var/lib/sdeictl/drills, written by sdeictl drill",
-    BENCH: "/var/lib/sdeictl/bench, written by sdeictl bench",
+    Source.REPORT: f"{RUN_DIRECTORY}/{REPORT_FILE}, written by sdeictl-collect.service",
+    Source.WATCH: f"{RUN_DIRECTORY}/{WATCH_FILE}, written by sdeictl-watch.service",
+    Source.DRILLS: f"{DRILL_RESULTS}, written by sdeictl drill",
+    Source.BENCH: f"{BENCH_RESULTS}, written by sdeictl bench",
 }
-
-
-class Document(NamedTuple):
-    """A file as it was last read."""
-
-    content: Json | None
-    problem: str | None
-    """Why it is of no use, a sentence; else None."""
+"""Where each source is, and the program that writes it."""
 
 
 class Snapshot(NamedTuple):
-    """Everything at one moment. Frozen: a scrape works on one, whatever is read meanwhile."""
+    """The content of all sources at one moment."""
 
     taken_at: float
-    """In seconds since 1970."""
-    report: Document
-    watch: Document
-    drills: tuple[Json, ...]
+    """Seconds since 1970."""
+    report: Report | None
+    watch: Watch | None
+    drills: tuple[Drill, ...]
     """The last result of each drill and variant."""
-    pending: bool
+    drill_pending: bool
     """A drill has begun and not ended."""
-    bench: Json | None
-    """The last run, without its samples."""
-    problems: tuple[tuple[str, str | None], ...]
-    """Each source and why it is down, None if it is not."""
+    bench: Bench | None
+    """The last run."""
+    problems: Mapping[Source, str]
+    """Why each source that is down is down, as a sentence."""
 
 
 class Places(NamedTuple):
-    """Where the files are."""
+    """The directories that hold the files."""
 
-    run: str = "/run/sdeictl"
-    state: str = "/var/lib/sdeictl"
+    run: str = RUN_DIRECTORY
+    state: str = STATE_DIRECTORY
 
 
-class _Cached:
-    """One file, parsed when it has changed."""
+class _CachedFile(Generic[Content]):
+    """One file, parsed again only when it has changed."""
 
-    def __init__(self, path: str, parse: Callable[[Json], Json]) -> None:
+    def __init__(self, path: str, parse: Callable[[bytes], Content]) -> None:
         self._path = path
         self._parse = parse
-        self._seen: tuple[int, ...] | None = None
-        self._document = Document(None, "It was not read yet.")
+        self._version: tuple[int, ...] | None = None
+        self._content: Content | None = None
+        self._problem = ""
 
-    def get(self) -> Document:
+    def read(self) -> tuple[Content | None, str]:
+        """Return the content and "", or None and a sentence that says why the file cannot be used."""
         try:
             found = os.stat(self._path)
         except OSError as error:
-            self._seen = None
-            return Document(None, f"{error.strerror}.")
-        now = (found.st_ino, found.st_size, found.st_mtime_ns)
-        if now != self._seen:
-            self._seen = now
-            self._document = self._read(found.st_size)
-        return self._document
+            self._version = None
+            return None, f"{error.strerror}."
+        version = (found.st_ino, found.st_size, found.st_mtime_ns)
+        if version != self._version:
+            self._version = version
+            self._content, self._problem = self._read_anew(found.st_size)
+        return self._content, self._problem
 
-    def _read(self, size: int) -> Document:
+    def _read_anew(self, size: int) -> tuple[Content | None, str]:
         if size > MAX_BYTES:
-            return Document(None, f"It has {size} bytes.")
+            return None, f"It has {size} bytes."
         try:
-            with open(self._path, "rb", opener=_without_waiting) as file:
-                return Document(self._parse(json.loads(file.read(MAX_BYTES + 1))), None)
+            with open(self._path, "rb", opener=_open_without_waiting) as file:
+                return self._parse(file.read(MAX_BYTES + 1)), ""
         except OSError as error:
-            self._seen = None  # no descriptor left, say: another time the same file can be read
-            return Document(None, f"{error.strerror}.")
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError):
-            return Document(None, "It is damaged.")
+            self._version = None  # the same file may be readable later: no descriptor was left, for example
+            return None, f"{error.strerror}."
+        except DAMAGE:
+            return None, "It is damaged."
 
 
-def _without_waiting(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NONBLOCK)  # a FIFO would wait for who writes it
+def _open_without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)  # open(2) of a FIFO would wait for a writer
 
 
-class _Directory:
-    """The results in a directory, each parsed once; one that is removed is forgotten."""
+class _ResultDirectory(Generic[Content]):
+    """The results in a directory: files that are named after the time, each parsed once."""
 
-    def __init__(self, path: str, end: str, parse: Callable[[Json], Json]) -> None:
+    def __init__(
+        self, path: str, suffix: str, parse: Callable[[bytes], Content], *, only_last: bool = False
+    ) -> None:
         self._path = path
-        self._end = end
+        self._suffix = suffix
         self._parse = parse
-        self._results: dict[str, _Cached] = {}
+        self._only_last = only_last
+        self._files: dict[str, _CachedFile[Content]] = {}
 
-    def read(self, newest: int = 0) -> tuple[list[Json], str | None]:
-        """Return all or the newest, oldest first, and what is wrong; no directory yet is an empty one."""
+    def read(self) -> tuple[list[Content], str]:
+        """Return the results, oldest first, and "" or a sentence that says what cannot be read.
+
+        A directory that does not exist yet has no results, and no problem.
+        """
         try:
-            names = sorted(
-                name for name in os.listdir(self._path) if name.endswith(self._end) and name[:1].isdigit()
-            )[-newest:]
+            names = self._names()
         except FileNotFoundError:
-            return [], None
+            return [], ""
         except OSError as error:
             return [], f"{error.strerror}."
-        self._results = {
-            name: self._results.get(name) or _Cached(f"{self._path}/{name}", self._parse) for name in names
+        self._files = {
+            name: self._files.get(name) or _CachedFile(f"{self._path}/{name}", self._parse) for name in names
         }
-        found = [(name, result.get().content) for name, result in self._results.items()]
+        found = [(name, file.read()[0]) for name, file in self._files.items()]
         damaged = [name for name, content in found if content is None]
         contents = [content for _name, content in found if content is not None]
-        return contents, f"{damaged[-1]} cannot be read." if damaged else None
+        return contents, f"{damaged[-1]} cannot be read." if damaged else ""
+
+    def _names(self) -> list[str]:
+        names = sorted(
+            name for name in os.listdir(self._path) if name.endswith(self._suffix) and name[:1].isdigit()
+        )
+        return names[-1:] if self._only_last else names
 
 
 def _uptime() -> float:
-    # Not from /proc/stat: the unit shows this process nothing of /proc but processes.
+    # Not from /proc: there the unit hides everything but processes (ProcSubset=pid).
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 class Sources:
-    """Reads the files. The clocks give seconds: since 1970, and since this boot began."""
+    """Reads all sources. `clock` gives the seconds since 1970, `uptime` the seconds since boot."""
 
     def __init__(
         self, places: Places, clock: Callable[[], float] = time.time, uptime: Callable[[], float] = _uptime
     ) -> None:
         self._clock = clock
         self._uptime = uptime
-        self._report = _Cached(f"{places.run}/report.json", _report)
-        self._watch = _Cached(f"{places.run}/watch.json", _watch)
-        self._drills = _Directory(f"{places.state}/drills", ".json", _drill)
-        self._journal = f"{places.state}/drills/{JOURNAL_FILE}"
-        self._bench = _Directory(f"{places.state}/bench", "-bench.json", _bench)
+        self._report = _CachedFile(f"{places.run}/{REPORT_FILE}", parse_report)
+        self._watch = _CachedFile(f"{places.run}/{WATCH_FILE}", parse_watch)
+        self._drills = _ResultDirectory(f"{places.state}/drills", ".json", parse_drill)
+        self._journal = f"{places.state}/drills/{DRILL_JOURNAL}"
+        self._bench = _ResultDirectory(f"{places.state}/bench", "-bench.json", parse_bench, only_last=True)
 
     def read(self) -> Snapshot:
-        """Return what there is now."""
-        report = self._of_this_boot(self._report.get(), _generated_at)
-        watch = self._of_this_boot(self._watch.get(), lambda content: float(content["updated_at"]))
-        every, no_drills = self._drills.read()
-        runs, no_bench = self._bench.read(newest=1)
-        latest = {(drill["drill"], drill["variant"]): drill for drill in every}
-        problems = ((REPORT, report.problem), (WATCH, watch.problem), (DRILLS, no_drills), (BENCH, no_bench))
-        drills, bench = tuple(latest.values()), runs[-1] if runs else None
-        return Snapshot(self._clock(), report, watch, drills, os.path.exists(self._journal), bench, problems)
+        """Return the present content of all sources; never raises."""
+        report, no_report = self._of_this_boot(*self._report.read())
+        watch, no_watch = self._of_this_boot(*self._watch.read())
+        drills, no_drill = self._drills.read()
+        runs, no_bench = self._bench.read()
+        problems = {
+            Source.REPORT: no_report,
+            Source.WATCH: no_watch,
+            Source.DRILLS: no_drill,
+            Source.BENCH: no_bench,
+        }
+        return Snapshot(
+            taken_at=self._clock(),
+            report=report,
+            watch=watch,
+            drills=tuple({drill.name: drill for drill in drills}.values()),
+            drill_pending=os.path.exists(self._journal),
+            bench=runs[-1] if runs else None,
+            problems={source: problem for source, problem in problems.items() if problem},
+        )
 
-    def _of_this_boot(self, document: Document, when: Callable[[Json], float]) -> Document:
-        if document.content is None:
-            return document
-        at = when(document.content)
-        if at > self._clock() + FUTURE_SECONDS:
-            return Document(None, "It is from the future.")
-        if at < self._clock() - self._uptime() - FUTURE_SECONDS:
-            return Document(None, "It is of another boot.")
-        return document
-
-
-def _report(content: Json) -> Json:
-    if content["schema"] != "sdeictl.report/1":
-        raise ValueError("another schema")
-    _generated_at(content)
-    if content["verdict"]["nmi_path"] not in NMI_PATHS:
-        raise ValueError("no path")
-    return content
-
-
-def _generated_at(content: Json) -> float:
-    return datetime.fromisoformat(content["generated_at"]).timestamp()
-
-
-def _watch(content: Json) -> Json:
-    if content["schema"] != "sdeictl.watch/1" or not all(
-        type(value) is int and value >= 0
-        for group in (content["counters"], content["events"])
-        for value in group.values()
-    ):
-        raise ValueError("no counts")
-    if not math.isfinite(float(content["updated_at"])):
-        raise ValueError("no time")
-    return content
-
-
-def _drill(content: Json) -> Json:
-    names = ("drill", "variant", "outcome", "host", "target", "cpus")
-    if content["outcome"] not in OUTCOMES or not isinstance(content["drill"], str):
-        raise ValueError("no outcome of a drill")
-    return {"at": stamped_at(content["id"])} | {name: content[name] for name in names}
-
-
-def _bench(content: Json) -> Json:
-    """Return a run without its samples: they are many, and nobody exports them."""
-    results = [
-        {name: result[name] for name in ("call", "undisturbed")}
-        for result in content["results"]
-        if isinstance(result["undisturbed"], float)
-    ]
-    conditions = {name: content["conditions"][name] for name in ("pseudo_nmi", "pmr_sync", "kernel", "loop")}
-    return {
-        "at": stamped_at(content["id"]),
-        "results": results,
-        "conditions": conditions,
-        "labels": len(content["labels"]),
-    }
+    def _of_this_boot(self, content: Dated | None, problem: str) -> tuple[Dated | None, str]:
+        if content is None:
+            return None, problem
+        if content.at > self._clock() + FUTURE_SECONDS:
+            return None, "It is from the future."
+        if content.at < self._clock() - self._uptime() - FUTURE_SECONDS:
+            return None, "It is of another boot."
+        return content, ""

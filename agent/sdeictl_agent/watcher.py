@@ -1,220 +1,186 @@
-"""The watcher: follows the kernel log and the CPUs that come and go, and writes down what it saw.
+"""The watcher: follows the kernel log and the hotplug of CPUs and platform devices, and writes watch.json.
 
-It needs to read /dev/kmsg (CAP_SYSLOG where dmesg_restrict is set) and writes two files of its own
-directory: watch.json, and the request for a new probe, which a path unit of systemd turns into one.
+It needs to read /dev/kmsg, which takes CAP_SYSLOG where kernel.dmesg_restrict is set. It writes two files in
+its directory: watch.json, and probe.request, for which sdeictl-collect.path starts the collector.
 """
 
+from __future__ import annotations
+
 import errno
-import json
 import os
 import selectors
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Protocol
 
 import click
+import pyudev
 
 from sdeictl import __version__
-from sdeictl.errors import error_text
-from sdeictl.host.root import kmsg_records, open_kmsg
-from sdeictl.interlock.journal import RUN_DIRECTORY, write_whole
-from sdeictl_agent.counters import Counters, LogCounter, Progress
+from sdeictl.errors import Status, error_text
+from sdeictl.host.files import write_whole
+from sdeictl.host.kmsg import kmsg_records, open_kmsg
+from sdeictl.host.paths import BOOT_ID, RUN_DIRECTORY, WATCH_FILE
+from sdeictl_agent.counters import LogCounter
 from sdeictl_agent.notify import notify, watchdog_seconds
+from sdeictl_agent.watch_file import State, decode_state, encode_state
 
-Json = dict[str, Any]
-WATCH_SCHEMA = "sdeictl.watch/1"
-WATCH_FILE, REQUEST_FILE = "watch.json", "probe.request"
-BOOT_ID = "/proc/sys/kernel/random/boot_id"
+REQUEST_FILE = "probe.request"
+MAX_FILE_BYTES = 1 << 20
 WRITE_SECONDS = 5.0
-"""A change is on disk after so long at the latest."""
+"""watch.json is written at most this often, and so holds each change after this time."""
 FRESH_SECONDS = 60.0
-"""And without one the file is written as often, which shows that somebody watches."""
+"""Without a change watch.json is still written this often, as a sign of life."""
 REQUEST_SECONDS = 30.0
-"""Between two requests for a probe."""
+"""Probes are requested at most this often."""
 MAX_WAIT_SECONDS = 30.0
+MIN_WAIT_SECONDS = 0.1
 
 
-class Events(NamedTuple):
-    """What the kernel's devices did, since the boot as far as it was watched."""
+class Device(Protocol):
+    """The event of a device, as pyudev.Monitor returns it."""
 
-    cpu_online: int = 0
-    cpu_offline: int = 0
-    requests: int = 0
-    """How often a probe was asked for."""
+    @property
+    def subsystem(self) -> str | None:
+        """Return the subsystem, such as `cpu`."""
 
-
-class State(NamedTuple):
-    """What watch.json holds."""
-
-    boot_id: str
-    progress: Progress
-    events: Events
+    @property
+    def action(self) -> str | None:
+        """Return what happened, such as `online`."""
 
 
-def encode(state: State, now: float) -> bytes:
-    """Return watch.json."""
-    document = {
-        "schema": WATCH_SCHEMA,
-        "boot_id": state.boot_id,
-        "updated_at": now,
-        "counters": state.progress.counters._asdict(),
-        "events": state.events._asdict(),
-        "read_to": state.progress.read_to,
-        "open_from": {"sequence": state.progress.sequence, "closed": state.progress.closed._asdict()},
-    }
-    return json.dumps(document).encode() + b"\n"
+class Monitor(Protocol):
+    """The part of pyudev.Monitor that the watcher uses; pyudev has no types."""
 
+    def fileno(self) -> int:
+        """Return a descriptor that is readable when an event has arrived."""
 
-def decode(data: bytes, boot_id: str) -> State:
-    """Return what a former watcher of this boot left; of another boot, or damaged: a beginning."""
-    fresh = State(boot_id, Progress(), Events())
-    try:
-        document = json.loads(data)
-        if (document["schema"], document["boot_id"]) != (WATCH_SCHEMA, boot_id):
-            return fresh
-        kept = document["open_from"]
-        closed, counters = (
-            Counters(*_numbers(numbers, Counters)) for numbers in (kept["closed"], document["counters"])
-        )
-        progress = Progress(_whole(kept["sequence"]), closed, _whole(document["read_to"]), counters)
-        return State(boot_id, progress, Events(*_numbers(document["events"], Events)))
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        return fresh
-
-
-def _numbers(values: Json, kind: type[Counters] | type[Events]) -> list[int]:
-    return [_whole(values[name]) for name in kind._fields]
-
-
-def _whole(value: object) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise ValueError(f"{value!r} is no count")
-    return value
-
-
-def read_records(descriptor: int, most: int = 4096) -> list[bytes]:
-    """Return what can be read of /dev/kmsg now, one record for each read(2); no log as a whole."""
-    return list(islice(kmsg_records(descriptor), most))
+    def poll(self, timeout: float) -> Device | None:
+        """Return the next event; None if none arrives within `timeout` seconds."""
 
 
 class Watcher:
-    """One watcher. The clock and the directory are given, so that a test has its own."""
+    """Counts what happens, and writes the files that are due. Tests give it a directory and a clock."""
 
     def __init__(self, directory: str, boot_id: str, clock: Callable[[], float] = time.monotonic) -> None:
-        self._directory = directory
+        self._watch_file = os.path.join(directory, WATCH_FILE)
+        self._request_file = os.path.join(directory, REQUEST_FILE)
         self._clock = clock
-        state = decode(self._read(), boot_id)
+        state = decode_state(read_state_file(self._watch_file), boot_id)
         self._boot_id = boot_id
         self._counter = LogCounter(state.progress)
         self._events = state.events
-        self._written = self._requested = float("-inf")
+        self._written_at = self._requested_at = float("-inf")
         self._changed = False
-        """Something is not on disk yet."""
-        self._wanted = False
-        """A probe is to be asked for."""
-
-    def _read(self) -> bytes:
-        try:
-            with open(os.path.join(self._directory, WATCH_FILE), "rb") as file:
-                return file.read(1 << 20)
-        except OSError:
-            return b""
+        """watch.json lacks something that was counted."""
+        self._probe_wanted = False
 
     @property
     def state(self) -> State:
-        """Return what was seen so far."""
+        """Return the counts so far, and how far the log was read."""
         return State(self._boot_id, self._counter.progress, self._events)
 
-    def take_records(self, records: list[bytes]) -> None:
-        """Take what was logged."""
+    def take_records(self, records: Iterable[bytes]) -> None:
+        """Count the events in new records of /dev/kmsg."""
         before = self._counter.counters
         self._counter.feed(records)
         if self._counter.counters != before:
             self._changed = True
 
     def take_event(self, subsystem: str | None, action: str | None) -> None:
-        """Take an event of the kernel's devices.
+        """Count a device event, and want a probe if it can change how this host reaches a masked CPU.
 
-        SDEI event 0 is registered on each CPU: one that came back, or a device that came, may change by
-        what a masked CPU is reached.
+        A CPU that comes back can, because SDEI event 0 is registered on each CPU. So can a platform device:
+        the SDEI driver binds to one.
         """
-        if subsystem == "cpu" and action in ("online", "offline"):
-            name = f"cpu_{action}"
-            self._events = self._events._replace(**{name: getattr(self._events, name) + 1})
-        elif not (subsystem == "platform" and action in ("add", "remove", "bind", "unbind")):
+        events = self._events
+        if subsystem == "cpu" and action == "online":
+            self._events = events._replace(cpu_online=events.cpu_online + 1)
+        elif subsystem == "cpu" and action == "offline":
+            self._events = events._replace(cpu_offline=events.cpu_offline + 1)
+        elif subsystem != "platform" or action not in ("add", "remove", "bind", "unbind"):
             return
         self.want_probe()
 
     def want_probe(self) -> None:
-        """Ask for a new probe as soon as one may be asked for."""
-        self._wanted = True
+        """Request a probe as soon as REQUEST_SECONDS allows."""
+        self._probe_wanted = True
         self._changed = True
 
-    def settle(self) -> float:
-        """Write what is due; return for how many seconds nothing else will be."""
+    def write_due(self) -> float:
+        """Write the files that are due; return how many seconds later this should be called again."""
         now = self._clock()
-        if self._wanted and now - self._requested >= REQUEST_SECONDS:
-            self._requested, self._wanted = now, False
-            self._events = self._events._replace(requests=self._events.requests + 1)
-            self._changed = True
-            write_whole(os.path.join(self._directory, REQUEST_FILE), b"", 0o644)
-        since = now - self._written
-        if since >= FRESH_SECONDS or (self._changed and since >= WRITE_SECONDS):
+        if self._probe_wanted and now - self._requested_at >= REQUEST_SECONDS:
+            self._request_probe(now)
+        age = now - self._written_at
+        if age >= FRESH_SECONDS or (self._changed and age >= WRITE_SECONDS):
             self.write()
-        waits = [FRESH_SECONDS - (now - self._written), MAX_WAIT_SECONDS]
+        return self._seconds_until_due(now)
+
+    def _request_probe(self, now: float) -> None:
+        self._requested_at, self._probe_wanted = now, False
+        self._events = self._events._replace(requests=self._events.requests + 1)
+        self._changed = True
+        write_whole(self._request_file, b"", 0o644)
+
+    def _seconds_until_due(self, now: float) -> float:
+        waits = [self._written_at + FRESH_SECONDS - now, MAX_WAIT_SECONDS]
         if self._changed:
-            waits.append(WRITE_SECONDS - (now - self._written))
-        if self._wanted:
-            waits.append(REQUEST_SECONDS - (now - self._requested))
-        return max(min(waits), 0.1)
+            waits.append(self._written_at + WRITE_SECONDS - now)
+        if self._probe_wanted:
+            waits.append(self._requested_at + REQUEST_SECONDS - now)
+        return max(min(waits), MIN_WAIT_SECONDS)
 
     def write(self) -> None:
-        """Write watch.json."""
-        self._written, self._changed = self._clock(), False
-        data = encode(self.state, time.time())
-        write_whole(os.path.join(self._directory, WATCH_FILE), data, 0o644)
+        """Write watch.json; raise OSError."""
+        self._written_at, self._changed = self._clock(), False
+        write_whole(self._watch_file, encode_state(self.state, time.time()), 0o644)
+
+
+def read_state_file(path: str) -> bytes:
+    """Return the content of watch.json; b"" if it cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            return file.read(MAX_FILE_BYTES)
+    except OSError:
+        return b""
+
+
+def read_records(descriptor: int, most: int = 4096) -> list[bytes]:
+    """Return the records that /dev/kmsg has now, at most `most`: a whole log may not fit into memory."""
+    return list(islice(kmsg_records(descriptor), most))
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="sdeictl-agent-watch", message="%(prog)s %(version)s")
 def main() -> None:
-    """Follow the kernel log and the CPUs, and write /run/sdeictl/watch.json for sdeictl-agent."""
+    """Follow the kernel log and CPU hotplug, and write /run/sdeictl/watch.json for sdeictl-agent."""
     try:
         _watch()
     except OSError as error:
         click.echo(f"sdeictl-agent-watch: {error_text(error)}", err=True)
-        sys.exit(3)
+        sys.exit(Status.UNKNOWN)
 
 
 def _watch() -> None:
-    import pyudev  # noqa: PLC0415 - the tests have no udev
-
+    """Watch until SIGTERM or SIGINT; raise OSError."""
     with open(BOOT_ID, encoding="ascii") as file:
         boot_id = file.read().strip()
     os.makedirs(RUN_DIRECTORY, mode=0o755, exist_ok=True)
     watcher = Watcher(RUN_DIRECTORY, boot_id)
-    ends = []
-    signal.signal(signal.SIGTERM, lambda *_: ends.append(True))
-    signal.signal(signal.SIGINT, lambda *_: ends.append(True))
-    ours, theirs = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-    signal.set_wakeup_fd(theirs)
-    monitor = pyudev.Monitor.from_netlink(pyudev.Context(), source="kernel")
-    for subsystem in ("cpu", "platform"):
-        monitor.filter_by(subsystem)
-    monitor.start()
-    kmsg = open_kmsg()
+    stop, monitor, kmsg = _open_stop(), _open_monitor(), open_kmsg()
     selector = selectors.DefaultSelector()
-    for descriptor in (kmsg, monitor.fileno(), ours):
+    for descriptor in (stop, monitor.fileno(), kmsg):
         selector.register(descriptor, selectors.EVENT_READ)
     watcher.write()
     notify("READY=1")
-    beat = watchdog_seconds()
-    while not ends:
-        wait = watcher.settle()
-        selector.select(min(wait, beat) if beat else wait)
+    ready: set[int] = set()
+    while stop not in ready:
+        seconds = min(watcher.write_due(), watchdog_seconds() or MAX_WAIT_SECONDS)
+        ready = {key.fd for key, _events in selector.select(seconds)}
         notify("WATCHDOG=1")
         watcher.take_records(read_records(kmsg))
         _take_events(watcher, monitor)
@@ -222,14 +188,33 @@ def _watch() -> None:
     watcher.write()
 
 
-def _take_events(watcher: Watcher, monitor: Any) -> None:
+def _open_stop() -> int:
+    """Return a descriptor that becomes readable when SIGTERM or SIGINT arrives."""
+    descriptor, written = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda _number, _frame: None)
+    signal.set_wakeup_fd(written)
+    return descriptor
+
+
+def _open_monitor() -> Monitor:
+    """Return a monitor of the kernel's events of CPUs and platform devices."""
+    monitor = pyudev.Monitor.from_netlink(pyudev.Context(), source="kernel")
+    for subsystem in ("cpu", "platform"):
+        monitor.filter_by(subsystem)
+    monitor.start()
+    started: Monitor = monitor
+    return started
+
+
+def _take_events(watcher: Watcher, monitor: Monitor) -> None:
     try:
         while (device := monitor.poll(timeout=0)) is not None:
             watcher.take_event(device.subsystem, device.action)
     except OSError as error:
         if error.errno != errno.ENOBUFS:
             raise
-        watcher.want_probe()  # too many at once: some are lost, and were perhaps a CPU's
+        watcher.want_probe()  # the socket overflowed: events of CPUs may be lost
 
 
 if __name__ == "__main__":

@@ -1,25 +1,26 @@
-"""What samples say, and whether two sets of them differ. Pure.
+"""Estimates from samples, and whether two sets of samples differ. Pure.
 
-Interference only ever adds time, and comes in spells. So the samples are cut into blocks in the order
-they were taken, and each block gives its floor, the 1 % quantile: what an undisturbed call takes. The
-floors' median is the estimate; its 95 % interval is that of order statistics, without any assumption
-about their distribution (the sign test). A spell that covers some blocks makes it wide.
+Interference only adds time, and it comes in bursts. The samples are therefore cut into blocks, in the order
+in which they were taken, and each block contributes its floor, the 1 % quantile: the time of an undisturbed
+call. The estimate is the median of the floors. Its 95 % interval lies between two order statistics of the
+floors (the sign test), which assumes nothing about their distribution. A burst over several blocks widens it.
 
-What is the same for a whole run, the memory it got or the clock, is not in that spread: two runs of the
-same thing differ by some tenths of a percent. So no effect below RESOLUTION is claimed of two runs.
+Some influences stay the same for a whole run, such as the pages of its memory and the clock frequency. That
+spread does not contain them: two runs of the same thing differ by some tenths of a percent. From two runs no
+effect below RESOLUTION is therefore claimed.
 """
 
-import itertools
+from __future__ import annotations
+
 import math
 import statistics
 from collections.abc import Sequence
-from math import comb
 from typing import NamedTuple
 
 BLOCKS = 20
 FLOOR = 0.01
 MIN_BLOCKS = 6
-"""With fewer no interval of order statistics has 95 %."""
+"""With fewer blocks no interval between order statistics reaches 95 %."""
 RESOLUTION = 0.005
 CONFIDENCE = 0.95
 # Two-sided 95 % quantiles of Student's t, for 1, 2, ... degrees of freedom.
@@ -41,7 +42,7 @@ def floors(samples: Sequence[float], blocks: int = BLOCKS) -> list[float]:
     """Return the floor of each block of samples."""
     count = min(blocks, len(samples))
     edges = [len(samples) * number // count for number in range(count + 1)]
-    return [_floor(samples[start:end]) for start, end in itertools.pairwise(edges)]
+    return [_floor(samples[start:end]) for start, end in zip(edges, edges[1:])]
 
 
 def _floor(block: Sequence[float]) -> float:
@@ -49,7 +50,7 @@ def _floor(block: Sequence[float]) -> float:
 
 
 def estimate(samples: Sequence[float]) -> Interval | None:
-    """Return what an undisturbed call takes; None where there are too few samples for an interval."""
+    """Return the time of an undisturbed call; None if there are too few samples for an interval."""
     found = sorted(floors(samples)) if samples else []
     if len(found) < MIN_BLOCKS:
         return None
@@ -58,20 +59,21 @@ def estimate(samples: Sequence[float]) -> Interval | None:
 
 
 def _rank(count: int) -> int:
-    """Return the rank (from 0) of the order statistics between which the median is, with 95 %."""
+    """Return the rank, from 0, of the interval's lower end: the median is lower with at most 2.5 %."""
     rank, below = -1, 0.0
     while True:
-        below += comb(count, rank + 1) / 2**count
+        below += math.comb(count, rank + 1) / 2**count
         if below > (1 - CONFIDENCE) / 2:
             return max(rank, 0)
         rank += 1
 
 
 def effect(first: Sequence[Sequence[float]], second: Sequence[Sequence[float]]) -> Interval | None:
-    """Return by what part the second takes longer (0.02: by 2 %), of one or more runs' samples each.
+    """Return how much longer the second side takes, as a fraction (0.02: 2 %).
 
-    From two runs on each side the spread is that between the runs, which knows more than either;
-    else that within them. None where it cannot be told how sure it is.
+    Each side has the samples of one or more runs. With two or more runs on each side, the interval comes
+    from the spread between the runs, which also contains what stays the same within a run; else it comes
+    from the spread within the runs. None if a run has too few samples for an interval.
     """
     sides = [[estimate(samples) for samples in runs] for runs in (first, second)]
     known = [[value for value in side if value] for side in sides]
@@ -79,42 +81,45 @@ def effect(first: Sequence[Sequence[float]], second: Sequence[Sequence[float]]) 
         return None
     ours, theirs = known
     if len(ours) > 1 and len(theirs) > 1:
-        return _between([math.log(run.value) for run in ours], [math.log(run.value) for run in theirs])
-    return _within(_typical(ours), _typical(theirs))
+        return _between_runs([math.log(run.value) for run in ours], [math.log(run.value) for run in theirs])
+    return _within_runs(_whole_side(ours), _whole_side(theirs))
 
 
-def _typical(runs: list[Interval]) -> Interval:
-    """Return one interval for a side; of several runs the one that spans them all."""
+def _whole_side(runs: list[Interval]) -> Interval:
+    """Return one interval for a side; it covers the intervals of all its runs."""
     value = statistics.median(run.value for run in runs)
     return Interval(value, min(run.low for run in runs), max(run.high for run in runs))
 
 
-def _within(first: Interval, second: Interval) -> Interval:
-    # The intervals are not symmetric: each end of the difference has its own two distances (MOVER).
+def _within_runs(first: Interval, second: Interval) -> Interval:
+    # The intervals are not symmetric, so each end of the difference combines its own two distances
+    # (MOVER, the method of variance estimates recovery: Zou and Donner 2008).
     value = math.log(second.value / first.value)
     below = math.hypot(math.log(second.value / second.low), math.log(first.high / first.value))
     above = math.hypot(math.log(second.high / second.value), math.log(first.value / first.low))
-    return _as_part(value, below + RESOLUTION, above + RESOLUTION)
+    return _as_fraction(value, below + RESOLUTION, above + RESOLUTION)
 
 
-def _between(first: list[float], second: list[float]) -> Interval:
-    """Welch's interval of the difference of two means."""
+def _between_runs(first: list[float], second: list[float]) -> Interval:
+    """Return Welch's interval of the difference of two means."""
     spreads = [statistics.variance(side) / len(side) for side in (first, second)]
     total = sum(spreads)
-    parts = [spread**2 / (len(side) - 1) for spread, side in zip(spreads, (first, second), strict=True)]
+    parts = [spread**2 / (len(side) - 1) for spread, side in zip(spreads, (first, second))]
     freedom = int(total**2 / sum(parts)) if sum(parts) else len(first) + len(second) - 2
     t = _T95[min(max(freedom, 1), len(_T95)) - 1]
-    # What is the same for a whole run differs from run to run: it averages out, and is never nothing.
+    # An influence that stays the same within a run still differs between runs. More runs average it out,
+    # but it is never zero, even if these few runs happen to agree.
     half = max(t * math.sqrt(total), RESOLUTION / math.sqrt(min(len(first), len(second))))
-    return _as_part(statistics.fmean(second) - statistics.fmean(first), half, half)
+    return _as_fraction(statistics.fmean(second) - statistics.fmean(first), half, half)
 
 
-def _as_part(value: float, below: float, above: float) -> Interval:
+def _as_fraction(value: float, below: float, above: float) -> Interval:
+    """Return a difference of logarithms, and its distances to both ends, as fractions."""
     return Interval(math.expm1(value), math.expm1(value - below), math.expm1(value + above))
 
 
 def differs(found: Interval) -> bool:
-    """Tell whether an effect is one: no effect at all lies outside its interval."""
+    """Report whether the interval of an effect excludes zero."""
     return found.low > 0 or found.high < 0
 
 

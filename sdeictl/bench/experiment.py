@@ -1,262 +1,304 @@
-"""`sdeictl bench ab`: with and without pseudo-NMI, in alternating boots. What comes next, and why not. Pure.
+"""`sdeictl bench ab`: measurements in alternating boots, with and without pseudo-NMI. Pure.
 
-Each boot is for once: kexec hands the next kernel its command line, nothing that is stored for the boot
-is changed, and any reset leads back to the original boot.
+kexec passes each boot its command line for that boot only. Nothing that the host stores for its boots
+changes, so that any reset leads back to the original boot.
 """
 
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from enum import Enum
+from typing import NamedTuple, TypedDict
+
+from sdeictl.bench.compare import ComparisonDocument
+from sdeictl.bench.kexec import Kexec, refusals_for_kexec
+from sdeictl.bench.loop import DEFAULT_CALLS
+from sdeictl.bench.measure import Timing
+from sdeictl.bench.words import PseudoNmi
 from sdeictl.formats.cmdline import PSEUDO_NMI
-from sdeictl.interlock.danger import Consent, Danger, about_danger, about_way_back
-from sdeictl.interlock.refusals import PLATFORM, POLICY, PRIVILEGE, PROVIDER, Reason
+from sdeictl.host.paths import PANIC_SECONDS
+from sdeictl.interlock.consent import Consent
+from sdeictl.interlock.dry_run import PlanLine
+from sdeictl.interlock.refusals import Reason, ReasonKind, refusals_for_risk, refusals_for_way_back
+from sdeictl.interlock.survey import Survey
 from sdeictl.probe.facts import HostFacts
-from sdeictl.probe.settings import SYSCTLS
+from sdeictl.probe.settings import setting
 
+AB_SCHEMA = "sdeictl.bench-ab/1"
 MARKER = "sdeictl.ab"
-"""A parameter of no module: the kernel passes it by, and it tells which of the boots this is."""
-ARMS = ("off", "on")
+"""The parameter that names the boot of an experiment. It belongs to no module, so the kernel ignores it."""
+STATES = (PseudoNmi.OFF, PseudoNmi.ON)
+"""The states of pseudo-NMI in turns; the first boot is without it."""
 MAX_ATTEMPTS = 2
-MEASURE, BOOT, HOME, FINISH, STOP = "measure", "boot", "home", "finish", "stop"
+UNIT = "sdeictl-bench-resume.service"
 
 
 class Experiment(NamedTuple):
-    """What is to be done and how far it is; kept on disk."""
+    """The request and the progress of an experiment; bench/experiment_journal.py stores it."""
 
     id: str
-    calls: tuple[str, ...]
-    seconds: float
-    workload: tuple[str, ...]
-    workload_rounds: int
-    rounds: int
+    timing: Timing
+    pairs: int
+    """How many boots with pseudo-NMI, and as many without."""
     image: str
     initrd: str | None
-    original: str
+    original_line: str
     """The command line of the original boot."""
     build: str
-    """/proc/version: every boot must be of this very kernel."""
-    done: tuple[str, ...] = ()
-    """The runs, in the order of the boots."""
-    attempts: int = 0
-    """How often the next boot was tried."""
-    measures: int = 0
-    """How often it was begun to measure in this one."""
-    kept_at: float = 0.0
-    """When this was written, in seconds since 1970."""
-    homeward: bool = False
-    """It only remains to get back to the original boot."""
+    """/proc/version: every boot must run this kernel."""
+    runs: tuple[str, ...] = ()
+    """File names of the finished runs, in the order of the boots."""
+    boot_attempts: int = 0
+    """How many times the next boot, or the return to the original boot, was tried."""
+    measure_attempts: int = 0
+    """How many times a measurement began in this boot."""
+    written_at: float = 0.0
+    """When this was stored, in seconds since 1970."""
+    returning: bool = False
+    """The only step left is the return to the original boot."""
     reasons: tuple[str, ...] = ()
-    """Why it ended early."""
+    """Why the experiment ended early, sentences."""
 
     @property
     def boots(self) -> int:
-        """Return how many boots there are."""
-        return len(ARMS) * self.rounds
+        """Return how many boots the experiment has."""
+        return len(STATES) * self.pairs
 
-    def line(self, number: int) -> str:
-        """Return the command line of a boot, the first is 0."""
-        state = int(ARMS[number % len(ARMS)] == "on")
-        words = [word for word in self.original.split() if not word.startswith(f"{PSEUDO_NMI}=")]
-        # In front of what is the init's own.
+    def command_line(self, number: int) -> str:
+        """Return the command line of one boot, counted from 0."""
+        words = [word for word in self.original_line.split() if not word.startswith(f"{PSEUDO_NMI}=")]
+        # The words after "--" belong to init.
         at = words.index("--") if "--" in words else len(words)
-        words[at:at] = [f"{PSEUDO_NMI}={state}", f"{MARKER}={self.id}.{number}"]
+        value = int(state_of(number) is PseudoNmi.ON)
+        words[at:at] = [f"{PSEUDO_NMI}={value}", f"{MARKER}={self.id}.{number}"]
         return " ".join(words)
+
+    def boot_name(self, number: int) -> str:
+        """Return one boot as messages name it: `boot 1 of 6`."""
+        return f"boot {number + 1} of {self.boots}"
 
 
 class ThisBoot(NamedTuple):
-    """Where the host is now."""
+    """The boot that the host runs."""
 
     line: str
+    """/proc/cmdline"""
     build: str
+    """/proc/version"""
+
+
+class Action(Enum):
+    """What to do next."""
+
+    MEASURE = "measure"
+    """Measure in this boot."""
+    BOOT = "boot"
+    """Start the next boot of the experiment."""
+    RETURN = "return"
+    """Reset the host into its original boot."""
+    FINISH = "finish"
+    """Compare the runs; the host is in its original boot."""
+    STOP = "stop"
+    """End here: the host cannot return to its original boot."""
 
 
 class Step(NamedTuple):
-    """What to do now."""
+    """The next action, and the experiment to store before it."""
 
-    do: str
-    """MEASURE; BOOT the next one; HOME: reset into the original boot; FINISH; STOP: end where it is."""
+    action: Action
     experiment: Experiment
-    """To be kept before it is done."""
+
+
+def state_of(number: int) -> PseudoNmi:
+    """Return the state of pseudo-NMI in one boot, counted from 0."""
+    return STATES[number % len(STATES)]
 
 
 def next_step(experiment: Experiment, boot: ThisBoot) -> Step:
     """Return what to do in this boot."""
-    # Home is every boot but an experiment's, whatever the firmware starts there meanwhile.
-    at_home = not is_arm(boot.line)
-    number = len(experiment.done)
-    if experiment.homeward:
-        return _go_home(experiment, at_home)
-    if number == experiment.boots:
-        return _go_home(experiment._replace(homeward=True, attempts=0), at_home)
+    if not experiment.returning and len(experiment.runs) == experiment.boots:
+        experiment = experiment._replace(returning=True, boot_attempts=0)
+    if not experiment.returning and (reason := _reason_to_end(experiment, boot)):
+        experiment = end_early(experiment, reason)
+    if experiment.returning:
+        return _return_step(experiment, boot)
+    if _is_next_boot(experiment, boot):
+        attempts = experiment.measure_attempts + 1
+        return Step(Action.MEASURE, experiment._replace(measure_attempts=attempts))
+    return Step(Action.BOOT, experiment._replace(boot_attempts=experiment.boot_attempts + 1))
+
+
+def _return_step(experiment: Experiment, boot: ThisBoot) -> Step:
+    # Without a marker any boot counts as the original one, even if the firmware now starts another kernel.
+    if not is_experiment_boot(boot.line):
+        return Step(Action.FINISH, experiment)
+    if experiment.boot_attempts < MAX_ATTEMPTS:
+        return Step(Action.RETURN, experiment._replace(boot_attempts=experiment.boot_attempts + 1))
+    text = f"The host did not return to its original boot in {MAX_ATTEMPTS} attempts: reboot this host."
+    reasons = experiment.reasons if text in experiment.reasons else (*experiment.reasons, text)
+    return Step(Action.STOP, experiment._replace(reasons=reasons))
+
+
+def _reason_to_end(experiment: Experiment, boot: ThisBoot) -> str | None:
+    """Return why the experiment cannot continue in this boot, a sentence; None if it can."""
     if boot.build != experiment.build:
-        return _end(experiment, at_home, "Another kernel runs now.")
-    if boot.line.split() != experiment.original.split() and (
-        at_home or f"{MARKER}={experiment.id}." not in boot.line
-    ):
-        return _end(experiment, at_home, "The host was booted with another command line.")
-    if boot.line.split() == experiment.line(number).split():
-        if experiment.measures >= MAX_ATTEMPTS:
-            text = f"Boot {number + 1} of {experiment.boots} was not measured in {MAX_ATTEMPTS} attempts."
-            return _end(experiment, at_home, text)
-        return Step(MEASURE, experiment._replace(measures=experiment.measures + 1))
-    if experiment.attempts >= MAX_ATTEMPTS:
-        text = f"Boot {number + 1} of {experiment.boots} did not come in {MAX_ATTEMPTS} attempts."
-        return _end(experiment, at_home, text)
-    return Step(BOOT, experiment._replace(attempts=experiment.attempts + 1))
+        return "The host now runs another kernel."
+    own = boot.line.split() == experiment.original_line.split() or _is_own_boot(experiment, boot)
+    if not own:
+        return "The host was booted with another command line."
+    name = experiment.boot_name(len(experiment.runs)).capitalize()
+    if _is_next_boot(experiment, boot):
+        too_often = experiment.measure_attempts >= MAX_ATTEMPTS
+        return f"{name} was not measured in {MAX_ATTEMPTS} attempts." if too_often else None
+    too_often = experiment.boot_attempts >= MAX_ATTEMPTS
+    return f"{name} did not start in {MAX_ATTEMPTS} attempts." if too_often else None
 
 
-def is_arm(line: str) -> bool:
-    """Tell whether a boot is one of an experiment's."""
+def _is_own_boot(experiment: Experiment, boot: ThisBoot) -> bool:
+    return is_experiment_boot(boot.line) and f"{MARKER}={experiment.id}." in boot.line
+
+
+def _is_next_boot(experiment: Experiment, boot: ThisBoot) -> bool:
+    """Report whether this is the boot in which the next run is due."""
+    return boot.line.split() == experiment.command_line(len(experiment.runs)).split()
+
+
+def is_experiment_boot(line: str) -> bool:
+    """Report whether a command line belongs to a boot of any experiment."""
     return any(word.startswith(f"{MARKER}=") for word in line.split())
 
 
-def _go_home(experiment: Experiment, at_home: bool) -> Step:
-    if at_home:
-        return Step(FINISH, experiment)
-    if experiment.attempts >= MAX_ATTEMPTS:
-        text = f"The original boot did not come in {MAX_ATTEMPTS} attempts: reboot this host."
-        reasons = experiment.reasons if text in experiment.reasons else (*experiment.reasons, text)
-        return Step(STOP, experiment._replace(reasons=reasons))
-    return Step(HOME, experiment._replace(attempts=experiment.attempts + 1))
+def end_early(experiment: Experiment, reason: str) -> Experiment:
+    """Return an experiment that ends early: the only step left is the return to the original boot."""
+    return experiment._replace(returning=True, boot_attempts=0, reasons=(*experiment.reasons, reason))
 
 
-def _end(experiment: Experiment, at_home: bool, reason: str) -> Step:
-    return _go_home(homeward(experiment, reason), at_home)
+def add_run(experiment: Experiment, run: str) -> Experiment:
+    """Return the experiment with the run of this boot finished."""
+    return experiment._replace(runs=(*experiment.runs, run), boot_attempts=0, measure_attempts=0)
 
 
-def homeward(experiment: Experiment, reason: str) -> Experiment:
-    """Return the experiment ended early: it only has to get back to the original boot."""
-    return experiment._replace(homeward=True, attempts=0, reasons=(*experiment.reasons, reason))
-
-
-def measured(experiment: Experiment, run: str) -> Experiment:
-    """Return the experiment with one boot's run done."""
-    return experiment._replace(done=(*experiment.done, run), attempts=0, measures=0)
-
-
-def wrong_states(states: list[str | None]) -> list[str]:
-    """Return in which boots pseudo-NMI was not what it should have been, as sentences."""
+def wrong_states(states: Sequence[str | None]) -> list[str]:
+    """Return the boots in which pseudo-NMI was not in its intended state, as sentences."""
     return [
-        f"Boot {number + 1} ran with pseudo-NMI {state or 'unknown'}, not {ARMS[number % len(ARMS)]}."
+        f"Boot {number + 1} ran with pseudo-NMI {state or 'unknown'}, not {state_of(number)}."
         for number, state in enumerate(states)
-        if state != ARMS[number % len(ARMS)]
+        if state != state_of(number)
     ]
 
 
-class Kexec(NamedTuple):
-    """What the host has to boot another command line with."""
+class Readiness(NamedTuple):
+    """Whether this host can go through the boots of an experiment."""
 
-    privileged: bool
-    program: bool
-    """kexec-tools is installed."""
-    image: str | None
-    initrd: str | None
-    no_initrd: bool
-    """It needs none, the operator says."""
-    disabled: bool
-    """kernel.kexec_load_disabled."""
-    has_its: bool | None
-    """The device tree has an interrupt translation service; None: it could not be read."""
-    efi: bool
+    kexec: Kexec
     resumes: bool
-    """After a boot something goes on with it."""
-    within: bool
-    """This boot is one of an experiment's."""
+    """After each boot something calls `bench resume`."""
+    in_experiment: bool
+    """This boot belongs to an experiment."""
     pending: str | None
-    """What has not ended yet: an experiment or a drill."""
+    """Which experiment or drill has not ended, a sentence."""
 
 
-def about_ab(facts: HostFacts, kexec: Kexec, danger: Danger, consent: Consent, cpus: int) -> Iterator[Reason]:
-    """Yield every reason against it."""
+def refusals_for_experiment(survey: Survey, ready: Readiness, consent: Consent) -> Iterator[Reason]:
+    """Yield every reason against an experiment on this host."""
+    facts = survey.facts
     if facts.architecture != "arm64":
-        text = f"This is no arm64 host ({facts.architecture or 'unknown'}): there is no pseudo-NMI to try."
-        yield Reason(PLATFORM, text)
+        text = f"This host is not arm64 ({facts.architecture or 'unknown'}): it has no pseudo-NMI to measure."
+        yield Reason(ReasonKind.PLATFORM, text)
         return
-    if not kexec.privileged:
-        yield Reason(PRIVILEGE, "It boots the host again and again: run it as root.")
-    yield from about_danger(danger, consent, cpus)
-    yield from about_way_back(danger, consent)
-    yield from _about_pseudo_nmi(facts)
-    yield from _about_kexec(facts, kexec)
-    if kexec.pending:
-        yield Reason(POLICY, f"{kexec.pending} has not ended yet.")
-    if not kexec.resumes:
-        text = (
-            "Nothing would go on after the first boot: install sdeictl in /usr/bin, and `systemctl enable"
-            " sdeictl-bench-resume.service`; or say that something of your own calls `bench resume`"
-            " (--own-resume)."
-        )
-        yield Reason(POLICY, text)
-    if kexec.within:
-        yield Reason(POLICY, f"This boot is one of an experiment's ({MARKER}=): reboot the host first.")
-    if dict(facts.settings or ()).get(f"{SYSCTLS}/panic", "0") == "0":
-        text = "kernel.panic is 0: if one of the boots panicked, the host would hang and never reset."
-        yield Reason(POLICY, text)
+    if not survey.privileged:
+        yield Reason(ReasonKind.PRIVILEGE, "An experiment reboots the host: run it as root.")
+    yield from refusals_for_risk(survey, consent)
+    yield from refusals_for_way_back(survey, consent)
+    yield from _refusals_for_pseudo_nmi(facts)
+    yield from refusals_for_kexec(facts, ready.kexec)
+    yield from _refusals_for_boots(facts, ready)
 
 
-def _about_pseudo_nmi(facts: HostFacts) -> Iterator[Reason]:
+def _refusals_for_pseudo_nmi(facts: HostFacts) -> Iterator[Reason]:
     values = [dict(config.values).get("ARM64_PSEUDO_NMI") for config in facts.configs]
     if "y" not in values:
-        yield Reason(PROVIDER, "That this kernel has pseudo-NMI is not seen (CONFIG_ARM64_PSEUDO_NMI).")
-    if not facts.interrupts or facts.interrupts.gic != "GICv3":
-        seen = facts.interrupts.gic if facts.interrupts and facts.interrupts.gic else "unknown"
-        yield Reason(PROVIDER, f"Pseudo-NMI needs a GICv3; this is {seen}.")
+        text = "No configuration of this kernel shows CONFIG_ARM64_PSEUDO_NMI=y."
+        yield Reason(ReasonKind.PROVIDER, text)
+    gic = facts.interrupts.gic if facts.interrupts else None
+    if gic != "GICv3":
+        text = f"Pseudo-NMI needs a GICv3; the interrupt controller of this host is {gic or 'unknown'}."
+        yield Reason(ReasonKind.PROVIDER, text)
     if facts.bootlog and facts.bootlog.pseudo_nmi_error:
-        yield Reason(PROVIDER, f"The kernel refuses pseudo-NMI here: {facts.bootlog.pseudo_nmi_error}.")
+        text = f"The kernel refuses pseudo-NMI on this host: {facts.bootlog.pseudo_nmi_error}."
+        yield Reason(ReasonKind.PROVIDER, text)
 
 
-def _about_kexec(facts: HostFacts, kexec: Kexec) -> Iterator[Reason]:
-    lockdown = facts.drills.lockdown if facts.drills else None
-    if lockdown not in (None, "none"):
-        yield Reason(PROVIDER, f"The kernel is locked down ({lockdown}): kexec may take nothing.")
-    if kexec.disabled:
-        yield Reason(POLICY, "kexec is switched off until the next boot (kernel.kexec_load_disabled).")
-    if not kexec.program:
-        yield Reason(PROVIDER, "kexec-tools is not installed.")
-    if not kexec.image:
-        yield Reason(PROVIDER, "The running kernel's image is not found below /boot: name it by --kernel.")
-    elif not kexec.initrd and not kexec.no_initrd:
-        text = f"No initrd of {kexec.image} is known: --initrd names it, --no-initrd says that it needs none."
-        yield Reason(PROVIDER, text)
-    if facts.tables != "acpi" and not kexec.efi and kexec.has_its is not False:
+def _refusals_for_boots(facts: HostFacts, ready: Readiness) -> Iterator[Reason]:
+    """Yield the reasons why the host could not go through all boots, and back."""
+    if ready.pending:
+        yield Reason(ReasonKind.POLICY, ready.pending)
+    if not ready.resumes:
         text = (
-            "This host has a device tree, an interrupt translation service and no UEFI: a kernel that is"
-            " started by kexec would die there, for the GIC keeps writing into the first one's tables."
+            "Nothing would continue the experiment after its first boot: install sdeictl in /usr/bin and run"
+            f" `systemctl enable {UNIT}`, or give --own-resume if something of your own calls"
+            " `sdeictl bench resume` in each boot."
         )
-        if kexec.has_its is None:
-            text = "Whether this host's GIC has an interrupt translation service cannot be read."
-        yield Reason(PLATFORM, text)
+        yield Reason(ReasonKind.POLICY, text)
+    if ready.in_experiment:
+        text = f"This boot belongs to an experiment ({MARKER}=): reboot the host first."
+        yield Reason(ReasonKind.POLICY, text)
+    if setting(facts, PANIC_SECONDS) in (None, "0"):
+        text = "kernel.panic is 0: if a boot of the experiment panics, the host hangs and never resets."
+        yield Reason(ReasonKind.POLICY, text)
 
 
-def ab_lines(experiment: Experiment) -> list[tuple[str, str]]:
-    """Return what will be done, as (what, sentence)."""
-    lines = []
-    for number in range(experiment.boots):
-        arm = ARMS[number % len(ARMS)]
-        lines.append(
-            ("boot", f"{number + 1} of {experiment.boots}, pseudo-NMI {arm}: {experiment.line(number)}")
-        )
+def experiment_lines(experiment: Experiment) -> list[PlanLine]:
+    """Return the plan of an experiment."""
     initrd = f" and {experiment.initrd}" if experiment.initrd else ""
+    boots = [
+        (
+            "boot",
+            f"{number + 1} of {experiment.boots}, pseudo-NMI {state_of(number)}:"
+            f" {experiment.command_line(number)}",
+        )
+        for number in range(experiment.boots)
+    ]
     return [
         (
             "kexec",
-            f"{experiment.image}{initrd}, {experiment.boots} times; the host's services stop and start",
+            f"{experiment.image}{initrd}, {experiment.boots} times; the services of the host stop and start"
+            " each time",
         ),
-        *lines,
-        ("measure", f"in each: {' '.join(experiment.workload or experiment.calls)}"),
-        ("way back", f"a reboot into the original command line: {experiment.original}"),
-        ("way back", f"after {MAX_ATTEMPTS} attempts at a boot: the original boot, and the end"),
+        *boots,
+        ("measure", f"in each boot: {_timing_words(experiment.timing)}"),
+        ("way back", f"a reboot into the original command line: {experiment.original_line}"),
+        ("way back", f"if a boot fails {MAX_ATTEMPTS} times: the original boot, and the end"),
     ]
 
 
-def result_json(experiment: Experiment, comparison: dict[str, Any] | None) -> dict[str, Any]:
-    """Return what came of it."""
+def _timing_words(timing: Timing) -> str:
+    calls = timing.calls or (() if timing.workload else DEFAULT_CALLS)
+    return ", ".join([*calls, *([" ".join(timing.workload)] if timing.workload else [])])
+
+
+class AbDocument(TypedDict):
+    """`sdeictl.bench-ab/1`."""
+
+    schema: str
+    id: str
+    complete: bool
+    reasons: list[str]
+    boots: int
+    runs: list[str]
+    comparison: ComparisonDocument | None
+
+
+def ab_document(
+    experiment: Experiment, reasons: Sequence[str], comparison: ComparisonDocument | None
+) -> AbDocument:
+    """Return the result of an experiment; `reasons`: why it is not complete."""
     return {
-        "schema": "sdeictl.bench-ab/1",
+        "schema": AB_SCHEMA,
         "id": experiment.id,
-        "complete": len(experiment.done) == experiment.boots and not experiment.reasons,
-        "reasons": list(experiment.reasons),
+        "complete": len(experiment.runs) == experiment.boots and not reasons,
+        "reasons": list(reasons),
         "boots": experiment.boots,
-        "runs": list(experiment.done),
+        "runs": list(experiment.runs),
         "comparison": comparison,
     }

@@ -1,10 +1,10 @@
 /*
- * The timed loops of `sdeictl bench`: a plain shared library, called by ctypes.
+ * The timed loops of `sdeictl bench`: a plain shared library, which Python calls through ctypes.
  *
- * Each sdeictl_bench_NAME(count) does one thing `count` times and returns the nanoseconds of
+ * Each sdeictl_bench_NAME(count) makes one call `count` times. It returns how many nanoseconds of
  * CLOCK_MONOTONIC that took, or -errno. System calls go through syscall(2) of the C library, as in
- * `perf bench syscall basic` and in any program; the _raw ones are the bare instruction.
- * Nothing is subtracted: sdeictl_bench_empty() tells what the loop itself costs.
+ * `perf bench syscall basic` and in ordinary programs; the _raw functions use the bare instruction.
+ * Nothing is subtracted: sdeictl_bench_empty() shows the cost of the loop itself.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -23,7 +23,7 @@
 
 #define PAGES 256
 
-/* Whatever is in front of it has happened by then, as far as the compiler is concerned. */
+/* A compiler barrier: earlier memory accesses are complete here, and a loop around it is kept. */
 #define BARRIER() __asm__ volatile("" ::: "memory")
 
 static int64_t now(void)
@@ -114,7 +114,7 @@ int64_t sdeictl_bench_futex_wake(uint64_t count)
 	return TIMED(syscall(SYS_futex, &word, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0));
 }
 
-/* The first touch of a page of anonymous memory; giving the pages back is not timed. */
+/* The first write to a page of anonymous memory. The time to free the pages does not count. */
 int64_t sdeictl_bench_page_fault(uint64_t count)
 {
 	long size = sysconf(_SC_PAGESIZE);
@@ -138,7 +138,7 @@ int64_t sdeictl_bench_page_fault(uint64_t count)
 	return spent;
 }
 
-/* A timer that has to go off: the interrupt, the wakeup, and the read that waited for it. */
+/* A timer that must expire: its interrupt, the wakeup, and the read that waits for it. */
 int64_t sdeictl_bench_timer(uint64_t count)
 {
 	struct itimerspec soon = { .it_value = { .tv_nsec = 1000 } };
@@ -163,7 +163,7 @@ static void echo(int in, int out)
 	_exit(0);
 }
 
-/* A byte to another process and back: two switches, if both may use one CPU only. */
+/* A byte to another process and back: two context switches if both processes are bound to one CPU. */
 int64_t sdeictl_bench_pipe(uint64_t count)
 {
 	int there[2], back[2];
@@ -195,7 +195,7 @@ int64_t sdeictl_bench_pipe(uint64_t count)
 	return spent;
 }
 
-/* getppid with a known amount of work beside it: what a comparison must find. For the benchmark of it. */
+/* getppid with a known amount of extra work, which a comparison must find. For tests/tools/bench_clock.py. */
 int64_t sdeictl_bench_getppid_busy(uint64_t count, uint64_t busy)
 {
 	return TIMED(syscall(SYS_getppid); for (uint64_t spin = 0; spin < busy; spin++) BARRIER());

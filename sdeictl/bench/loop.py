@@ -1,4 +1,6 @@
-"""The timed loops: the small C library, or where it was not built, a labelled loop of Python's."""
+"""The timed loops: from the small C library, or in Python if the installation has no library."""
+
+from __future__ import annotations
 
 import collections
 import ctypes
@@ -10,14 +12,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from sdeictl.bench.words import LoopKind
+
 LIBRARY = str(Path(__file__).with_name("libbench.so"))
-C, PYTHON = "c", "python"
 Timer = Callable[[int], int]
-"""Does a call so often; returns nanoseconds."""
+"""Does a call this many times and returns the nanoseconds that it took; raises OSError."""
 
 
 class Call(NamedTuple):
-    """What is timed."""
+    """A call that can be timed."""
 
     name: str
     about: str
@@ -30,14 +33,14 @@ CALLS = (
     Call("gettid-raw", "gettid by the bare instruction"),
     Call("read-zero", "read of one byte from /dev/zero"),
     Call("pipe", "one byte to another process and back, both on one CPU"),
-    Call("page-fault", "the first touch of a page of anonymous memory"),
-    Call("futex-wake", "a wake of a futex that nobody waits for"),
-    Call("timer", "a timer of 1 us, until its reader is back"),
+    Call("page-fault", "the first write to a page of anonymous memory"),
+    Call("futex-wake", "a wake of a futex without waiters"),
+    Call("timer", "a timer of 1 us, until the read that waits for it returns"),
     Call("sched-yield", "sched_yield"),
 )
 DEFAULT_CALLS = ("getppid",)
 EMPTY = "empty"
-"""The loop with nothing in it: reported beside every run, never subtracted."""
+"""The loop without a call: every run reports its time, and no result has it subtracted."""
 
 _IN_PYTHON: dict[str, Callable[[], object]] = {
     "getppid": os.getppid,
@@ -48,27 +51,28 @@ _IN_PYTHON: dict[str, Callable[[], object]] = {
 
 
 class Loops(NamedTuple):
-    """What can be timed here."""
+    """The loops of this installation."""
 
-    kind: str
-    """C or PYTHON. A loop of Python's was 17 % too slow where it was measured: it costs the interpreter
-    its branch predictions besides, which no empty loop shows."""
+    kind: LoopKind
+    """A Python loop was measured to be 17 % too slow: the calls also cost the interpreter its branch
+    predictions, and an empty loop does not show that."""
     timers: dict[str, Timer]
+    """By the name of the call, and EMPTY."""
 
 
 def load_loops(path: str = LIBRARY) -> Loops:
-    """Return the C library's loops, else Python's."""
+    """Return the loops of the C library, or Python loops if the library cannot be loaded."""
     try:
         library = ctypes.CDLL(path, use_errno=True)
     except OSError:
-        return Loops(PYTHON, {name: _python_timer(call) for name, call in _IN_PYTHON.items()})
+        return Loops(LoopKind.PYTHON, {name: _python_timer(call) for name, call in _IN_PYTHON.items()})
     names = [EMPTY, *(call.name for call in CALLS)]
     found = {name: getattr(library, f"sdeictl_bench_{name.replace('-', '_')}", None) for name in names}
-    return Loops(C, {name: _c_timer(function) for name, function in found.items() if function})
+    return Loops(LoopKind.C, {name: _c_timer(function) for name, function in found.items() if function})
 
 
 def _c_timer(function: Callable[[int], int]) -> Timer:
-    # The types of ctypes' functions are set on the function itself.
+    # ctypes keeps the types of a function on the function itself.
     function.restype = ctypes.c_int64  # type: ignore[attr-defined]
     function.argtypes = (ctypes.c_uint64,)  # type: ignore[attr-defined]
 
@@ -84,7 +88,7 @@ def _c_timer(function: Callable[[int], int]) -> Timer:
 def _python_timer(call: Callable[[], object]) -> Timer:
     def run(count: int) -> int:
         started = time.perf_counter_ns()
-        # The tightest loop there is: it runs in C but for the call itself.
+        # The tightest loop in Python: everything but the call itself runs in C.
         collections.deque(itertools.starmap(call, itertools.repeat((), count)), maxlen=0)
         return time.perf_counter_ns() - started
 

@@ -1,30 +1,38 @@
 """`sdeictl analyze`."""
 
+from __future__ import annotations
+
 import click
 
 from sdeictl.commands.output import FILE, FORMAT, print_result, read_input
 from sdeictl.errors import SdeictlError, Status
 from sdeictl.klog.analysis import analyze as analyze_log
-from sdeictl.klog.document import analysis_json, render_analysis
+from sdeictl.klog.document import analysis_document
 from sdeictl.klog.log import parse_log
+from sdeictl.klog.render import render_analysis
 
 COMPRESSED = (b"\x1f\x8b", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd", b"BZh")
-"""How files of gzip, xz, zstd and bzip2 begin."""
+"""The first bytes of gzip, xz, zstd and bzip2 files."""
 
 
-@click.command(short_help="Read the answers in a kernel log.")
+@click.command(short_help="Which CPUs answered the backtrace requests in a kernel log?")
 @click.argument("file", metavar="FILE|-", type=FILE)
 @FORMAT
 def analyze(file: str, form: str) -> None:
-    """Tell from a kernel log who was asked for a backtrace, who answered, masked or not, by which path.
+    """Report the backtrace requests, lockups, stalls, panics and stops in a kernel log.
 
-    FILE is /dev/kmsg text, dmesg (also -r, -x, -T), a serial console's log, what
-    `journalctl -k -o json` prints, or records of pstore, one after the other.
-    Exit status: 0 if any kernel record was read, else 3.
+    For each backtrace request, show the CPU that sent it, the CPUs that
+    answered, whether they were masked, and the path of the request.
+
+    FILE is text of /dev/kmsg, dmesg (also -r, -x, -T), the log of a serial
+    console, the output of `journalctl -k -o json`, or pstore records joined in
+    one file; - is standard input.
+
+    Exit status: 0 if FILE contains a kernel record, 3 otherwise.
     """
     data = read_input(file)
     analysis = analyze_log(parse_log(data))
-    print_result(form, analysis_json(analysis), render_analysis(analysis))
+    print_result(form, analysis_document(analysis), render_analysis(analysis))
     if not analysis.records:
         name = "the input" if file == "-" else file
         hint = "; it is compressed: unpack it first" if data.startswith(COMPRESSED) else ""

@@ -1,44 +1,57 @@
 """`sdeictl drill`."""
 
+from __future__ import annotations
+
 import contextlib
 import math
 import os
 import re
 import sys
-from functools import partial
+from collections.abc import Iterator
+from typing import NoReturn
 
 import click
 
-from sdeictl.commands.consent import DRY_RUN, HOST, WAY_BACK, ask_host_name
+from sdeictl.commands.consent import DRY_RUN, HOST, WAY_BACK, ask_consent
 from sdeictl.commands.output import FILE, FORMAT, print_result, write
-from sdeictl.drill import run as drill_run
-from sdeictl.drill.plan import DRILLS, PROVIDERS, Request
-from sdeictl.drill.resume import read_status, resume
+from sdeictl.drill.backtrace import plan_backtrace, run_backtrace
+from sdeictl.drill.case import DrillRefusedError
+from sdeictl.drill.catalog import DRILLS, variants_of
+from sdeictl.drill.lockup import plan_lockup, run_lockup
+from sdeictl.drill.reset import ResetRequest, plan_reset, run_reset
+from sdeictl.drill.result import drill_document, refuse
+from sdeictl.drill.resume import resume
+from sdeictl.drill.status import read_status
 from sdeictl.drill.text import render_drills, render_result, render_status
 from sdeictl.errors import SdeictlError, Status
-from sdeictl.host.root import LiveRoot
+from sdeictl.host.live import LiveRoot
 from sdeictl.interlock.arming import MAX_SECONDS, arm, disarm
-from sdeictl.interlock.danger import Consent
-from sdeictl.interlock.host import read_boot_id
+from sdeictl.interlock.consent import Consent
+from sdeictl.interlock.dry_run import PlanLine, plan_document, render_plan, render_reasons
+from sdeictl.interlock.refusals import refused_status
+from sdeictl.interlock.results import DrillDocument
+from sdeictl.interlock.survey import read_boot_id
+from sdeictl.interlock.window import PROVIDERS, WindowRequest
+from sdeictl.probe.drills import DRILL_OUTCOMES, DrillKind, DrillOutcome
 
-VARIANTS = ("wedged", "all-masked", "hardlockup-panic")
+VARIANTS = variants_of(DrillKind.CRASH)
 _UNITS = {"s": 1, "m": 60, "h": 3600}
 
 _CPU = click.option(
     "--cpu",
     type=click.IntRange(min=0),
     metavar="N",
-    help="The CPU to mask; by default the last one that is not set apart.",
+    help="The CPU to mask; by default the last one that is not reserved (isolcpus=, nohz_full=).",
 )
 _EVIDENCE = click.option(
     "--evidence", metavar="FILE", type=FILE,
-    help="Where a log of this host's serial or net console will be after the reset.",
+    help="The file that will hold the log of this host's serial or net console after the reset.",
 )  # fmt: skip
 
 
-@click.group(short_help="Provoke what a stuck CPU would suffer, and prove what arrives.")
+@click.group(short_help="Mask a CPU under interlocks, and prove that it is reached.")
 def drill() -> None:
-    """Provoke what a stuck CPU would suffer, under interlocks, and prove what arrives.
+    """Do to a CPU what a lockup does, under interlocks, and prove what arrives.
 
     Exit status: 0 pass, 1 fail or a CPU lost, 3 could not tell, or refused
     because privilege, platform or a way to mask a CPU is missing, 4 refused by
@@ -46,17 +59,19 @@ def drill() -> None:
     """
 
 
-@drill.command("list", short_help="What drills there are, what each proves and risks.")
+@drill.command("list", short_help="List the drills: what each proves, risks and needs.")
 @FORMAT
 def drill_list(form: str) -> None:
-    """Print what drills there are, what each proves, risks and needs."""
-    print_result(form, {"drills": [drill._asdict() for drill in DRILLS]}, render_drills())
+    """List the drills: what each proves, risks and needs."""
+    rows = [
+        {"name": each.command, "proves": each.proves, "risks": each.risks, "needs": each.needs}
+        for each in DRILLS
+    ]
+    print_result(form, {"drills": rows}, render_drills())
 
 
 @drill.command("backtrace", short_help="Ask every CPU for its backtrace, one of them masked.")
-@click.option(
-    "--masked", is_flag=True, help="Mask one CPU's interrupts for a bounded time and ask it meanwhile."
-)
+@click.option("--masked", is_flag=True, help="Mask one CPU for a bounded time, and ask it in that time.")
 @_CPU
 @click.option(
     "--seconds", type=float, metavar="S",
@@ -64,29 +79,31 @@ def drill_list(form: str) -> None:
 )  # fmt: skip
 @click.option(
     "--provider", type=click.Choice([provider.name for provider in PROVIDERS]),
-    help="What masks it; by default the first of these that the kernel has.",
+    help="What masks it; by default the first of these that suits the host.",
 )  # fmt: skip
 @DRY_RUN
 @FORMAT
 def drill_backtrace(
     *, masked: bool, cpu: int | None, seconds: float | None, provider: str | None, dry_run: bool, form: str
 ) -> None:
-    """Ask every CPU for its backtrace (sysrq-l) and tell who answered, by which path.
+    """Ask every CPU for its backtrace (sysrq-l); report who answers, and by which path.
 
-    With --masked, one CPU has its interrupts masked meanwhile: only its stack
-    from inside that time proves that a stuck CPU can be reached. The idle states
-    in which a request can lose a CPU are held off, the console is kept quiet,
-    and every CPU must be alive before and after.
+    With --masked the interrupts of one CPU are masked in that time. Only its
+    stack from inside that time proves that a stuck CPU can be reached. The drill
+    holds the CPUs out of the idle states in which a request can lose one, keeps
+    the console quiet, and checks before and after that every CPU is alive.
     """
     if not masked and (cpu is not None or provider is not None or seconds is not None):
         raise click.UsageError("--cpu, --seconds and --provider go with --masked")
-    request = Request(masked, cpu, provider=provider)
+    request = WindowRequest(masked, cpu, provider=provider)
     if seconds is not None:
         if not math.isfinite(seconds):
             raise click.UsageError("--seconds must be a number of seconds")
         request = request._replace(seconds=seconds)
-    show = partial(print_result, form)
-    sys.exit(drill_run.run_backtrace(request, dry_run=dry_run, tell=_tell, show=show))
+    with _refusals(form, dry_run=dry_run):
+        if dry_run:
+            _show_plan(form, plan_backtrace(request))
+        _show_result(form, run_backtrace(request, _tell))
 
 
 @drill.command("lockup", short_help="Mask a CPU until the hard-lockup detector must report it.")
@@ -94,7 +111,7 @@ def drill_backtrace(
 @_CPU
 @click.option(
     "--thresh", type=click.IntRange(min=1), metavar="S",
-    help="Lower watchdog_thresh to this meanwhile: the CPU is masked for 2.5 times as long.",
+    help="Lower watchdog_thresh to this during the drill: the CPU is masked for 2.5 times as long.",
 )  # fmt: skip
 @HOST
 @WAY_BACK
@@ -114,22 +131,22 @@ def drill_lockup(  # noqa: PLR0913 - one for each option
 ) -> None:
     """Mask a CPU past the hard-lockup threshold: is it reported, with its stack?
 
-    For 2.5 times watchdog_thresh (25 s where that is 10) by the module
-    test_lockup; the CPU then comes back. RCU stalls and soft lockups may be
-    reported too. It has to be armed (`sdeictl drill arm`), and the host named.
+    The module test_lockup masks it for 2.5 times watchdog_thresh (25 s if that
+    is 10); then the CPU comes back. The kernel may also report RCU stalls and
+    soft lockups. The host must be armed (`sdeictl drill arm`) and named.
     --way-back and --evidence go with --permanent, --thresh without it.
     """
-    show = partial(print_result, form)
     if permanent and thresh is not None:
         raise click.UsageError("--thresh does not go with --permanent")
     if not permanent and (evidence or way_back):
         raise click.UsageError("--evidence and --way-back go with --permanent")
-    consent = Consent(ask_host_name(host_name, dry_run=dry_run), way_back)
+    consent = ask_consent(host_name, way_back, dry_run=dry_run)
     if permanent:
-        request = drill_run.ResetRequest("lockup", "permanent", cpu, evidence)
-        sys.exit(drill_run.run_reset(request, consent, dry_run=dry_run, tell=_tell, show=show))
-    masked = Request(masked=True, cpu=cpu, provider="test_lockup")
-    sys.exit(drill_run.run_lockup(masked, thresh, consent, dry_run=dry_run, tell=_tell, show=show))
+        _reset(ResetRequest(DrillKind.LOCKUP, "permanent", cpu, evidence), consent, form, dry_run=dry_run)
+    with _refusals(form, dry_run=dry_run):
+        if dry_run:
+            _show_plan(form, plan_lockup(cpu, thresh, consent))
+        _show_result(form, run_lockup(cpu, thresh, consent, _tell))
 
 
 @drill.command("stop", short_help="RESET THE HOST with a CPU masked: is that CPU stopped?")
@@ -148,16 +165,15 @@ def drill_stop(
     dry_run: bool,
     form: str,
 ) -> None:
-    """Mask a CPU for good and RESET THE HOST (sysrq-b): by which rung is that CPU stopped?
+    """Mask a CPU for good and RESET THE HOST (sysrq-b): which rung stops that CPU?
 
-    All file systems are synced before; nothing is shut down. After the boot
-    `sdeictl drill resume` reads the rungs from the ramoops console, or from a log
-    of the serial or net console. It has to be armed, and the host named.
+    All file systems are synced before; nothing is shut down. After the reboot
+    `sdeictl drill resume` reads the rungs of the stop ladder from the ramoops
+    console, or from a log of the serial or net console. The host must be armed
+    and named.
     """
-    consent = Consent(ask_host_name(host_name, dry_run=dry_run), way_back)
-    request = drill_run.ResetRequest("stop", None, cpu, evidence)
-    show = partial(print_result, form)
-    sys.exit(drill_run.run_reset(request, consent, dry_run=dry_run, tell=_tell, show=show))
+    consent = ask_consent(host_name, way_back, dry_run=dry_run)
+    _reset(ResetRequest(DrillKind.STOP, None, cpu, evidence), consent, form, dry_run=dry_run)
 
 
 @drill.command("crash", short_help="CRASH THE HOST with CPUs masked: are they in the dump?")
@@ -185,30 +201,60 @@ def drill_crash(  # noqa: PLR0913 - one for each option
 ) -> None:
     """CRASH THE HOST through kdump with CPUs masked: does the dump hold their registers?
 
-    All file systems are synced before. After the boot `sdeictl drill resume`
-    looks for the dump and into it. It has to be armed, and the host named.
+    All file systems are synced before. After the reboot `sdeictl drill resume`
+    finds the dump and judges it. The host must be armed and named.
     """
     if variant == "all-masked" and cpu is not None:
         raise click.UsageError("--cpu does not go with --variant all-masked")
-    consent = Consent(ask_host_name(host_name, dry_run=dry_run), way_back, plain_dump)
-    request = drill_run.ResetRequest("crash", variant, cpu)
-    show = partial(print_result, form)
-    sys.exit(drill_run.run_reset(request, consent, dry_run=dry_run, tell=_tell, show=show))
+    consent = ask_consent(host_name, way_back, dry_run=dry_run, plain_dump=plain_dump)
+    _reset(ResetRequest(DrillKind.CRASH, variant, cpu), consent, form, dry_run=dry_run)
+
+
+def _reset(request: ResetRequest, consent: Consent, form: str, *, dry_run: bool) -> NoReturn:
+    with _refusals(form, dry_run=dry_run):
+        if dry_run:
+            _show_plan(form, plan_reset(request, consent))
+        _show_result(form, run_reset(request, consent, _tell))
+
+
+@contextlib.contextmanager
+def _refusals(form: str, *, dry_run: bool) -> Iterator[None]:
+    """Show a refusal, as a plan or as a result, and end with its status; nothing is stored of it."""
+    try:
+        yield
+    except DrillRefusedError as refusal:
+        lines = render_reasons(refusal.reasons)
+        if dry_run:
+            print_result(form, plan_document(None, refusal.reasons), lines)
+        else:
+            print_result(form, drill_document(refuse(refusal.reasons), refusal.identity), lines)
+        sys.exit(refused_status(refusal.reasons))
+
+
+def _show_plan(form: str, lines: list[PlanLine]) -> NoReturn:
+    print_result(form, plan_document(lines, ()), render_plan(lines))
+    sys.exit(Status.GOOD)
+
+
+def _show_result(form: str, document: DrillDocument) -> NoReturn:
+    print_result(form, document, render_result(document))
+    sys.exit(DRILL_OUTCOMES[DrillOutcome(document["outcome"])].status)
 
 
 @drill.command("arm", short_help="Allow one drill that can cost the host, for a while.")
 @click.option("--for", "time", metavar="TIME", help="For how long: 90s, 10m, 1h at most.")
-@click.option("--off", is_flag=True, help="Take it back.")
+@click.option("--off", is_flag=True, help="Disarm the host.")
 def drill_arm(*, time: str | None, off: bool) -> None:
-    """Allow one drill that can cost the host to begin, for a while, on this boot.
+    """Allow one drill that can cost the host to begin, for a while, in this boot.
 
-    `lockup`, `stop`, `crash` and `bench ab` are refused without it. What begins
-    takes it back; so does a reboot. `drill status` tells whether it is armed.
+    `lockup`, `stop`, `crash` and `bench ab` are refused without it. The drill
+    that begins disarms the host; so does a reboot. `drill status` shows whether
+    the host is armed.
     """
     if off == (time is not None):
         raise click.UsageError("exactly one of --for and --off is needed")
     if os.geteuid():
-        raise SdeictlError("only root can allow a drill, or take that back", Status.UNKNOWN)
+        raise SdeictlError("only root can arm or disarm a host", Status.UNKNOWN)
     try:
         if time is not None:
             arm(_seconds(time), read_boot_id(LiveRoot()))
@@ -228,10 +274,10 @@ def _seconds(time: str) -> int:
     return seconds
 
 
-@drill.command("status", short_help="The last results, and whether something is left to put back.")
+@drill.command("status", short_help="Show the last results, and whether a drill left something to restore.")
 @FORMAT
 def drill_status(form: str) -> None:
-    """Print the last result of each drill, what has not ended, and whether one is allowed (`drill arm`)."""
+    """Show the last result of each drill, a drill that has not ended, and whether the host is armed."""
     status = read_status()
     print_result(form, status, render_status(status))
     sys.exit(Status.UNKNOWN if status["unreadable"] else Status.GOOD)
@@ -239,11 +285,11 @@ def drill_status(form: str) -> None:
 
 @drill.command("resume", short_help="End a drill that was killed, or that reset the host.")
 @click.option(
-    "--evidence", metavar="FILE", type=FILE, help="The log, or the crash dump, that outlasted the reset."
+    "--evidence", metavar="FILE", type=FILE, help="The log, or the crash dump, that survived the reset."
 )
 @FORMAT
 def drill_resume(evidence: str | None, form: str) -> None:
-    """End a drill that has not ended: put back what it left, judge it by what outlasted a reset.
+    """End a drill that has not ended: restore what it left; judge it if it reset the host.
 
     Exit status: that of the drill if it is judged now, else 0.
     """
@@ -256,6 +302,6 @@ def drill_resume(evidence: str | None, form: str) -> None:
 
 
 def _tell(step: str) -> None:
-    # Whoever reads along may go away: that is no reason to leave a drill half done.
+    # The reader may go away: that is no reason to leave a drill half done.
     with contextlib.suppress(OSError):
         click.echo(f"drill: {step}", err=True)

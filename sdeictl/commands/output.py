@@ -1,16 +1,17 @@
-"""Input and output of the commands: results to the standard output, sentences to the standard error."""
+"""Input and output of the commands. Results go to standard output, everything else to standard error."""
+
+from __future__ import annotations
 
 import json
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import click
 
 from sdeictl.errors import SdeictlError, Status
-from sdeictl.host.root import read_stream
-from sdeictl.probe.report import Json
-from sdeictl.text import Line, plain, print_styled
+from sdeictl.host.files import read_stream
+from sdeictl.text import Line, print_styled, to_plain
 
 FORMAT = click.option(
     "--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True,
@@ -18,11 +19,14 @@ FORMAT = click.option(
 )  # fmt: skip
 
 FILE = click.Path(readable=False, allow_dash=True)
-"""Lets a shell complete file names; who opens the file says what is wrong with it."""
+"""A file name, which a shell can complete. The command that opens the file reports errors, not click."""
 
 
 def read_input(path: str) -> bytes:
-    """Return the content of a file the user named; - is the standard input."""
+    """Return the content of a file that the user named; `-` is standard input.
+
+    Raises SdeictlError: with Status.USAGE if it does not exist, with Status.UNKNOWN if it cannot be read.
+    """
     try:
         return read_stream(path)
     except FileNotFoundError as error:
@@ -32,13 +36,13 @@ def read_input(path: str) -> bytes:
 
 
 def check_new_file(path: str) -> None:
-    """Raise SdeictlError if a file exists that must not: before the work, which would be lost."""
+    """Raise SdeictlError if a file exists; for use before the work, which would be lost otherwise."""
     if os.path.lexists(path):
         raise SdeictlError(f"{path} exists already; choose another name", Status.USAGE)
 
 
 def write_new_file(path: str, data: bytes) -> None:
-    """Write a file that must not exist yet."""
+    """Write a new file; raise SdeictlError if it exists already or cannot be written."""
     check_new_file(path)
     try:
         with open(path, "xb") as file:
@@ -47,25 +51,28 @@ def write_new_file(path: str, data: bytes) -> None:
         raise SdeictlError(f"{path} cannot be written: {error.strerror}", Status.USAGE) from error
 
 
-def print_result(form: str, document: Json, lines: Iterable[Line]) -> None:
+def print_result(form: str, document: Mapping[str, object], lines: Iterable[Line]) -> None:
     """Print a result as JSON, styled on a terminal, or as plain lines."""
     if form == "json":
         write(json.dumps(document, indent=2).encode() + b"\n")
     elif sys.stdout is not None and sys.stdout.isatty():
         print_styled(lines)
     else:
-        write(plain(lines).encode("utf-8", "replace"))
+        write(to_plain(lines).encode("utf-8", "replace"))
 
 
 def write(data: bytes) -> None:
-    """Write to the standard output; a reader that goes away early does not change the exit status."""
+    """Write to standard output. A reader that closes it early does not change the exit status.
+
+    Raises SdeictlError for any other error.
+    """
     if sys.stdout is None:
-        raise SdeictlError("the standard output is closed", Status.UNKNOWN)
+        raise SdeictlError("standard output is closed", Status.UNKNOWN)
     try:
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
     except OSError as error:
-        # What is still buffered must not raise again at exit.
+        # The bytes in the buffer must not raise the error again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if not isinstance(error, BrokenPipeError):
             raise SdeictlError(f"the result cannot be written: {error.strerror}", Status.UNKNOWN) from error

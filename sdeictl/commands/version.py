@@ -1,5 +1,7 @@
 """`sdeictl version`."""
 
+from __future__ import annotations
+
 import click
 
 from sdeictl import __version__
@@ -9,5 +11,5 @@ from sdeictl.commands.output import FORMAT, print_result
 @click.command()
 @FORMAT
 def version(form: str) -> None:
-    """Print the version."""
+    """Print the version of sdeictl."""
     print_result(form, {"name": "sdeictl", "version": __version__}, (((f"sdeictl {__version__}", ""),),))

@@ -1,122 +1,165 @@
 """`sdeictl drill backtrace`: ask every CPU for its backtrace, one of them masked, and see who answers."""
 
+from __future__ import annotations
+
 import os
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator
 
-from sdeictl.drill.mask import Window, WindowEvidence, make_window
-from sdeictl.drill.plan import SETTLE_SECONDS, Plan
-from sdeictl.drill.result import Observed
-from sdeictl.drill.session import POLL_SECONDS, DrillRefusedError, Say, Session
+from sdeictl.drill.case import Case, Tell, make_entry, open_case, refuse_case, store_drill
+from sdeictl.drill.judge import Observed, judge_backtrace, predict
+from sdeictl.drill.mask import Mask, make_mask
+from sdeictl.drill.plan import Plan, make_plan, plan_lines, quiet_console
+from sdeictl.drill.result import WindowEvidence, window_document
+from sdeictl.drill.session import POLL_SECONDS, SETTLE_SECONDS, Session, observe
 from sdeictl.formats.interrupts import BACKTRACE_ROW, TIMER_ROW
-from sdeictl.host.root import Root
-from sdeictl.interlock.host import DrillHost
-from sdeictl.interlock.journal import Entry
-from sdeictl.interlock.refusals import PROVIDER, Reason
+from sdeictl.interlock.dry_run import PlanLine
+from sdeictl.interlock.refusals import Reason, ReasonKind, refusals_for_host, refusals_for_window
+from sdeictl.interlock.results import DrillDocument
+from sdeictl.interlock.survey import Survey
+from sdeictl.interlock.window import WindowRequest
 from sdeictl.interlock.writes import fire_sysrq
 from sdeictl.klog.log import parse_log
+from sdeictl.probe.drills import DrillKind
 
 OPEN_SECONDS = 10.0
 ANSWER_SECONDS = 120.0
-"""The kernel waits for 10,000 times a millisecond, which took up to 16 s where emulated."""
+"""The kernel waits for 10,000 times a millisecond, which took up to 16 s in an emulator."""
 
 
-class BacktraceDrill(Session[Observed]):
-    """One run. Without a target nobody is masked."""
+def run_backtrace(request: WindowRequest, tell: Tell) -> DrillDocument:
+    """Run the drill on this host and return its stored result; raise DrillRefusedError, SdeictlError."""
+    case, plan = _prepare(request)
+    entry = make_entry(case, quiet_console(case.survey.console_level))
+    with Session(case, entry, tell) as session:
+        observed = observe(session, BacktraceSteps(session, plan))
+        result = judge_backtrace(plan, predict(case.survey.facts), observed)
+        window = window_document(result, plan) if request.masked else None
+        document = store_drill(case.identity, tell, result, observed.log, window)
+        session.close_journal()
+    return document
 
-    def __init__(self, root: Root, host: DrillHost, plan: Plan, entry: Entry, say: Say) -> None:
-        super().__init__(root, host, entry, say)
+
+def plan_backtrace(request: WindowRequest) -> list[PlanLine]:
+    """Return what the drill would do; raise DrillRefusedError."""
+    case, plan = _prepare(request)
+    return plan_lines(plan, case.survey.console_level)
+
+
+def _prepare(request: WindowRequest) -> tuple[Case, Plan]:
+    variant = "masked" if request.masked else None
+    case = open_case(DrillKind.BACKTRACE, variant, providers=request.masked)
+    refuse_case(case, refusals_for_backtrace(case.survey, request))
+    return case, make_plan(request, case.survey)
+
+
+def refusals_for_backtrace(survey: Survey, request: WindowRequest) -> Iterator[Reason]:
+    """Yield every reason against the drill; none means it may run."""
+    yield from refusals_for_host(survey)
+    if request.masked and survey.facts.architecture == "arm64":
+        yield from refusals_for_window(survey, request)
+
+
+class BacktraceSteps:
+    """What the drill does. Without a target it masks no CPU."""
+
+    def __init__(self, session: Session, plan: Plan) -> None:
+        self._session = session
         self._plan = plan
-        self._window: Window | None = None
-        self._evidence: WindowEvidence | None = None
+        self._mask: Mask | None = None
+        self._window = WindowEvidence() if plan.target is not None else None
         self._triggered = False
         self._stuck: tuple[int, ...] = ()
         self._row_moved: bool | None = None
 
-    def place(self, stack: ExitStack) -> None:
-        """Make the window; place who masks and who asks."""
+    def place(self) -> None:
+        """Make the window; place the helper that masks and the one that asks."""
+        session = self._session
         try:
-            self._window = make_window(self._plan, self.host)
+            self._mask = make_mask(self._plan, session.survey)
         except OSError as error:
-            text = f"The kernel does not take the BPF program: {error.strerror}."
-            raise DrillRefusedError(Reason(PROVIDER, text)) from error
-        if self._window:
-            stack.callback(self._window.close)
-        self._log = self.follow_log(stack)
-        self._masker = self.helper(stack, self._window.cpu, self._window.opens) if self._window else None
-        self._trigger = self.helper(stack, self._plan.trigger, lambda: fire_sysrq("l"))
-        # What would run on the masked CPU would not run until it is over.
+            text = f"The kernel refuses the BPF program: {error.strerror}."
+            session.refuse(ReasonKind.PROVIDER, text)
+        if self._mask:
+            session.at_end(self._mask.close)
+        self._log = session.follow_log()
+        self._masker = session.helper(self._mask.cpu, self._mask.opens) if self._mask else None
+        self._trigger = session.helper(self._plan.trigger, lambda: fire_sysrq("l"))
+        # What would run on the masked CPU would not run until the window is over.
         os.sched_setaffinity(0, {self._plan.watcher})
 
     def fire(self) -> None:
         """Open the window, ask every CPU, wait for the answers."""
-        self._ask()
+        self._requests = self._session.row(BACKTRACE_ROW)
+        if self._open_window():
+            # Nothing comes between the opening of the window and this: it does not stay open for long.
+            self._trigger.go()
+            self._triggered = True
+            self._session.say("waiting for the answer of every CPU, for 10 s and more if one is silent")
         self._wait()
 
-    def _ask(self) -> None:
-        self._requests = self.row(BACKTRACE_ROW)
-        if self._window and self._masker:
-            self.say(f"masking CPU {self._plan.target} for {self._plan.request.seconds:g} s")
-            self._masker.go()
-            deadline = time.monotonic() + OPEN_SECONDS
-            while not self._see().opened and self._masker.poll() is None and time.monotonic() < deadline:
-                self.sleep(POLL_SECONDS)
-            if not self._see().opened:
-                problem = self._masker.poll() or "it was not seen to open"
-                self.trouble.append(f"The window on CPU {self._plan.target} did not open: {problem}.")
-                return
-        # Nothing between the window's opening and this: it does not stay open for long.
-        self._trigger.go()
-        self._triggered = True
-        self.say("waiting for every CPU's answer, which takes 10 s and more if one is silent")
+    def _open_window(self) -> bool:
+        """Mask the target; tell whether the request may go out."""
+        if not self._mask or not self._masker:
+            return True
+        session, plan = self._session, self._plan
+        session.say(f"masking CPU {plan.target} for {plan.request.seconds:g} s")
+        self._masker.go()
+        deadline = time.monotonic() + OPEN_SECONDS
+        while not self._poll() and self._masker.poll() is None and time.monotonic() < deadline:
+            session.sleep(POLL_SECONDS)
+        if self._poll():
+            return True
+        problem = self._masker.poll() or "there is no sign of it"
+        session.trouble.append(f"The window on CPU {plan.target} did not open: {problem}.")
+        return False
 
-    def _see(self) -> WindowEvidence:
-        self._log.drain()
-        assert self._window is not None  # noqa: S101 - only asked of a masked drill
-        self._evidence = self._window.see(parse_log(self._log.data()).records)
-        return self._evidence
+    def _poll(self) -> bool:
+        """Read the new records; tell whether the window has opened."""
+        records = self._log.drain()
+        if self._mask:
+            new = parse_log(b"".join(records)).records if records else ()
+            self._window = self._mask.see(new)
+        return bool(self._window and self._window.opened)
 
     def _wait(self) -> None:
         deadline = time.monotonic() + ANSWER_SECONDS
-        while self._is_open() and time.monotonic() < deadline:
-            if self._log.drain() and self._evidence and not self._evidence.held:
-                self._see()
-            self.sleep(POLL_SECONDS)
+        while self._is_busy() and time.monotonic() < deadline:
+            self._poll()
+            self._session.sleep(POLL_SECONDS)
 
-    def _is_open(self) -> bool:
+    def _is_busy(self) -> bool:
         helpers = (self._masker, self._trigger if self._triggered else None)
         return any(helper and helper.poll() is None for helper in helpers)
 
-    def after(self) -> None:
-        """See what has become of the CPUs; also after an interruption, for the request may be out."""
+    def look(self) -> None:
+        """See what has become of the CPUs; also after an interruption, because the request may be out."""
         if not self._triggered:
             return
+        session = self._session
         self._wait()
-        if self._window:
-            self._see()
-        self._log.drain()
-        error = self._trigger.poll()
-        if error:
-            self.trouble.append(f"The request could not be sent: {error}.")
-        self.say("looking whether every CPU is still alive")
-        timers = self.row(TIMER_ROW)
-        requests = self.row(BACKTRACE_ROW)
+        self._poll()
+        if error := self._trigger.poll():
+            session.trouble.append(f"The request could not be sent: {error}.")
+        session.say("checking that every CPU is still alive")
+        timers = session.row(TIMER_ROW)
+        requests = session.row(BACKTRACE_ROW)
         if requests is not None and self._requests is not None:
             self._row_moved = requests != self._requests
-        self.sleep(SETTLE_SECONDS)
-        self._stuck = self.find_stuck(timers)
+        session.sleep(SETTLE_SECONDS)
+        self._stuck = session.find_stuck(timers)
 
     def observed(self) -> Observed:
         """Return what was observed."""
-        seen = self.slice()
+        seen = self._session.slice()
         return Observed(
             log=seen.log if self._triggered else b"",
             overruns=seen.overruns if self._triggered else 0,
             triggered=self._triggered,
             returned=self._triggered and self._trigger.poll() == "",
-            window=self._evidence or (WindowEvidence() if self._plan.target is not None else None),
+            window=self._window,
             row_moved=self._row_moved,
             stuck=self._stuck,
-            changed=self.changed(),
-            trouble=tuple(self.trouble),
+            changed=self._session.changed(),
+            trouble=tuple(self._session.trouble),
         )

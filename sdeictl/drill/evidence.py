@@ -1,23 +1,24 @@
-"""Finds what outlasted a reset: a ramoops console, a log that the operator names, a crash dump."""
+"""Finds the evidence that survived a reset: a ramoops console, a log that the operator names, a dump."""
+
+from __future__ import annotations
 
 import os
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from sdeictl.drill.after_reset import find_drill
-from sdeictl.host.root import open_large, read_stream
-from sdeictl.interlock.journal import Entry
+from sdeictl.host.files import open_large, read_stream
+from sdeictl.host.paths import CRASH_DUMPS, PSTORE
+from sdeictl.interlock.journal import Aftermath
+from sdeictl.interlock.writes import MARKER
 from sdeictl.vmcore.core import Core, read_core
 from sdeictl.vmcore.corefile import CoreError
 from sdeictl.vmcore.open import open_core
 
-PSTORE = ("/sys/fs/pstore", "/var/lib/systemd/pstore")
-"""systemd-pstore.service moves what it finds in the first into the second, at each boot."""
 _RAMOOPS_CONSOLE = "console-ramoops"
-CRASHES = ("/var/crash", "/var/lib/kdump", "/var/lib/systemd/coredump")
-_CORES = ("vmcore", "dump.", "kdump.")
-_INCOMPLETE = ("incomplete", ".new", ".tmp", "-dmesg", ".txt", ".log")
-MAX_CORES = 20
+_DUMPS = ("vmcore", "dump.", "kdump.")
+_NO_DUMPS = ("incomplete", ".new", ".tmp", "-dmesg", ".txt", ".log")
+MAX_DUMPS = 20
+"""So many of the newest dumps are opened."""
 
 
 class FoundLog(NamedTuple):
@@ -27,37 +28,40 @@ class FoundLog(NamedTuple):
     data: bytes
 
 
-class FoundCore(NamedTuple):
+class FoundDump(NamedTuple):
     """A dump of the crash that the drill made."""
 
     path: str
     core: Core
 
 
-def find_log(entry: Entry, evidence: str | None) -> FoundLog | None:
-    """Return the log in which the drill is; None if no file has it. Raises OSError for a named file."""
-    assert entry.aftermath is not None  # noqa: S101 - only asked of drills that end in a reset
-    stated = evidence or entry.aftermath.path
+def find_drill(log: bytes, identifier: str) -> bytes | None:
+    """Return a log from the marker of a drill on; None if it does not have the marker."""
+    at = log.rfind(f"{MARKER}{identifier}".encode())
+    return None if at < 0 else log[log.rfind(b"\n", 0, at) + 1 :]
+
+
+def find_log(identifier: str, aftermath: Aftermath, evidence: str | None) -> FoundLog | None:
+    """Return the log that has the drill; None if no file has it. Raises OSError for a file that is named."""
+    stated = evidence or aftermath.path
     for path in [stated] if stated else _files(PSTORE, (_RAMOOPS_CONSOLE,), ()):
-        data = read_stream(path)
-        found = find_drill(data, entry.id)
+        found = find_drill(read_stream(path), identifier)
         if found is not None:
             return FoundLog(path, found)
     return None
 
 
-def find_core(entry: Entry, evidence: str | None) -> FoundCore | None:
+def find_dump(identifier: str, aftermath: Aftermath, evidence: str | None) -> FoundDump | None:
     """Return the dump of the crash; None if no file is one. Raises OSError for a file that is named."""
-    assert entry.aftermath is not None  # noqa: S101 - as above
-    places = {int(cpu): address for cpu, address in entry.aftermath.places.items()}
-    for path in [evidence] if evidence else _newest(_files(CRASHES, _CORES, _INCOMPLETE)):
+    places = {int(cpu): address for cpu, address in aftermath.places.items()}
+    for path in [evidence] if evidence else _newest(_files(CRASH_DUMPS, _DUMPS, _NO_DUMPS)):
         try:
             with open_large(path) as file:
                 core = read_core(open_core(file), places)
         except CoreError:
             continue
-        if core.log and find_drill(core.log, entry.id) is not None:
-            return FoundCore(path, core)
+        if core.log and find_drill(core.log, identifier) is not None:
+            return FoundDump(path, core)
     return None
 
 
@@ -70,4 +74,4 @@ def _files(directories: tuple[str, ...], starts: tuple[str, ...], ends: tuple[st
 
 
 def _newest(paths: Iterator[str]) -> list[str]:
-    return sorted(paths, key=os.path.getmtime, reverse=True)[:MAX_CORES]
+    return sorted(paths, key=os.path.getmtime, reverse=True)[:MAX_DUMPS]

@@ -1,4 +1,6 @@
-"""Forked children, each on its own CPU, that do one thing when they are told."""
+"""Forked children of a drill. Each waits on its own CPU and does one action on command."""
+
+from __future__ import annotations
 
 import contextlib
 import os
@@ -8,22 +10,22 @@ import time
 from collections.abc import Callable
 from typing import NoReturn
 
-ENDED_EARLY = "the helper has ended early"
+ENDED_EARLY = "the helper ended early"
 _BATCH = 64
-"""CPUs visited at a time: each takes a process and a descriptor."""
+"""How many CPUs are visited at a time: each visit takes a process and a descriptor."""
 IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""Signals that helpers ignore, because the drill itself acts on them (drill/signals.py)."""
 
 
 class HelperError(Exception):
-    """The helper is not where it should be; the message is a sentence."""
+    """The helper does not run on its CPU; the message is a sentence."""
 
 
 class Helper:
-    """A child that has once run on its CPU and now waits for its word.
+    """A child that runs on one CPU and waits there for go().
 
-    It ends when it has done its work, or when its parent is gone before the
-    word. A fork and not a thread: a thread that never comes back from the
-    kernel would keep the whole process.
+    It ends after its action, or when its parent ends before go(). It is a process and not a thread, because
+    a thread that never returns from the kernel would keep the whole process from ending.
     """
 
     def __init__(self, cpu: int, action: Callable[[], None]) -> None:
@@ -38,27 +40,28 @@ class Helper:
         os.close(command)
         os.close(answer)
         self.result: str | None = None
+        """"" after a successful action, else its error; None while the action runs."""
 
     def wait_ready(self, seconds: float) -> None:
-        """Wait until the child runs on its CPU; raise HelperError if it does not."""
+        """Wait until the child runs on its CPU; raise HelperError if it does not within some seconds."""
         answer = self._read(seconds)
         if answer != "ready":
             text = answer or f"nothing ran there within {seconds:g} s"
             raise HelperError(f"A helper on CPU {self.cpu} is not ready: {text}.")
 
     def go(self) -> None:
-        """Let it do its work."""
-        with contextlib.suppress(BrokenPipeError):  # it has ended: poll() says so
+        """Start the action."""
+        with contextlib.suppress(BrokenPipeError):  # the child has ended, and poll() reports that
             os.write(self._command, b"g")
 
     def poll(self, seconds: float = 0) -> str | None:
-        """Return what came of the work ("" is good, else an error), None while it is not done."""
+        """Wait at most some seconds for the action; return `result`."""
         if self.result is None:
             self.result = self._read(seconds)
         return self.result
 
     def finish(self, seconds: float) -> bool:
-        """Let the child end and wait for it; tell whether it has ended."""
+        """Let the child end, and wait for at most some seconds; tell whether it has ended."""
         with contextlib.suppress(OSError):
             os.close(self._command)
         deadline = time.monotonic() + seconds
@@ -76,7 +79,7 @@ class Helper:
 
 
 def _child(cpu: int, action: Callable[[], None], command: int, answer: int) -> NoReturn:
-    """Run in the child: no way out of here leads back into the parent's code."""
+    """Run in the child; never return to the code of the parent."""
     status = 1
     try:
         for number in IGNORED:
@@ -94,39 +97,41 @@ def _child(cpu: int, action: Callable[[], None], command: int, answer: int) -> N
 
 
 def find_stuck(cpus: tuple[int, ...], seconds: float) -> tuple[int, ...]:
-    """Return the CPUs on which nothing that is pinned there runs within a time, or may run at all.
+    """Return the CPUs on which a process pinned there does not run within some seconds, or may not run.
 
-    What is left there on such a CPU cannot be ended by anybody; it holds no
-    descriptor of this process, so nobody waits for it.
+    A process that waits for a stuck CPU cannot be killed. It holds no descriptor of this process, so that
+    nothing waits for it.
     """
     batches = [cpus[first : first + _BATCH] for first in range(0, len(cpus), _BATCH)]
     return tuple(cpu for batch in batches for cpu in _visit_all(batch, seconds))
 
 
 def _visit_all(cpus: tuple[int, ...], seconds: float) -> list[int]:
+    """Fork a process for each CPU; return the CPUs on which none answered."""
     waiting: dict[int, tuple[int, int]] = {}
-    barred = []
+    refused = []
     for cpu in cpus:
-        answer, theirs = os.pipe()
+        answer, child_end = os.pipe()
         pid = os.fork()
         if not pid:
-            _visit(cpu, theirs)
-        os.close(theirs)
+            _visit(cpu, child_end)
+        os.close(child_end)
         waiting[answer] = (cpu, pid)
     deadline = time.monotonic() + seconds
     while waiting and time.monotonic() < deadline:
         for answer in select.select(list(waiting), [], [], 0.1)[0]:
             cpu, pid = waiting.pop(answer)
             if not os.read(answer, 1):
-                barred.append(cpu)
+                refused.append(cpu)
             os.close(answer)
             os.waitpid(pid, 0)
     for answer in waiting:
         os.close(answer)
-    return sorted([*barred, *(cpu for cpu, _pid in waiting.values())])
+    return sorted([*refused, *(cpu for cpu, _pid in waiting.values())])
 
 
 def _visit(cpu: int, answer: int) -> NoReturn:
+    """Run in the child: answer from a CPU, and hold no other descriptor."""
     status = 1
     try:
         os.closerange(3, answer)

@@ -1,119 +1,157 @@
 """`sdeictl drill lockup`: mask a CPU past the hard-lockup threshold; is it reported, with its stack?"""
 
+from __future__ import annotations
+
 import os
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
 
-from sdeictl.drill.mask import make_window, read_marks
-from sdeictl.drill.plan import PROVIDERS, Plan, Request, default_target, quiet_console, usable
-from sdeictl.drill.result import Observed
-from sdeictl.drill.session import POLL_SECONDS, Say, Session
-from sdeictl.formats.cpulist import parse_cpulist
+from sdeictl.drill.case import Case, Tell, make_entry, open_case, refuse_case, store_drill
+from sdeictl.drill.judge import Observed, predict
+from sdeictl.drill.judge_lockup import judge_lockup
+from sdeictl.drill.mask import LockupMarks, make_mask
+from sdeictl.drill.plan import Plan, mask_words, quiet_console, setting_line
+from sdeictl.drill.result import window_document
+from sdeictl.drill.session import POLL_SECONDS, Session, observe
 from sdeictl.formats.interrupts import TIMER_ROW
-from sdeictl.host.root import Root
-from sdeictl.interlock.danger import Consent, Danger, about_danger, about_watchdogs
-from sdeictl.interlock.host import WATCHDOG_THRESH, DrillHost, read_setting
-from sdeictl.interlock.journal import Entry, Setting
-from sdeictl.interlock.refusals import POLICY, PROVIDER, Reason, about_target
+from sdeictl.host.paths import HARDLOCKUP_COUNT, SYSCTLS, WATCHDOG_THRESH
+from sdeictl.interlock.arming import disarm
+from sdeictl.interlock.consent import Consent
+from sdeictl.interlock.dry_run import PlanLine
+from sdeictl.interlock.journal import Setting
+from sdeictl.interlock.refusals import (
+    Reason,
+    ReasonKind,
+    refusals_for_detector,
+    refusals_for_host,
+    refusals_for_risk,
+    refusals_for_target,
+    refusals_for_watchdogs,
+)
+from sdeictl.interlock.results import DrillDocument
+from sdeictl.interlock.survey import Survey, default_target
+from sdeictl.interlock.window import TEST_LOCKUP, WindowRequest, provider_problem
 from sdeictl.klog.log import parse_log
-from sdeictl.probe.facts import HostFacts
-from sdeictl.probe.settings import COUNTERS, SYSCTLS
+from sdeictl.probe.drills import DrillKind
+from sdeictl.probe.settings import read_number, setting
 
-TEST_LOCKUP = PROVIDERS[1]
 THRESHOLDS = 2.5
-"""How often watchdog_thresh a CPU is masked: the buddy detector looks every 0.4 of it and reports a CPU after
-1.6 of it at the latest (kernel/watchdog.c); the rest is for its request."""
+"""For how many times watchdog_thresh a CPU is masked. The buddy detector looks every 0.4 of it and reports a
+CPU after 1.6 of it at the latest (kernel/watchdog.c); the rest of the time is for its request."""
+DEFAULT_THRESH = 10
 RETURN_SECONDS = 60.0
-COUNT = f"{COUNTERS}/hardlockup_count"
 PANICS = ("hardlockup_panic", "softlockup_panic", "panic_on_rcu_stall", "hung_task_panic", "panic_on_warn")
-"""Settings by which the host would go down in the middle of it."""
+"""Settings that would take the host down in the middle of the drill."""
 
 
-def guard_lockup(
-    facts: HostFacts, host: DrillHost, danger: Danger, consent: Consent, request: Request
+def run_lockup(cpu: int | None, thresh: int | None, consent: Consent, tell: Tell) -> DrillDocument:
+    """Run the drill on this host and return its stored result; raise DrillRefusedError, SdeictlError."""
+    case, plan = _prepare(cpu, thresh, consent)
+    entry = make_entry(case, lockup_settings(case.survey, thresh))
+    disarm()
+    with Session(case, entry, tell) as session:
+        observed = observe(session, LockupSteps(session, plan))
+        result = judge_lockup(plan, predict(case.survey.facts), observed)
+        document = store_drill(case.identity, tell, result, observed.log, window_document(result, plan))
+        session.close_journal()
+    return document
+
+
+def plan_lockup(cpu: int | None, thresh: int | None, consent: Consent) -> list[PlanLine]:
+    """Return what the drill would do; raise DrillRefusedError."""
+    case, plan = _prepare(cpu, thresh, consent)
+    return [*map(setting_line, lockup_settings(case.survey, thresh)), *lockup_lines(plan)]
+
+
+def _prepare(cpu: int | None, thresh: int | None, consent: Consent) -> tuple[Case, Plan]:
+    case = open_case(DrillKind.LOCKUP, None, providers=True)
+    seconds = THRESHOLDS * (thresh or case.survey.watchdog_thresh or DEFAULT_THRESH)
+    request = WindowRequest(masked=True, cpu=cpu, seconds=seconds, provider=TEST_LOCKUP.name)
+    refuse_case(case, refusals_for_lockup(case.survey, consent, request, thresh))
+    return case, lockup_plan(request, case.survey)
+
+
+def refusals_for_lockup(
+    survey: Survey, consent: Consent, request: WindowRequest, thresh: int | None = None
 ) -> Iterator[Reason]:
-    """Yield every reason against it, besides the host itself; `request.seconds` is the masked time."""
-    yield from about_danger(danger, consent, len(host.online))
-    yield from about_target(host, request.cpu)
-    if problem := usable(TEST_LOCKUP, host):
-        yield Reason(PROVIDER, f"Nothing here can mask a CPU for so long: {problem}.")
-    yield from about_detector(facts, host, default_target(host) if request.cpu is None else request.cpu)
-    settings = dict(facts.settings or ())
-    on = [name for name in PANICS if settings.get(f"{SYSCTLS}/{name}", "0") != "0"]
-    if on:
-        yield Reason(POLICY, f"The host would panic in the middle of it: {', '.join(on)} is set.")
-    yield from about_watchdogs(danger, request.seconds)
-
-
-def about_detector(facts: HostFacts, host: DrillHost, target: int | None) -> Iterator[Reason]:
-    """Yield why no detector would see a lockup of this CPU."""
-    settings = dict(facts.settings or ())
-    if settings.get(f"{SYSCTLS}/nmi_watchdog") != "1" or not host.watchdog_thresh:
-        text = "No hard-lockup detector runs here (kernel.nmi_watchdog, kernel.watchdog_thresh)."
-        yield Reason(PROVIDER, text)
+    """Yield every reason against the drill; `request.seconds` is the masked time."""
+    yield from refusals_for_host(survey)
+    if survey.facts.architecture != "arm64":
         return
-    watched = settings.get(f"{SYSCTLS}/watchdog_cpumask")
-    if watched is not None and target is not None and target not in parse_cpulist(watched):
-        yield Reason(POLICY, f"The hard-lockup detector does not watch CPU {target} (watchdog_cpumask).")
+    yield from refusals_for_risk(survey, consent)
+    yield from refusals_for_target(survey, request.cpu)
+    if problem := provider_problem(TEST_LOCKUP, survey):
+        text = f"Nothing here can mask a CPU for so long: {problem}."
+        yield Reason(ReasonKind.PROVIDER, text)
+    target = default_target(survey) if request.cpu is None and survey.online else request.cpu
+    yield from refusals_for_detector(survey.facts, survey.watchdog_thresh, target)
+    on = [name for name in PANICS if setting(survey.facts, f"{SYSCTLS}/{name}") not in (None, "0")]
+    if on:
+        text = f"The host would panic in the middle of the drill: {', '.join(on)} is set."
+        yield Reason(ReasonKind.POLICY, text)
+    yield from refusals_for_watchdogs(survey, request.seconds)
+    found = survey.watchdog_thresh
+    if thresh is not None and found and thresh >= found:
+        text = f"{WATCHDOG_THRESH} is {found} already: --thresh takes a lower value."
+        yield Reason(ReasonKind.POLICY, text)
 
 
-def lockup_plan(request: Request, host: DrillHost) -> Plan:
-    """Choose the CPUs. The guard has found nothing against it."""
-    target = default_target(host) if request.cpu is None else request.cpu
-    others = [cpu for cpu in host.online if cpu != target]
-    module = host.test_lockup.path if host.test_lockup else None
-    return Plan(request, host.online, others[0], others[0], target, None, TEST_LOCKUP, module)
+def lockup_plan(request: WindowRequest, survey: Survey) -> Plan:
+    """Choose the CPUs, once there is no reason to refuse."""
+    target = default_target(survey) if request.cpu is None else request.cpu
+    others = [cpu for cpu in survey.online if cpu != target]
+    found = survey.providers.test_lockup
+    module = found.path if found else None
+    return Plan(request, survey.online, others[0], others[0], target, None, TEST_LOCKUP, module)
 
 
-def lockup_settings(host: DrillHost, thresh: int | None) -> tuple[Setting, ...]:
-    """Return what is set meanwhile: a quiet console, and a lower threshold if one is asked for."""
-    lower = () if thresh is None else (Setting(WATCHDOG_THRESH, host.watchdog_thresh or 0, thresh),)
-    return (*quiet_console(host.console_level), *lower)
+def lockup_settings(survey: Survey, thresh: int | None) -> tuple[Setting, ...]:
+    """Return what is set during the drill: a quiet console, and a lower threshold if asked for."""
+    lower = () if thresh is None else (Setting(WATCHDOG_THRESH, survey.watchdog_thresh or 0, thresh),)
+    return (*quiet_console(survey.console_level), *lower)
 
 
-def lockup_lines(plan: Plan) -> list[tuple[str, str]]:
-    """Return what the drill will do besides its settings, and expects, as (what, sentence)."""
-    how = TEST_LOCKUP.writes.format(target=plan.target, module=plan.module)
+def lockup_lines(plan: Plan) -> list[PlanLine]:
+    """Return what the drill will do besides its settings, and what it expects."""
+    risk = "the kernel may report RCU stalls and soft lockups; everything that needs this CPU waits as long"
+    stack = f"a report of the hard-lockup detector, with the stack of CPU {plan.target} from inside"
     return [
-        ("write", f"{how}: CPU {plan.target} is masked for {plan.request.seconds:g} s"),
-        (
-            "risk",
-            "RCU stalls and soft lockups may be reported too; what waits for this CPU waits as long",
-        ),
-        ("expect", f"a report of the hard-lockup detector, with the stack of CPU {plan.target} from inside"),
-        ("expect", f"{COUNT} goes up, and every CPU is alive afterwards"),
-        ("way back", "the masked time ends by itself; the settings are put back"),
+        ("write", f"{mask_words(plan)}: CPU {plan.target} is masked for {plan.request.seconds:g} s"),
+        ("risk", risk),
+        ("expect", stack),
+        ("expect", f"{HARDLOCKUP_COUNT} goes up, and every CPU is alive afterwards"),
+        ("way back", "the window ends by itself; the settings are restored"),
         ("way back", "if this process is killed: sdeictl drill resume"),
     ]
 
 
-class LockupDrill(Session[Observed]):
-    """One run."""
+class LockupSteps:
+    """What the drill does."""
 
-    def __init__(self, root: Root, host: DrillHost, plan: Plan, entry: Entry, say: Say) -> None:
-        super().__init__(root, host, entry, say)
+    def __init__(self, session: Session, plan: Plan) -> None:
+        self._session = session
         self._plan = plan
         self._over: str | None = None
         self._counted: bool | None = None
         self._stuck: tuple[int, ...] = ()
         self._fired = False
 
-    def place(self, stack: ExitStack) -> None:
-        """Place who masks."""
-        window = make_window(self._plan, self.host)
-        assert window is not None  # noqa: S101 - the plan has a target
-        self._log = self.follow_log(stack)
-        self._masker = self.helper(stack, window.cpu, window.opens)
+    def place(self) -> None:
+        """Place the helper that masks its CPU."""
+        mask = make_mask(self._plan, self._session.survey)
+        assert mask is not None  # noqa: S101 - the plan has a target
+        self._log = self._session.follow_log()
+        self._masker = self._session.helper(mask.cpu, mask.opens)
         os.sched_setaffinity(0, {self._plan.watcher})
 
     def fire(self) -> None:
         """Mask the CPU, and wait until it is back."""
-        self.say(f"masking CPU {self._plan.target} for {self._plan.request.seconds:g} s")
-        self._before = read_setting(self.root, COUNT)
+        session, plan = self._session, self._plan
+        session.say(f"masking CPU {plan.target} for {plan.request.seconds:g} s")
+        self._before = read_number(session.root, HARDLOCKUP_COUNT)
         self._masker.go()
         self._fired = True
-        self.say("waiting for the detector, and for the CPU to come back")
+        session.say("waiting for the detector, and for the CPU to come back")
         self._wait()
 
     def _wait(self) -> None:
@@ -121,37 +159,38 @@ class LockupDrill(Session[Observed]):
         while self._over is None and time.monotonic() < deadline:
             self._log.drain()
             self._over = self._masker.poll()
-            self.sleep(POLL_SECONDS)
+            self._session.sleep(POLL_SECONDS)
 
-    def after(self) -> None:
+    def look(self) -> None:
         """See that every CPU is back, and whether the kernel counted a lockup."""
         if not self._fired:
             return
+        session = self._session
         self._wait()
         if self._over:
-            self.trouble.append(f"CPU {self._plan.target} could not be masked: {self._over}.")
-        self.say("looking whether every CPU is still alive")
-        timers = self.row(TIMER_ROW)
-        self.sleep(1.0)
-        self._stuck = self.find_stuck(timers)
+            session.trouble.append(f"CPU {self._plan.target} could not be masked: {self._over}.")
+        session.say("checking that every CPU is still alive")
+        timers = session.row(TIMER_ROW)
+        session.sleep(1.0)
+        self._stuck = session.find_stuck(timers)
         self._log.drain()
-        now = read_setting(self.root, COUNT)
+        now = read_number(session.root, HARDLOCKUP_COUNT)
         if self._before is not None and now is not None:
             self._counted = now > self._before
 
     def observed(self) -> Observed:
         """Return what was observed."""
-        seen = self.slice()
+        seen = self._session.slice()
         target = self._plan.target
-        assert target is not None  # noqa: S101 - as above
+        assert target is not None  # noqa: S101 - the plan has a target
         return Observed(
             log=seen.log if self._fired else b"",
             overruns=seen.overruns if self._fired else 0,
             triggered=self._fired,
             returned=self._over == "",
-            window=read_marks(parse_log(seen.log).records, target),
+            window=LockupMarks(target).see(parse_log(seen.log).records),
             counted=self._counted,
             stuck=self._stuck,
-            changed=self.changed(),
-            trouble=tuple(self.trouble),
+            changed=self._session.changed(),
+            trouble=tuple(self._session.trouble),
         )

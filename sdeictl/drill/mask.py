@@ -1,30 +1,21 @@
-"""The bounded time in which a CPU is masked: who opens it, and what proves from inside that it was open."""
+"""Masks a CPU for a bounded time, and collects what shows that the window was open."""
 
-import re
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from sdeictl.drill.plan import Plan
+from sdeictl.drill.result import WindowEvidence
 from sdeictl.interlock.bpf import CLOSED, NOT_OPENED, OPEN, BpfWindow
-from sdeictl.interlock.host import DrillHost
+from sdeictl.interlock.survey import Survey
 from sdeictl.interlock.writes import fire_bpf_window, fire_test_lockup
-from sdeictl.klog.log import Record
-
-SENDING = re.compile(r"Sending NMI from CPU \d{1,5} to CPUs ", re.ASCII)
-
-
-class WindowEvidence(NamedTuple):
-    """What was seen of a window, each from inside; False is "not seen"."""
-
-    opened: bool = False
-    """It was open before the request."""
-    held: bool = False
-    """It was still open after the request had been sent."""
-    closed: bool = False
-    """It has ended."""
+from sdeictl.klog.messages.backtrace import is_request
+from sdeictl.klog.messages.drills import lockup_finished, lockup_started
+from sdeictl.klog.records import Record
 
 
-class Window(Protocol):
+class Mask(Protocol):
     """One window on one CPU."""
 
     cpu: int
@@ -33,27 +24,52 @@ class Window(Protocol):
     """What the helper does; it returns when the window is over."""
 
     def see(self, records: Sequence[Record]) -> WindowEvidence:
-        """Look at it once more, with all records of the log so far; return everything seen until now."""
+        """Take the new records of the log; return everything seen so far."""
 
     def close(self) -> None:
-        """Give back what it took."""
+        """Release what the window took."""
+
+
+class LockupMarks:
+    """The marks of test_lockup: it logs "Start" before it masks the CPU, "Finish" before it unmasks it.
+
+    lib/test_lockup.c. The order of the records decides.
+    """
+
+    def __init__(self, target: int) -> None:
+        self._target = target
+        self._sent = False
+        self.seen = WindowEvidence()
+
+    def see(self, records: Sequence[Record]) -> WindowEvidence:
+        """Take the new records; return everything seen so far."""
+        for record in records:
+            if lockup_started(record.text, self._target):
+                self.seen = self.seen._replace(opened=not self._sent)
+            elif is_request(record.text):
+                self._sent = True
+                self.seen = self.seen._replace(held=self.seen.opened and not self.seen.closed)
+            elif lockup_finished(record.text, self._target):
+                self.seen = self.seen._replace(closed=True)
+        return self.seen
 
 
 class _BpfMask:
-    """The program marks its map; each look tells what it says at that time."""
+    """The program marks its map; each look shows the state at that moment."""
 
     def __init__(self, plan: Plan, target: int, caller: int) -> None:
         self.cpu = caller
         self._window = BpfWindow(plan.request.seconds)
         self.opens = lambda: fire_bpf_window(self._window, target)
+        self._sent = False
         self._seen = WindowEvidence()
 
     def see(self, records: Sequence[Record]) -> WindowEvidence:
         state = self._window.state()
-        sent = any(map(_is_sending, records))
+        self._sent = self._sent or any(is_request(record.text) for record in records)
         self._seen = WindowEvidence(
-            opened=self._seen.opened or (state != NOT_OPENED and not sent),
-            held=self._seen.held or (state == OPEN and sent),
+            opened=self._seen.opened or (state != NOT_OPENED and not self._sent),
+            held=self._seen.held or (state == OPEN and self._sent),
             closed=state == CLOSED,
         )
         return self._seen
@@ -63,44 +79,21 @@ class _BpfMask:
 
 
 class _ModuleMask:
-    """test_lockup logs "Start" right before it masks the CPU, and "Finish" right before it unmasks it."""
-
-    def __init__(self, plan: Plan, target: int, host: DrillHost) -> None:
+    def __init__(self, plan: Plan, target: int, survey: Survey) -> None:
         self.cpu = target
-        module = host.test_lockup
-        assert module is not None  # noqa: S101 - the plan was made from the same host
+        module = survey.providers.test_lockup
+        assert module is not None  # noqa: S101 - the plan was made from the same survey
         self.opens = lambda: fire_test_lockup(module, plan.request.seconds)
-
-    def see(self, records: Sequence[Record]) -> WindowEvidence:
-        return read_marks(records, self.cpu)
+        self.see = LockupMarks(target).see
 
     def close(self) -> None:
         pass
 
 
-def make_window(plan: Plan, host: DrillHost) -> Window | None:
-    """Return the window of a plan, not yet open; None if the plan has none. Raises OSError."""
+def make_mask(plan: Plan, survey: Survey) -> Mask | None:
+    """Return the window of a plan, not yet open; None if the plan masks no CPU. Raises OSError."""
     if plan.target is None:
         return None
     if plan.caller is not None:
         return _BpfMask(plan, plan.target, plan.caller)
-    return _ModuleMask(plan, plan.target, host)
-
-
-def read_marks(records: Sequence[Record], target: int) -> WindowEvidence:
-    """Return what the order of the records says of a window of test_lockup (lib/test_lockup.c)."""
-    marks = {f"test_lockup: Start on CPU{target}": "start"}
-    opened = held = sent = closed = False
-    for record in records:
-        if record.text in marks:
-            opened = not sent
-        elif _is_sending(record):
-            sent = True
-            held = opened and not closed
-        elif record.text.startswith(f"test_lockup: Finish on CPU{target} in "):
-            closed = True
-    return WindowEvidence(opened, held, closed)
-
-
-def _is_sending(record: Record) -> bool:
-    return bool(SENDING.match(record.text))
+    return _ModuleMask(plan, plan.target, survey)

@@ -1,98 +1,148 @@
-"""The drills that end in a reset or a crash: `stop`, `crash`, `lockup --permanent`.
+"""The drills that end in a reset or a crash: `stop`, `crash` and `lockup --permanent`.
 
-They fire here and are judged after the next boot, by what outlasted it.
+They fire here. `drill resume` judges them after the next boot, from the evidence that survived.
 """
+
+from __future__ import annotations
 
 import os
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from functools import partial
+from string import hexdigits
 from typing import NamedTuple
 
+from sdeictl.drill.case import Case, Tell, make_entry, open_case, refuse_case, store_drill
+from sdeictl.drill.catalog import Ending, Reset, Survivor, find_variant
 from sdeictl.drill.helper import Helper, find_stuck
-from sdeictl.drill.lockup import THRESHOLDS, about_detector
-from sdeictl.drill.plan import default_target
-from sdeictl.drill.session import LOST_SECONDS, DrillRefusedError, Say, Session
-from sdeictl.host.kmsg import is_kernel
-from sdeictl.host.root import Root
-from sdeictl.interlock.danger import (
-    Consent,
-    Danger,
-    about_danger,
-    about_lkdtm,
-    about_way_back,
+from sdeictl.drill.lockup import DEFAULT_THRESH, THRESHOLDS
+from sdeictl.drill.plan import setting_line
+from sdeictl.drill.result import DrillResult
+from sdeictl.drill.session import LOST_SECONDS, Session, observe
+from sdeictl.host.paths import (
+    CONSOLE_LEVEL,
+    HARDLOCKUP_PANIC,
+    KEXEC_CRASH_LOADED,
+    KEXEC_CRASH_SIZE,
+    PANIC_SECONDS,
+    cpu_device,
 )
-from sdeictl.interlock.host import CONSOLE_LEVEL, HARDLOCKUP_PANIC, DrillHost, read_setting
-from sdeictl.interlock.journal import Aftermath, Entry, JournalError, Setting, write_journal
-from sdeictl.interlock.lkdtm import ENTRY, HARDLOCKUP, PANIC, PANIC_STOP_IRQOFF
-from sdeictl.interlock.refusals import POLICY, PROVIDER, Reason, about_target
-from sdeictl.interlock.writes import fire_affinities, fire_lkdtm, fire_marker, fire_printers_off, fire_sysrq
+from sdeictl.host.root import Root
+from sdeictl.interlock.arming import disarm
+from sdeictl.interlock.consent import Consent
+from sdeictl.interlock.dry_run import PlanLine
+from sdeictl.interlock.journal import Aftermath, JournalError, Setting, write_journal
+from sdeictl.interlock.lkdtm import HARDLOCKUP
+from sdeictl.interlock.refusals import (
+    Reason,
+    ReasonKind,
+    refusals_for_detector,
+    refusals_for_dump,
+    refusals_for_host,
+    refusals_for_lkdtm,
+    refusals_for_risk,
+    refusals_for_target,
+    refusals_for_way_back,
+    try_makedumpfile,
+)
+from sdeictl.interlock.results import DrillDocument
+from sdeictl.interlock.survey import Survey, default_target
+from sdeictl.interlock.writes import (
+    fire_affinities,
+    fire_lkdtm,
+    fire_marker,
+    fire_printers_off,
+    fire_sysrq,
+)
+from sdeictl.klog.kmsg import parse_head
+from sdeictl.klog.messages.backtrace import HEADER, TIMED_OUT
+from sdeictl.klog.messages.drills import LKDTM_ENTRY
+from sdeictl.klog.messages.lockups import HARD_LOCKUP_ON
+from sdeictl.probe.drills import DrillKind, DrillOutcome
 from sdeictl.probe.facts import HostFacts
-from sdeictl.probe.settings import COUNTERS, SYSCTLS
+from sdeictl.probe.settings import number, read_number, setting
 
 LOUD_CONSOLE = 7
-"""The rungs of the stop ladder are logged as information."""
+"""The kernel logs the rungs of the stop ladder as information."""
 MIN_CRASH_BYTES = 128 << 20
 SYNC_SECONDS = 120.0
 WEDGE_SECONDS = 20.0
 SETTLED_SECONDS = 2.0
 """Between the wedge and what follows: the CPU must be in its loop."""
 DOWN_SECONDS = 120.0
-"""How long the host may take to go down: the stop ladder has 1 s and what an emulator makes of it."""
+"""How long the host may take to go down: the stop ladder takes 1 s, and longer in an emulator."""
 ANSWER_SECONDS = 30.0
-LOOK_SECONDS = 0.2
-NO_ANSWER = b"haven't responded to the NMI"
-REPORT = "Watchdog detected hard LOCKUP on cpu "
-LOG, VMCORE = "log", "vmcore"
-RESET, DETECTOR = "reset", "detector"
+POLL_SECONDS = 0.2
 
 
-class Kind(NamedTuple):
-    """One of these drills."""
+class ResetRequest(NamedTuple):
+    """What the user asked for."""
 
-    drill: str
+    kind: DrillKind
     variant: str | None
-    wedges: bool
-    """One CPU is masked for good first, by LKDTM HARDLOCKUP."""
-    waits: bool
-    """For the hard-lockup detector's report, or what it does then."""
-    ending: str
-    """RESET: sysrq-b; DETECTOR: its own panic; else what LKDTM does."""
-    outlasts: str
-    """What it is judged by: LOG, or VMCORE."""
-
-    @property
-    def crash_types(self) -> tuple[str, ...]:
-        """Return what it needs LKDTM to have."""
-        return (HARDLOCKUP,) * self.wedges + (self.ending,) * (self.ending not in (RESET, DETECTOR))
-
-
-KINDS = (
-    Kind("lockup", "permanent", wedges=True, waits=True, ending=RESET, outlasts=LOG),
-    Kind("stop", None, wedges=True, waits=False, ending=RESET, outlasts=LOG),
-    Kind("crash", "wedged", wedges=True, waits=False, ending=PANIC, outlasts=VMCORE),
-    Kind("crash", "all-masked", wedges=False, waits=False, ending=PANIC_STOP_IRQOFF, outlasts=VMCORE),
-    Kind("crash", "hardlockup-panic", wedges=True, waits=True, ending=DETECTOR, outlasts=VMCORE),
-)
-
-
-def find_kind(drill: str, variant: str | None) -> Kind:
-    """Return a drill by its name."""
-    return next(kind for kind in KINDS if (kind.drill, kind.variant) == (drill, variant))
+    cpu: int | None = None
+    evidence: str | None = None
+    """The file that will have the last lines of the kernel."""
 
 
 class Channel(NamedTuple):
-    """Where the kernel's last lines are after a reset."""
+    """Where the last lines of the kernel are after a reset."""
 
     name: str
     """`ramoops`, or `stated`: a file that the operator names."""
     path: str | None
 
 
+class _Prepared(NamedTuple):
+    case: Case
+    reset: Reset
+    target: int | None
+    channel: Channel | None
+    settings: tuple[Setting, ...]
+
+
+def run_reset(request: ResetRequest, consent: Consent, tell: Tell) -> DrillDocument:
+    """Run a drill that takes the host down; it returns only if the host stays up.
+
+    Raises DrillRefusedError, SdeictlError.
+    """
+    case, reset, target, channel, settings = _prepare(request, consent)
+    aftermath = _aftermath(case, target, channel)
+    entry = make_entry(case, settings, aftermath)
+    disarm()
+    with Session(case, entry, tell) as session:
+        returned = observe(session, ResetSteps(session, reset, aftermath))
+        outcome = DrillOutcome.LOST if returned.stuck else DrillOutcome.UNKNOWN
+        result = DrillResult(outcome, (returned.why,), lost_cpus=returned.stuck)
+        document = store_drill(case.identity, tell, result)
+        session.close_journal()
+    return document
+
+
+def plan_reset(request: ResetRequest, consent: Consent) -> list[PlanLine]:
+    """Return what the drill would do; raise DrillRefusedError."""
+    _case, reset, target, channel, settings = _prepare(request, consent)
+    return [*map(setting_line, settings), *reset_lines(reset, target, channel)]
+
+
+def _prepare(request: ResetRequest, consent: Consent) -> _Prepared:
+    reset = find_variant(request.kind, request.variant).reset
+    assert reset is not None  # noqa: S101 - only drills that take the host down come here
+    case = open_case(request.kind, request.variant, providers=False)
+    survey = case.survey
+    channel = choose_channel(survey.facts, request.evidence) if reset.survivor is Survivor.LOG else None
+    refuse_case(case, refusals_for_reset(reset, survey, consent, request.cpu, channel))
+    target = None
+    if reset.wedges:
+        target = default_target(survey) if request.cpu is None else request.cpu
+    return _Prepared(case, reset, target, channel, reset_settings(reset, case.root))
+
+
 def choose_channel(facts: HostFacts, stated: str | None) -> Channel | None:
     """Return what will carry the log across the reset, None if nothing does.
 
-    Not a record of kmsg_dump (ERST, EFI, ramoops' own dumps): it is written before the CPUs are stopped.
+    A record of kmsg_dump (ERST, EFI, the dumps of ramoops) does not count: the kernel writes it before it
+    stops the CPUs.
     """
     evidence = facts.evidence
     if stated:
@@ -102,78 +152,108 @@ def choose_channel(facts: HostFacts, stated: str | None) -> Channel | None:
     return None
 
 
-def guard_reset(
-    kind: Kind, facts: HostFacts, host: DrillHost, danger: Danger, consent: Consent, cpu: int | None
+def refusals_for_reset(
+    reset: Reset, survey: Survey, consent: Consent, cpu: int | None, channel: Channel | None
 ) -> Iterator[Reason]:
-    """Yield every reason against it, besides the host itself and the channel."""
-    yield from about_danger(danger, consent, len(host.online))
-    yield from about_lkdtm(facts, danger, kind.crash_types)
-    yield from about_way_back(danger, consent)
-    yield from about_target(host, cpu)
-    if kind.waits:
-        yield from about_detector(facts, host, default_target(host) if cpu is None else cpu)
-    if kind.outlasts == VMCORE:
-        yield from _about_kdump(facts)
-    settings = dict(facts.settings or ())
-    if kind.waits and kind.ending == RESET and settings.get(f"{SYSCTLS}/hardlockup_panic", "0") != "0":
-        yield Reason(POLICY, "The detector would make the host panic: hardlockup_panic is set.")
+    """Yield every reason against the drill."""
+    yield from refusals_for_host(survey)
+    if survey.facts.architecture != "arm64":
+        return
+    yield from refusals_for_risk(survey, consent)
+    yield from refusals_for_lkdtm(survey, reset.crash_types)
+    yield from refusals_for_way_back(survey, consent)
+    yield from refusals_for_target(survey, cpu)
+    if reset.waits:
+        target = default_target(survey) if cpu is None and survey.online else cpu
+        yield from refusals_for_detector(survey.facts, survey.watchdog_thresh, target)
+    if reset.survivor is Survivor.DUMP:
+        yield from _refusals_for_kdump(survey.facts)
+    panics = setting(survey.facts, HARDLOCKUP_PANIC) not in (None, "0")
+    if reset.waits and reset.ending is Ending.RESET and panics:
+        text = "The detector would make the host panic: hardlockup_panic is set."
+        yield Reason(ReasonKind.POLICY, text)
+    if reset.survivor is Survivor.LOG and channel is None:
+        yield _no_channel(survey.facts)
+    if reset.survivor is Survivor.DUMP:
+        yield from refusals_for_dump(try_makedumpfile(), consent)
 
 
-def _about_kdump(facts: HostFacts) -> Iterator[Reason]:
-    settings = dict(facts.settings or ())
-    if settings.get(f"{COUNTERS}/kexec_crash_loaded") != "1":
-        yield Reason(
-            PROVIDER, "No crash kernel is loaded: there would be no dump (kdump-tools, kexec-tools)."
-        )
-    size = settings.get(f"{COUNTERS}/kexec_crash_size", "0")
-    if size.isdecimal() and 0 < int(size) < MIN_CRASH_BYTES:
-        text = f"Only {int(size) >> 20} MiB are reserved for the crash kernel (crashkernel=)."
-        yield Reason(POLICY, text)
-    if settings.get(f"{SYSCTLS}/panic", "0") == "0":
+def _refusals_for_kdump(facts: HostFacts) -> Iterator[Reason]:
+    if setting(facts, KEXEC_CRASH_LOADED) != "1":
+        text = "No crash kernel is loaded, so there would be no dump (kdump-tools, kexec-tools)."
+        yield Reason(ReasonKind.PROVIDER, text)
+    if 0 < (number(facts, KEXEC_CRASH_SIZE) or 0) < MIN_CRASH_BYTES:
+        size = (number(facts, KEXEC_CRASH_SIZE) or 0) >> 20
+        text = f"Only {size} MiB are reserved for the crash kernel (crashkernel=)."
+        yield Reason(ReasonKind.POLICY, text)
+    if setting(facts, PANIC_SECONDS) in (None, "0"):
         text = "kernel.panic is 0: if the crash kernel did not start, the host would hang and never reset."
-        yield Reason(POLICY, text)
+        yield Reason(ReasonKind.POLICY, text)
 
 
-def about_channel(kind: Kind, channel: Channel | None, facts: HostFacts) -> Iterator[Reason]:
-    """Yield that nothing would carry the kernel's last lines across the reset."""
-    if kind.outlasts == LOG and channel is None:
-        consoles = ", ".join(facts.evidence.consoles) if facts.evidence else "unknown"
-        text = (
-            "Nothing carries the kernel's last lines across a reset: there is no ramoops console. If somebody"
-            f" records a serial or net console (here: {consoles}), name the file it will be in by --evidence."
-        )
-        yield Reason(PROVIDER, text)
+def _no_channel(facts: HostFacts) -> Reason:
+    consoles = ", ".join(facts.evidence.consoles) if facts.evidence else "unknown"
+    text = (
+        "Nothing carries the last lines of the kernel across a reset: this host has no ramoops console. If"
+        f" somebody records a serial or net console (here: {consoles}), name the file by --evidence."
+    )
+    return Reason(ReasonKind.PROVIDER, text)
 
 
-def reset_settings(kind: Kind, root: Root) -> tuple[Setting, ...]:
+def reset_settings(reset: Reset, root: Root) -> tuple[Setting, ...]:
     """Return what is set before it fires."""
-    wanted = [(CONSOLE_LEVEL, LOUD_CONSOLE)] if kind.outlasts == LOG else []
-    if kind.ending == DETECTOR:
+    wanted = [(CONSOLE_LEVEL, LOUD_CONSOLE)] if reset.survivor is Survivor.LOG else []
+    if reset.ending is Ending.DETECTOR:
         wanted.append((HARDLOCKUP_PANIC, 1))
-    found = [(path, read_setting(root, path), value) for path, value in wanted]
+    found = [(path, read_number(root, path), value) for path, value in wanted]
     return tuple(Setting(path, now, value) for path, now, value in found if now is not None and now < value)
 
 
-def reset_lines(kind: Kind, target: int | None, channel: Channel | None) -> list[tuple[str, str]]:
-    """Return what the drill will do besides its settings, and expects, as (what, sentence)."""
+def reset_lines(reset: Reset, target: int | None, channel: Channel | None) -> list[PlanLine]:
+    """Return what the drill will do besides its settings, and what it expects."""
     lines = [("write", "all file systems are synced to their disks")]
-    if kind.wedges:
+    if reset.wedges:
         lines.append(("write", f"LKDTM HARDLOCKUP on CPU {target}: it is masked until the host is reset"))
     endings = {
-        RESET: "sysrq-b: THIS HOST IS RESET AT ONCE, nothing is shut down",
-        DETECTOR: "THIS HOST PANICS when the detector reports that CPU",
+        Ending.RESET: "sysrq-b: THIS HOST IS RESET AT ONCE, nothing is shut down",
+        Ending.DETECTOR: "THIS HOST PANICS when the detector reports that CPU",
     }
-    lines.append(("write", endings.get(kind.ending, f"LKDTM {kind.ending}: THIS HOST PANICS")))
-    if kind.outlasts == VMCORE:
-        lines.append(
-            ("expect", "a crash dump with the registers of every CPU, the masked ones in their loop")
-        )
+    lines.append(("write", endings.get(reset.ending, f"LKDTM {reset.ending.value}: THIS HOST PANICS")))
+    if reset.survivor is Survivor.DUMP:
+        text = "a crash dump with the registers of every CPU, the masked ones in their loop"
+        lines.append(("expect", text))
     elif channel:
         where = channel.path or "the ramoops console in /sys/fs/pstore"
-        what = "the detector's report with its stack" if kind.waits else "the rungs of the stop ladder"
-        lines.append(("expect", f"after the boot, in {where}: {what}"))
-    lines.append(("way back", "the host boots; then `sdeictl drill resume` judges what outlasted the reset"))
-    return lines
+        what = "the detector's report with its stack" if reset.waits else "the rungs of the stop ladder"
+        lines.append(("expect", f"after the reboot, in {where}: {what}"))
+    text = "the host boots; then `sdeictl drill resume` judges the evidence that survived"
+    return [*lines, ("way back", text)]
+
+
+def _aftermath(case: Case, target: int | None, channel: Channel | None) -> Aftermath:
+    places = read_note_places(case.root, case.survey.online)
+    return Aftermath(
+        fired=False,
+        target=target,
+        channel=channel.name if channel else None,
+        path=os.path.abspath(channel.path) if channel and channel.path else None,
+        host=case.identity.host,
+        places={str(cpu): place for cpu, place in places.items()},
+        online=case.survey.online,
+    )
+
+
+def read_note_places(root: Root, cpus: tuple[int, ...]) -> dict[int, int]:
+    """Return the physical address at which each CPU leaves its registers when the kernel crashes."""
+    found = {}
+    for cpu in cpus:
+        try:
+            text = root.read(cpu_device(cpu, "crash_notes")).decode("ascii", "replace").strip()
+        except OSError:
+            continue
+        if text and all(digit in hexdigits for digit in text):
+            found[cpu] = int(text, 16)
+    return found
 
 
 class Returned(NamedTuple):
@@ -185,96 +265,109 @@ class Returned(NamedTuple):
     """CPUs on which nothing runs any more."""
 
 
-class ResetDrill(Session[Returned]):
-    """One run. It comes back only if the host did not go down."""
+class ResetSteps:
+    """What the drill does. It comes back only if the host stays up."""
 
-    def __init__(self, root: Root, host: DrillHost, kind: Kind, entry: Entry, say: Say) -> None:
-        super().__init__(root, host, entry, say)
-        self._kind = kind
-        assert entry.aftermath is not None  # noqa: S101 - these drills have one
-        self._aftermath: Aftermath = entry.aftermath
-        others = [cpu for cpu in host.online if cpu != self._aftermath.target]
+    def __init__(self, session: Session, reset: Reset, aftermath: Aftermath) -> None:
+        self._session = session
+        self._reset = reset
+        self._aftermath = aftermath
+        others = [cpu for cpu in session.survey.online if cpu != aftermath.target]
         self._watcher, self._trigger = others[0], others[:2][-1]
         self._stuck: tuple[int, ...] = ()
+        self._why = ""
 
-    def place(self, stack: ExitStack) -> None:
-        """Place who masks a CPU for good, who writes the file systems, and who ends it."""
-        self._log = self.follow_log(stack)
+    def place(self) -> None:
+        """Place the helpers that mask a CPU for good, that sync the file systems, and that end it."""
+        session, ending = self._session, self._reset.ending
+        self._log = session.follow_log()
         self._wedger: Helper | None = None
-        if self._kind.wedges:
+        if self._reset.wedges:
             assert self._aftermath.target is not None  # noqa: S101 - what wedges has a target
-            # A console's own thread would stay on the wedged CPU, with everything that it has to print.
-            moved = fire_printers_off(self._aftermath.target)
-            stack.callback(fire_affinities, moved)
-            self._wedger = self.helper(stack, self._aftermath.target, self._wedge, 0)
-        # Forked after the one that never comes back, which would keep this one's pipe open, and it alive.
-        ending = self._kind.ending
-        # Where the detector should have made it panic and did not, a reset takes the masked CPU back.
-        resets = ending in (RESET, DETECTOR)
-        self._ender = self.helper(
-            stack, self._trigger, lambda: fire_sysrq("b") if resets else fire_lkdtm(ending)
+            # The thread of a console would stay on the wedged CPU, with everything that it has to print.
+            session.at_end(partial(fire_affinities, fire_printers_off(self._aftermath.target)))
+            self._wedger = session.helper(self._aftermath.target, self._wedge, 0)
+        # A reset also takes the masked CPU back where the detector should have panicked and did not.
+        resets = ending in (Ending.RESET, Ending.DETECTOR)
+        # Forked after the one that never comes back, which would hold the pipe of this one open.
+        self._ender = session.helper(
+            self._trigger, lambda: fire_sysrq("b") if resets else fire_lkdtm(ending.value)
         )
-        self._syncer = self.helper(stack, self._watcher, os.sync)
+        self._syncer = session.helper(self._watcher, os.sync)
         os.sched_setaffinity(0, {self._watcher})
 
+    def _wedge(self) -> None:
+        # This helper never comes back: it must not hold the lock.
+        self._session.lock.release()
+        fire_lkdtm(HARDLOCKUP)
+
     def fire(self) -> None:
-        """Write all file systems to their disks: after a wedge that would wait for ever."""
-        self.say("writing all file systems to their disks")
+        """Sync all file systems: after a wedge that would take for ever."""
+        self._session.say("syncing all file systems to their disks")
         self._syncer.go()
         if self._syncer.poll(SYNC_SECONDS) != "":
-            text = f"The file systems could not be written to their disks within {SYNC_SECONDS:g} s."
-            raise DrillRefusedError(Reason(POLICY, text))
-        self.say("noting in the journal that it fires now")
+            text = f"The file systems could not be synced to their disks within {SYNC_SECONDS:g} s."
+            self._session.refuse(ReasonKind.POLICY, text)
+        self._session.say("noting in the journal that it fires now")
 
-    def after(self) -> None:
-        """Take the host down, by which it ends; no signal keeps it from that any more."""
-        if self.trouble:
+    def look(self) -> None:
+        """Take the host down; no signal prevents that any more."""
+        session = self._session
+        if session.trouble:
+            self._why = session.trouble[0]
             return
+        fired = session.entry._replace(aftermath=self._aftermath._replace(fired=True))
         try:
-            write_journal(self.entry._replace(aftermath=self._aftermath._replace(fired=True)))
+            write_journal(fired)
         except JournalError as error:
-            self.trouble.append(str(error))
+            self._why = str(error)
             return
-        self.trouble.append(self._take_down())
-        self._stuck = find_stuck(self.host.online, LOST_SECONDS)
+        self._why = self._take_down()
+        self._stuck = find_stuck(session.survey.online, LOST_SECONDS)
 
     def observed(self) -> Returned:
         """Return why the host is still up."""
-        return Returned(self.trouble[0], self._stuck)
-
-    def _wedge(self) -> None:
-        # This helper never comes back: the lock must not stay with it.
-        self.lock.release()
-        fire_lkdtm(HARDLOCKUP)
+        return Returned(self._why, self._stuck)
 
     def _take_down(self) -> str:
-        fire_marker(self.entry.id)
-        if self._wedger:
-            self.tell(f"masking CPU {self._aftermath.target} for good")
-            self._wedger.go()
-            if not self._sees((f"{ENTRY}{HARDLOCKUP}".encode(),), WEDGE_SECONDS):
-                problem = self._wedger.poll() or "the kernel did not log it"
-                return f"CPU {self._aftermath.target} could not be masked: {problem}."
-            time.sleep(SETTLED_SECONDS)
-        if self._kind.waits:
-            self.tell("waiting for the hard-lockup detector")
-            seconds = 2 * THRESHOLDS * (self.host.watchdog_thresh or 10)
-            if self._sees((f"{REPORT}{self._aftermath.target}".encode(),), seconds):
-                # Its request for the stack comes next, for which the kernel waits 10 s and more.
-                answers = (f"NMI backtrace for cpu {self._aftermath.target}".encode(), NO_ANSWER)
-                self._sees(answers, ANSWER_SECONDS)
-            time.sleep(SETTLED_SECONDS)
-        self.tell("taking this host down")
+        fire_marker(self._session.entry.id)
+        if self._wedger and (problem := self._wedge_target(self._wedger)):
+            return problem
+        if self._reset.waits:
+            self._wait_for_detector()
+        self._session.tell("taking this host down")
         self._ender.go()
         error = self._ender.poll(DOWN_SECONDS)
         return f"The host did not go down: {error or 'nothing happened'}."
 
-    def _sees(self, texts: tuple[bytes, ...], seconds: float) -> bool:
+    def _wedge_target(self, wedger: Helper) -> str:
+        """Mask the target for good; return why that failed, "" if it did not."""
+        self._session.tell(f"masking CPU {self._aftermath.target} for good")
+        wedger.go()
+        if not self._sees((f"{LKDTM_ENTRY}{HARDLOCKUP}",), WEDGE_SECONDS):
+            problem = wedger.poll() or "the kernel did not log it"
+            return f"CPU {self._aftermath.target} could not be masked: {problem}."
+        time.sleep(SETTLED_SECONDS)
+        return ""
+
+    def _wait_for_detector(self) -> None:
+        self._session.tell("waiting for the hard-lockup detector")
+        target = self._aftermath.target
+        seconds = 2 * THRESHOLDS * (self._session.survey.watchdog_thresh or DEFAULT_THRESH)
+        if self._sees((f"{HARD_LOCKUP_ON}{target}",), seconds):
+            # Its request for the stack comes next, for which the kernel waits 10 s and more.
+            self._sees((f"{HEADER}{target}", TIMED_OUT), ANSWER_SECONDS)
+        time.sleep(SETTLED_SECONDS)
+
+    def _sees(self, texts: tuple[str, ...], seconds: float) -> bool:
         """Wait until the kernel has logged one of these; tell whether it was in time."""
+        wanted = [text.encode() for text in texts]
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
-            # By its bytes: no file may be read any more, the wedged CPU may have the disk's interrupts.
-            if any(text in record for record in self._log.drain() for text in texts if is_kernel(record)):
-                return True
-            time.sleep(LOOK_SECONDS)
+            # As bytes: no module may be imported any more, the wedged CPU may have the disk's interrupts.
+            for record in self._log.drain():
+                head = parse_head(record)
+                if head and head.is_kernel and any(text in record for text in wanted):
+                    return True
+            time.sleep(POLL_SECONDS)
         return False

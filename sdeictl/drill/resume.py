@@ -1,89 +1,64 @@
-"""What is left of drills: the last results, what to put back, and what a reset drill has proved."""
+"""`sdeictl drill resume`: end a drill that was killed, or that took the host down."""
+
+from __future__ import annotations
 
 import os
 from typing import NamedTuple
 
-from sdeictl.drill.after_reset import judge_core, judge_log
-from sdeictl.drill.evidence import find_core, find_log
+from sdeictl.drill.after_reset import UNKNOWN, judge_dump, judge_log
+from sdeictl.drill.case import Tell, store_drill
+from sdeictl.drill.catalog import Survivor, find_variant
+from sdeictl.drill.evidence import find_dump, find_log
 from sdeictl.drill.helper import find_stuck
-from sdeictl.drill.reset import VMCORE, find_kind
-from sdeictl.drill.result import LOST, STATUSES, DrillResult, Identity
-from sdeictl.drill.run import Tell, store
-from sdeictl.drill.session import LOST_SECONDS, put_back
+from sdeictl.drill.result import DrillResult, Identity
+from sdeictl.drill.session import LOST_SECONDS, restore_settings
 from sdeictl.errors import SdeictlError, Status, error_text
-from sdeictl.host.root import LiveRoot
-from sdeictl.interlock.arming import armed_seconds
-from sdeictl.interlock.host import read_boot_id
+from sdeictl.host.live import LiveRoot
 from sdeictl.interlock.journal import (
-    STATE_DIRECTORY,
-    BusyError,
+    Aftermath,
     Entry,
     JournalError,
-    Lock,
-    end_journal,
+    close_journal,
     read_journal,
-    read_result,
-    read_results,
     write_journal,
 )
-from sdeictl.probe.checks.check import UNKNOWN
+from sdeictl.interlock.lock import BusyError, Lock
+from sdeictl.interlock.results import DrillDocument, read_result
+from sdeictl.interlock.survey import read_boot_id
 from sdeictl.probe.collect import collect
-from sdeictl.probe.report import Json, host_json
+from sdeictl.probe.drills import DRILL_OUTCOMES, DrillOutcome
+from sdeictl.probe.report import describe_host
 
-STATUS_SCHEMA = "sdeictl.drill-status/1"
 WAIT_SECONDS = 30.0
 """How long the helpers of a killed drill may still be in the kernel."""
 MAX_TRIES = 2
-"""How often in one boot it is looked for what outlasted the reset, before the drill ends as unknown."""
+"""How often in one boot it looks for the evidence, before the drill ends as unknown."""
 
 
 class Resumed(NamedTuple):
-    """What became of what was left."""
+    """What became of the drill that had not ended."""
 
     sentence: str
     status: Status
-    result: Json | None = None
-    """The result of the drill, now that it has ended."""
+    result: DrillDocument | None = None
+    """The result of the drill, if it has ended now."""
 
 
-def read_status() -> Json:
-    """Return what has been drilled here and what is left to put back."""
-    try:
-        pending = read_journal()
-        stored = read_results()
-    except JournalError as error:
-        raise SdeictlError(str(error), Status.UNKNOWN) from error
-    except OSError as error:
-        raise SdeictlError(f"{STATE_DIRECTORY} cannot be read: {error.strerror}", Status.UNKNOWN) from error
-    root = LiveRoot()
-    boot_id = read_boot_id(root)
-    entry = None
-    if pending:
-        entry = {"id": pending.id, "drill": pending.drill, "variant": pending.variant, "pid": pending.pid}
-        entry["this_boot"] = pending.boot_id == boot_id
-        entry["fired"] = bool(pending.aftermath and pending.aftermath.fired)
-    now = host_json(collect(root))
-    results = [result | {"stale": is_stale(result, now)} for result in stored.latest]
-    return {
-        "schema": STATUS_SCHEMA,
-        "armed_seconds": armed_seconds(boot_id),
-        "pending": entry,
-        "results": results,
-        "unreadable": list(stored.unreadable),
-    }
-
-
-def is_stale(result: Json, now: Json) -> bool:
-    """Tell whether a result was earned on another kernel or firmware than the host has now."""
-    then = result.get("host") or {}
-    return any(then.get(name) != now[name] for name in ("kernel", "firmware"))
+class _Judged(NamedTuple):
+    result: DrillResult
+    path: str
+    """Of the evidence."""
+    log: bytes
 
 
 def resume(evidence: str | None, tell: Tell) -> Resumed:
-    """End the drill that has not ended: put back what it left, and judge it by what outlasted a reset."""
+    """Restore what the drill that has not ended left, and judge it if it took the host down.
+
+    `evidence` names the log or the dump that survived. Raises SdeictlError.
+    """
     if os.geteuid():
-        raise SdeictlError("only root can put back what a drill has left", Status.UNKNOWN)
-    nothing = Resumed("nothing was left by a drill", Status.GOOD)
+        raise SdeictlError("only root can restore what a drill has left", Status.UNKNOWN)
+    nothing = Resumed("no drill has left anything", Status.GOOD)
     try:
         if not read_journal():
             return nothing
@@ -106,76 +81,90 @@ def resume(evidence: str | None, tell: Tell) -> Resumed:
 def _end(root: LiveRoot, entry: Entry, evidence: str | None, tell: Tell) -> Resumed:
     same_boot = entry.boot_id == read_boot_id(root)
     kept = read_result(entry.id)
-    if kept:  # it was killed between its result and its end
-        if same_boot:
-            put_back(root, entry)
-        end_journal()
-        return Resumed(f"the drill {entry.id} had ended", STATUSES[kept["outcome"]], kept)
-    if entry.aftermath and entry.aftermath.fired and not same_boot:
-        return _judge(root, entry, evidence, tell)
-    if not same_boot:
-        why = "It was ended by a reboot before anything was asked of a CPU."
-        document = _store(root, entry, tell, DrillResult(UNKNOWN, (why,), UNKNOWN))
-        end_journal()
-        return Resumed(
-            f"the drill {entry.id} was ended by a reboot, which put everything back", Status.GOOD, document
-        )
-    result = DrillResult(UNKNOWN, ("It was killed before it came to its end.",), UNKNOWN)
-    if entry.aftermath and entry.aftermath.fired:
-        stuck = find_stuck(entry.aftermath.online, LOST_SECONDS)
-        if stuck:
-            why = "It was killed after it had masked a CPU for good: this host needs a reset."
-            result = DrillResult(LOST, (why,), UNKNOWN, lost_cpus=stuck)
-    put_back(root, entry)  # first: on a host with a lost CPU the next line may never end
+    if kept:  # it was killed after its result was kept
+        return _finish(root, entry, kept, same_boot=same_boot)
+    fired = entry.aftermath if entry.aftermath and entry.aftermath.fired else None
+    if same_boot:
+        return _end_killed(root, entry, fired, tell)
+    if fired:
+        return _judge(root, entry, fired, evidence, tell)
+    why = "A reboot ended it before it asked a CPU for anything."
+    document = _store(root, entry, tell, UNKNOWN._replace(reasons=(why,)))
+    close_journal()
+    return Resumed(f"a reboot ended the drill {entry.id} and restored everything", Status.GOOD, document)
+
+
+def _finish(root: LiveRoot, entry: Entry, kept: DrillDocument, *, same_boot: bool) -> Resumed:
+    if same_boot:
+        restore_settings(root, entry)
+    close_journal()
+    status = DRILL_OUTCOMES[DrillOutcome(kept["outcome"])].status
+    assert status is not None  # noqa: S101 - a stored outcome has one
+    return Resumed(f"the drill {entry.id} had ended", status, kept)
+
+
+def _end_killed(root: LiveRoot, entry: Entry, fired: Aftermath | None, tell: Tell) -> Resumed:
+    """End a drill of this boot that was killed."""
+    result = UNKNOWN._replace(reasons=("It was killed before its end.",))
+    stuck = find_stuck(fired.online, LOST_SECONDS) if fired else ()
+    if stuck:
+        why = "It was killed after it had masked a CPU for good: this host needs a reset."
+        result = DrillResult(DrillOutcome.LOST, (why,), lost_cpus=stuck)
+    restore_settings(root, entry)  # first: on a host with a lost CPU the next line may never end
     document = _store(root, entry, tell, result)
-    end_journal()
-    status = Status.FAILED if result.outcome == LOST else Status.GOOD
-    return Resumed(f"put back what the drill {entry.id} had left", status, document)
+    close_journal()
+    status = Status.FAILED if result.outcome is DrillOutcome.LOST else Status.GOOD
+    return Resumed(f"restored what the drill {entry.id} had left", status, document)
 
 
-def _judge(root: LiveRoot, entry: Entry, evidence: str | None, tell: Tell) -> Resumed:
-    """Judge a drill that ended in a reset."""
-    kind = find_kind(entry.drill, entry.variant)
-    log = b""
-    path = None
-    if kind.outlasts == VMCORE:
-        core = find_core(entry, evidence)
-        if core:
-            result, path = judge_core(kind, entry, core.core), core.path
-            log = core.core.log or b""
-    else:
-        try:
-            found = find_log(entry, evidence)
-        except FileNotFoundError:
-            found = None
-        if found:
-            result, path, log = judge_log(kind, entry, found.data), found.path, found.data
-    if path is None:
-        return _look_again(root, entry, tell)
-    document = _store(root, entry, tell, result, path, log)
-    end_journal()
-    return Resumed(f"judged the drill {entry.id} by {path}", STATUSES[result.outcome], document)
+def _judge(root: LiveRoot, entry: Entry, fired: Aftermath, evidence: str | None, tell: Tell) -> Resumed:
+    """Judge a drill that took the host down."""
+    judged = _find_and_judge(entry, fired, evidence)
+    if judged is None:
+        return _look_again(root, entry, fired, tell)
+    document = _store(root, entry, tell, judged.result, judged.path, judged.log)
+    close_journal()
+    status = DRILL_OUTCOMES[judged.result.outcome].status
+    assert status is not None  # noqa: S101 - a judged drill was not refused
+    return Resumed(f"judged the drill {entry.id} by {judged.path}", status, document)
 
 
-def _look_again(root: LiveRoot, entry: Entry, tell: Tell) -> Resumed:
-    """Note that nothing was found; the second time in a boot, end the drill."""
-    assert entry.aftermath is not None  # noqa: S101 - only drills that end in a reset come here
+def _find_and_judge(entry: Entry, fired: Aftermath, evidence: str | None) -> _Judged | None:
+    reset = find_variant(entry.drill, entry.variant).reset
+    assert reset is not None  # noqa: S101 - only drills that take the host down have fired
+    if reset.survivor is Survivor.DUMP:
+        dump = find_dump(entry.id, fired, evidence)
+        if not dump:
+            return None
+        return _Judged(judge_dump(reset, fired, dump.core), dump.path, dump.core.log or b"")
+    try:
+        found = find_log(entry.id, fired, evidence)
+    except FileNotFoundError:
+        return None
+    if not found:
+        return None
+    assert fired.target is not None  # noqa: S101 - these drills have a target
+    return _Judged(judge_log(reset, fired.target, found.data), found.path, found.data)
+
+
+def _look_again(root: LiveRoot, entry: Entry, fired: Aftermath, tell: Tell) -> Resumed:
+    """Note that no evidence was found; the second time in a boot, end the drill."""
     boot_id = read_boot_id(root)
-    tries = 1 + (entry.aftermath.tries if entry.aftermath.tried_in == boot_id else 0)
-    # A ramoops console is there at once or never; a log that was named, or a dump, may be on its way.
-    if tries < MAX_TRIES and entry.aftermath.channel != "ramoops":
-        write_journal(entry._replace(aftermath=entry.aftermath._replace(tries=tries, tried_in=boot_id)))
-        text = f"nothing was found of the drill {entry.id}: give its log or its dump by --evidence"
+    tries = 1 + (fired.tries if fired.tried_in == boot_id else 0)
+    # A ramoops console is there at once or never; a log that was named, or a dump, may still come.
+    if tries < MAX_TRIES and fired.channel != "ramoops":
+        write_journal(entry._replace(aftermath=fired._replace(tries=tries, tried_in=boot_id)))
+        text = f"there is no evidence of the drill {entry.id} yet: name its log or its dump by --evidence"
         return Resumed(text, Status.UNKNOWN)
-    why = "Nothing that outlasted the reset has this drill in it."
-    document = _store(root, entry, tell, DrillResult(UNKNOWN, (why,), UNKNOWN))
-    end_journal()
+    why = "No evidence that survived the reset has this drill in it."
+    document = _store(root, entry, tell, UNKNOWN._replace(reasons=(why,)))
+    close_journal()
     return Resumed(f"the drill {entry.id} ends unknown", Status.UNKNOWN, document)
 
 
 def _store(
     root: LiveRoot, entry: Entry, tell: Tell, result: DrillResult, path: str | None = None, log: bytes = b""
-) -> Json:
-    host = entry.aftermath.host if entry.aftermath else host_json(collect(root))
-    identity = Identity(entry.id, entry.drill, entry.variant, host, entry.boot_id, path)
-    return store(identity, tell, result, log)
+) -> DrillDocument:
+    host = entry.aftermath.host if entry.aftermath else describe_host(collect(root))
+    identity = Identity(entry.id, entry.drill, entry.variant, host, entry.boot_id)
+    return store_drill(identity, tell, result, log, evidence=path)

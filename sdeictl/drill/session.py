@@ -1,151 +1,204 @@
-"""What every drill does before and after what it is there for, whatever way it ends."""
+"""The session of a drill: lock, journal, preparation and restoration, which all drills have in common."""
+
+from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
-from typing import Generic, NamedTuple, TypeVar
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from typing import NamedTuple, NoReturn, Protocol, TypeVar
 
+from sdeictl.drill.case import Case, DrillRefusedError, Tell
 from sdeictl.drill.helper import Helper, HelperError, find_stuck
-from sdeictl.drill.plan import SETTLE_SECONDS
 from sdeictl.drill.signals import InterruptedDrillError, Signals
+from sdeictl.errors import SdeictlError, Status, error_text
 from sdeictl.formats.interrupts import TIMER_ROW, parse_interrupts
 from sdeictl.host.kmsg import KmsgFollower, open_end
+from sdeictl.host.paths import CPU_LATENCY, EXPERIMENT_JOURNAL, INTERRUPTS
 from sdeictl.host.root import Root
-from sdeictl.interlock.host import DrillHost, read_idle_usage, read_online, read_setting
-from sdeictl.interlock.journal import (
-    EXPERIMENT,
-    BusyError,
-    Entry,
-    JournalError,
-    Lock,
-    end_journal,
-    read_journal,
-    write_journal,
-)
-from sdeictl.interlock.refusals import POLICY, PRIVILEGE, Reason
+from sdeictl.interlock.journal import Entry, JournalError, close_journal, read_journal, write_journal
+from sdeictl.interlock.lock import BusyError, Lock
+from sdeictl.interlock.refusals import Reason, ReasonKind
+from sdeictl.interlock.survey import read_idle_usage, read_online
 from sdeictl.interlock.writes import fire_latency_request, fire_setting
 from sdeictl.klog.log import parse_log
+from sdeictl.probe.settings import read_number
+from sdeictl.text import list_cpus
 
-INTERRUPTS = "/proc/interrupts"
+SETTLE_SECONDS = 1.0
+"""How long the latency request is held before the first request to a CPU."""
 QUIET_SECONDS = 0.5
-"""How long no CPU may have used a deeper idle state, once they are held out of them."""
+"""How long no CPU may enter a deeper idle state while the latency request is held."""
 READY_SECONDS = 10.0
+"""How long a helper may take until it runs on its CPU."""
 ALIVE_SECONDS = 10.0
-"""How long something pinned to a CPU may take to run there."""
+"""How long a task that is pinned to a CPU may take until it runs there."""
 LOST_SECONDS = 40.0
-"""The same where a CPU is wedged: a detector that asks it for its backtrace waits 10 s, its own CPU masked,
-and begins anew soon (nmi_trigger_cpumask_backtrace); that CPU is not lost."""
+"""The same while another CPU is wedged. A detector that asks the wedged CPU for a backtrace waits for it 10 s
+with its own CPU masked (nmi_trigger_cpumask_backtrace()), and soon asks again: its own CPU is not lost."""
 FINISH_SECONDS = 30.0
+"""How long a helper may take to end."""
 POLL_SECONDS = 0.01
 
-Say = Callable[[str], None]
-Count = dict[int, int] | None
+Counts = dict[int, int]
+"""A row of /proc/interrupts: the count of each CPU."""
 Seen = TypeVar("Seen")
-"""What a drill has observed."""
-Kept = TypeVar("Kept")
+"""The observations of a drill."""
+Seen_co = TypeVar("Seen_co", covariant=True)
 
 
-class DrillRefusedError(Exception):
-    """Something came up against the drill before its trigger."""
+class Steps(Protocol[Seen_co]):
+    """The steps that differ between drills, in this order."""
 
-    def __init__(self, *reasons: Reason) -> None:
-        super().__init__(" ".join(reason.text for reason in reasons))
-        self.reasons = reasons
+    def place(self) -> None:
+        """Place the helpers on their CPUs, and follow the kernel log."""
+
+    def fire(self) -> None:
+        """Do the experiment of the drill; a signal may interrupt it."""
+
+    def look(self) -> None:
+        """Look at the state of the CPUs, also after an interruption: a request may be on its way."""
+
+    def observed(self) -> Seen_co:
+        """Return the observations; everything is restored by then."""
 
 
-class Slice(NamedTuple):
-    """What was logged while a drill ran."""
+def observe(session: Session, steps: Steps[Seen]) -> Seen:
+    """Carry out a drill and return its observations. Raises DrillRefusedError, OSError.
 
-    log: bytes = b""
-    """Records of /dev/kmsg, from before the trigger."""
-    overruns: int = 0
+    Everything is restored when it returns or raises.
+    """
+    with session.restoring():
+        try:
+            session.hold_idle()
+            session.check_alive()
+            session.say("placing the helpers")
+            steps.place()
+            session.change_settings()
+            steps.fire()
+        except InterruptedDrillError as interruption:
+            session.trouble.append(str(interruption))
+        # The CPUs must be looked at and restored in any case, so a signal no longer stops the drill.
+        session.signals.armed = False
+        steps.look()
+        session.say("restoring everything")
+    return steps.observed()
 
 
-def put_back(root: Root, entry: Entry) -> None:
-    """Put back what a drill has changed; what somebody else has set since stays."""
+def restore_settings(root: Root, entry: Entry) -> None:
+    """Restore the settings that a drill has changed; a value that another program set later stays."""
     for setting in reversed(entry.settings):
-        if read_setting(root, setting.path) == setting.chosen:
+        if read_number(root, setting.path) == setting.chosen:
             fire_setting(setting.path, setting.found)
 
 
-class Session(Generic[Seen]):
-    """One run of a drill. However it ends, the host is as it was found, or the journal says what is not."""
+def _interrupted_by(error: OSError) -> SdeictlError:
+    hint = "`sdeictl drill status` shows the changes that remain"
+    return SdeictlError(f"the drill could not go on ({error_text(error)}); {hint}", Status.UNKNOWN)
 
-    def __init__(self, root: Root, host: DrillHost, entry: Entry, say: Say) -> None:
-        self.root = root
-        self.host = host
+
+class Slice(NamedTuple):
+    """The part of the kernel log that was logged during a drill."""
+
+    log: bytes = b""
+    """In the format of /dev/kmsg, from before the trigger on."""
+    overruns: int = 0
+    """How often records were overwritten before the drill read them."""
+
+
+class Session:
+    """One run of a drill. As a context manager it takes the lock and writes the journal.
+
+    After the run the host is as before, or the journal lists the settings that are not. The journal stays
+    until close_journal(): a drill that is killed before its result is stored has not ended.
+    """
+
+    def __init__(self, case: Case, entry: Entry, tell: Tell) -> None:
+        self.case = case
+        self.root, self.survey = case.root, case.survey
         self.entry = entry
+        self.tell = tell
         self.signals = Signals()
-        self.follower: KmsgFollower | None = None
         self.trouble: list[str] = []
-        """Why it did not go as planned, as sentences."""
-        self._say = say
+        """Why the drill did not go as planned, sentences."""
+        self._follower: KmsgFollower | None = None
+        self._stack = ExitStack()
+        """The calls that restore the host."""
 
-    def run(self, keep: Callable[[Seen], Kept]) -> Kept:
-        """Do it, and return what `keep` makes of what was observed.
-
-        The journal ends after that: a drill that is killed before its result is kept has not ended.
-        Raises DrillRefusedError if it was not begun.
-        """
+    def __enter__(self) -> Session:
         self.signals.note()
-        with ExitStack() as held:
-            self._write_down(held)
-            try:
-                self._carry_out()
-            except DrillRefusedError:
-                end_journal()
-                raise
-            kept = keep(self.observed())
-            end_journal()
-            return kept
+        # Without say(): a signal must not interrupt this step, because the journal is not written yet.
+        self.signals.step = "writing down what will be restored"
+        self.tell(self.signals.step)
+        try:
+            self.lock = Lock()
+        except BusyError:
+            self.refuse(ReasonKind.POLICY, "Another drill is running, or has not ended yet.")
+        except JournalError as error:
+            self.refuse(ReasonKind.PRIVILEGE, str(error))
+        except OSError as error:
+            raise _interrupted_by(error) from error
+        try:
+            self._open_journal()
+        except BaseException:
+            self.lock.release()
+            raise
+        return self
 
-    def _carry_out(self) -> None:
-        with ExitStack() as stack:
-            stack.callback(put_back, self.root, self.entry)
-            try:
-                self._begin(stack)
-                self.say("placing the helpers")
-                self.place(stack)
-                self.change_settings()
-                self.fire()
-            except InterruptedDrillError as interruption:
-                self.trouble.append(str(interruption))
-            # From here on nothing is gained by stopping early.
-            self.signals.armed = False
-            self.after()
-            self.say("putting everything back")
+    def _open_journal(self) -> None:
+        if os.path.exists(EXPERIMENT_JOURNAL):
+            text = "An experiment of `bench ab` has not ended: `sdeictl bench resume --stop` ends it."
+            self.refuse(ReasonKind.POLICY, text)
+        try:
+            pending = read_journal()
+            if not pending:
+                write_journal(self.entry)
+        except JournalError as error:
+            self.refuse(ReasonKind.PRIVILEGE, str(error))
+        if pending:
+            text = f"The drill {pending.id} was killed: `sdeictl drill resume` restores its changes."
+            self.refuse(ReasonKind.POLICY, text)
 
-    # What each drill is there for
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        try:
+            if isinstance(error, DrillRefusedError):
+                close_journal()
+        except OSError as failure:
+            raise _interrupted_by(failure) from failure
+        finally:
+            self.lock.release()
+        if isinstance(error, OSError):
+            raise _interrupted_by(error) from error
 
-    def place(self, stack: ExitStack) -> None:
-        """Place the helpers, and follow the log."""
-        raise NotImplementedError
+    def close_journal(self) -> None:
+        """Close the journal: everything is restored, and the result is stored."""
+        close_journal()
 
-    def fire(self) -> None:
-        """Do what the drill is for; a signal may end it."""
-        raise NotImplementedError
+    @contextmanager
+    def restoring(self) -> Iterator[None]:
+        """Restore everything on exit: settings, affinity, helpers, the latency request."""
+        with self._stack as stack:
+            stack.callback(restore_settings, self.root, self.entry)
+            stack.callback(os.sched_setaffinity, 0, os.sched_getaffinity(0))
+            yield
 
-    def after(self) -> None:
-        """See what has become of the CPUs; also after an interruption, for a request may be out."""
-        raise NotImplementedError
+    def at_end(self, call: Callable[[], object]) -> None:
+        """Add a call that restores something; the last one added runs first."""
+        self._stack.callback(call)
 
-    def observed(self) -> Seen:
-        """Return what was observed; everything is put back by then."""
-        raise NotImplementedError
+    def refuse(self, kind: ReasonKind, text: str) -> NoReturn:
+        """Raise DrillRefusedError."""
+        raise DrillRefusedError(self.case.identity, (Reason(kind, text),))
 
     def say(self, step: str) -> None:
-        """Tell which step comes next; raise InterruptedDrillError if a signal came."""
+        """Announce the next step; raise InterruptedDrillError if a signal was noted."""
         self.signals.check()
         self.signals.step = step
         self.tell(step)
 
-    def tell(self, step: str) -> None:
-        """Tell which step comes next, where no signal stops it any more."""
-        self._say(step)
-
     def sleep(self, seconds: float) -> None:
-        """Wait; raise InterruptedDrillError if a signal came."""
+        """Wait for some seconds; raise InterruptedDrillError if a signal was noted."""
         deadline = time.monotonic() + seconds
         while True:
             self.signals.check()
@@ -154,116 +207,94 @@ class Session(Generic[Seen]):
                 return
             time.sleep(min(left, 0.1))
 
-    # Before
+    # Before the experiment
 
-    def _begin(self, stack: ExitStack) -> None:
-        """Hold the CPUs out of deep idle, see that all are alive."""
-        stack.callback(os.sched_setaffinity, 0, os.sched_getaffinity(0))
+    def hold_idle(self) -> None:
+        """Keep the CPUs out of their deeper idle states; raise DrillRefusedError if one still enters one."""
         self.say(f"holding the CPUs out of their deeper idle states for {SETTLE_SECONDS:g} s")
-        timers = self.row(TIMER_ROW)
-        if self.host.has_cpu_latency:
-            # Before the helpers, which thus hold it too: of a killed drill the last one lets go of it.
-            stack.callback(os.close, fire_latency_request())
+        self._timers = self.row(TIMER_ROW)
+        if self.survey.has_cpu_latency:
+            # Later helpers inherit the descriptor. If the drill is killed, its last helper releases it.
+            self.at_end(partial(os.close, fire_latency_request()))
         self.sleep(SETTLE_SECONDS)
         self.check_idle()
-        self.say("looking whether every CPU is alive")
-        stuck = self.find_stuck(timers)
-        if stuck:
-            cpus = ", ".join(map(str, stuck))
-            text = f"Nothing can be run on CPU {cpus}: it is stuck already, or not open to this process."
-            raise DrillRefusedError(Reason(POLICY, text))
-
-    def _write_down(self, held: ExitStack) -> None:
-        """Take the lock, put the intent on disk."""
-        # No signal ends it here: what is not yet written down cannot be ended.
-        self.signals.step = "writing down what will be put back"
-        self.tell(self.signals.step)
-        try:
-            self.lock = Lock()
-            held.callback(self.lock.release)
-            if os.path.exists(EXPERIMENT):
-                text = "An experiment of `bench ab` has not ended: `sdeictl bench resume --stop` ends it."
-                raise DrillRefusedError(Reason(POLICY, text))
-            pending = read_journal()
-            if pending:
-                text = f"The drill {pending.id} was killed: `sdeictl drill resume` puts back what it left."
-                raise DrillRefusedError(Reason(POLICY, text))
-            write_journal(self.entry)
-        except BusyError as error:
-            raise DrillRefusedError(
-                Reason(POLICY, "Another drill is running, or has not ended yet.")
-            ) from error
-        except JournalError as error:
-            raise DrillRefusedError(Reason(PRIVILEGE, str(error))) from error
 
     def check_idle(self) -> None:
-        """Raise DrillRefusedError if a CPU goes on to use a deeper idle state."""
-        usage = read_idle_usage(self.root, self.host.online)
+        """Raise DrillRefusedError if a CPU still enters a deeper idle state."""
+        usage = read_idle_usage(self.root, self.survey.online)
         self.sleep(QUIET_SECONDS)
-        now = read_idle_usage(self.root, self.host.online)
+        now = read_idle_usage(self.root, self.survey.online)
         moved = sorted({cpu for cpu, state in now if now[cpu, state] != usage.get((cpu, state))})
         if moved:
-            cpus = ", ".join(map(str, moved))
-            text = f"CPU {cpus} still enters a deeper idle state although /dev/cpu_dma_latency is held at 0."
-            raise DrillRefusedError(Reason(POLICY, text))
+            cpus = list_cpus(moved)
+            text = f"CPU {cpus} still enters a deeper idle state, although {CPU_LATENCY} is held at 0."
+            self.refuse(ReasonKind.POLICY, text)
 
-    def follow_log(self, stack: ExitStack) -> KmsgFollower:
-        """Begin to follow the kernel log."""
+    def check_alive(self) -> None:
+        """Raise DrillRefusedError if a CPU is stuck before the drill."""
+        self.say("checking that every CPU is alive")
+        stuck = self.find_stuck(self._timers)
+        if stuck:
+            text = f"Nothing runs on CPU {list_cpus(stuck)}: it is stuck already, or closed to this process."
+            self.refuse(ReasonKind.POLICY, text)
+
+    def follow_log(self) -> KmsgFollower:
+        """Follow the kernel log from now on; raise DrillRefusedError if it cannot be read."""
         try:
-            self.follower = KmsgFollower(open_end())
+            self._follower = KmsgFollower(open_end())
         except OSError as error:
-            text = f"The kernel log cannot be read: {error.strerror}."
-            raise DrillRefusedError(Reason(PRIVILEGE, text)) from error
-        stack.callback(os.close, self.follower.descriptor)
-        # Load what reads it now: the CPU that is masked then may have the interrupts of the disk it lies on.
+            self.refuse(ReasonKind.PRIVILEGE, f"The kernel log cannot be read: {error.strerror}.")
+        self.at_end(partial(os.close, self._follower.descriptor))
+        # Import the parser now: its file may be on a disk with interrupts on the CPU that will be masked.
         parse_log(b"")
-        return self.follower
+        return self._follower
 
-    def helper(
-        self, stack: ExitStack, cpu: int, action: Callable[[], None], seconds: float = FINISH_SECONDS
-    ) -> Helper:
-        """Place a child on a CPU that waits there for its word; in the end it is waited for so long."""
+    def helper(self, cpu: int, action: Callable[[], None], seconds: float = FINISH_SECONDS) -> Helper:
+        """Place a helper on a CPU; at the end wait at most some seconds until it has ended.
+
+        Raises DrillRefusedError if it does not run there.
+        """
         helper = Helper(cpu, action)
-        stack.callback(helper.finish, seconds)
+        self.at_end(partial(helper.finish, seconds))
         try:
             helper.wait_ready(READY_SECONDS)
         except HelperError as error:
-            raise DrillRefusedError(Reason(POLICY, str(error))) from error
+            self.refuse(ReasonKind.POLICY, str(error))
         return helper
 
     def change_settings(self) -> None:
-        """Make the changes that the journal has noted."""
+        """Change the settings that the journal lists."""
         for setting in self.entry.settings:
             self.say(f"setting {setting.path} to {setting.chosen} (now {setting.found})")
             fire_setting(setting.path, setting.chosen)
 
-    # After
+    # After the experiment
 
-    def find_stuck(self, timers: Count) -> tuple[int, ...]:
-        """Return the CPUs whose timer has not ticked since and on which nothing runs either.
+    def find_stuck(self, timers: Counts | None) -> tuple[int, ...]:
+        """Return the CPUs without a timer tick since `timers` on which a pinned task does not run either.
 
-        An idle CPU, or one of nohz_full, may not tick for long: so one has to try.
+        The task must try, because an idle CPU, or a CPU of nohz_full, can go without a tick for long.
         """
         now = self.row(TIMER_ROW)
         still = [
-            cpu for cpu in self.host.online
+            cpu for cpu in self.survey.online
             if timers is None or now is None or now.get(cpu) == timers.get(cpu)
         ]  # fmt: skip
         return find_stuck(tuple(still), ALIVE_SECONDS)
 
-    def row(self, row: str) -> Count:
-        """Return the counts of a row of /proc/interrupts; None without it."""
+    def row(self, row: str) -> Counts | None:
+        """Return the counts in a row of /proc/interrupts; None without this row."""
         try:
             return parse_interrupts(self.root.read(INTERRUPTS).decode("utf-8", "replace"), row)
         except OSError:
             return None
 
     def slice(self) -> Slice:
-        """Return what has been logged since the log is followed."""
-        if not self.follower:
+        """Return the part of the log since follow_log()."""
+        if not self._follower:
             return Slice()
-        return Slice(self.follower.data(), self.follower.overruns)
+        return Slice(self._follower.data(), self._follower.overruns)
 
     def changed(self) -> bool:
-        """Tell whether a CPU came or went since the drill began."""
-        return read_online(self.root) != self.host.online
+        """Tell whether a CPU went online or offline since the drill began."""
+        return read_online(self.root) != self.survey.online

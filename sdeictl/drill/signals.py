@@ -1,4 +1,6 @@
-"""Signals while a drill runs: they are acted upon between its steps, never in the middle of one."""
+"""Signals during a drill: the drill acts on them between its steps, never in the middle of one."""
+
+from __future__ import annotations
 
 import signal
 from types import FrameType
@@ -7,23 +9,25 @@ from sdeictl.drill.helper import IGNORED
 
 
 class InterruptedDrillError(Exception):
-    """A signal came; the message is a sentence."""
+    """A signal interrupts the drill; the message is a sentence."""
 
 
 class Signals:
-    """Notes a signal, to be acted upon where the drill looks.
+    """Notes the first signal, until the drill calls check().
 
-    `note` is for good: after the drill its result is still to be stored and
-    shown, and a signal must not keep it from that either.
+    Signals stay noted until this process ends: no signal must prevent the drill from storing and showing
+    its result.
     """
 
     def __init__(self) -> None:
         self.step = "beginning"
+        """The present step of the drill, a participle for the message."""
         self.armed = True
+        """check() raises; a drill that can no longer stop turns this off."""
         self._received: int | None = None
 
     def note(self) -> None:
-        """Note signals from now on, until this process ends."""
+        """Note signals from now on instead of being ended by them."""
         for number in IGNORED:
             signal.signal(number, self._note)
 
@@ -31,7 +35,7 @@ class Signals:
         self._received = self._received or number
 
     def check(self) -> None:
-        """Raise InterruptedDrillError if a signal came, once."""
+        """Raise InterruptedDrillError once if a signal was noted."""
         if self._received and self.armed:
             self.armed = False
             name = signal.Signals(self._received).name

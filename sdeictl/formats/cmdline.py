@@ -1,10 +1,11 @@
-"""The kernel command line: kernel/params.c, lib/kstrtox.c (Linux 7.3). No I/O."""
+"""The kernel command line: lib/cmdline.c, kernel/params.c, lib/kstrtox.c (Linux 7.3). No I/O."""
+
+from __future__ import annotations
 
 import re
 
 PSEUDO_NMI = "irqchip.gicv3_pseudo_nmi"
 
-# Parameters that may leave the host: what the checks ask about, without secrets by nature.
 PUBLIC_PARAMETERS = frozenset(
     {
         PSEUDO_NMI,
@@ -14,11 +15,12 @@ PUBLIC_PARAMETERS = frozenset(
         "softlockup_panic", "sysrq_always_enabled", "watchdog_thresh",
     }
 )  # fmt: skip
+"""Parameters that may leave the host: the checks need them, and none of them can hold a secret."""
 _PARAMETER = re.compile(r'(?:[^\s"]|"[^"]*"?)+')
 
 
 def parse_parameters(text: str) -> tuple[tuple[str, str | None], ...]:
-    """Return (name, value) in order, value None without `=`; stops at `--` like the kernel."""
+    """Return (name, value) of each parameter in order, up to `--` as in the kernel; None without `=`."""
     parameters = []
     for word in _PARAMETER.findall(text):
         if word == "--":
@@ -29,12 +31,12 @@ def parse_parameters(text: str) -> tuple[tuple[str, str | None], ...]:
 
 
 def _unquoted(word: str) -> str:
-    """Return a word without the quotes around it as a whole (next_arg() in lib/cmdline.c)."""
+    """Return a word without quotes around the whole of it (next_arg() in lib/cmdline.c)."""
     return word[1:].removesuffix('"') if word.startswith('"') else word
 
 
 def parse_bool(value: str | None) -> bool | None:
-    """Return what kstrtobool() makes of a value; None where it refuses."""
+    """Return the value that kstrtobool() reads; None if it refuses the text."""
     if not value:
         return None
     first = value[0].lower()
@@ -48,9 +50,9 @@ def parse_bool(value: str | None) -> bool | None:
 
 
 def wants_pseudo_nmi(text: str) -> bool | None:
-    """Tell whether the command line asks for pseudo-NMI: off by default, the last valid value counts.
+    """Tell whether the command line turns pseudo-NMI on. The default is off; the last valid value counts.
 
-    None: the last value is one that kstrtobool() takes in some kernels only (`enable`, `disable`).
+    Returns None if only some kernels accept the last value in kstrtobool(): `enable` or `disable`.
     """
     wanted: bool | None = False
     for name, value in parse_parameters(text):
@@ -64,7 +66,7 @@ def wants_pseudo_nmi(text: str) -> bool | None:
 
 
 def public_part(text: str) -> str:
-    """Return the command line reduced to the parameters that may leave the host."""
+    """Return the command line with only the parameters that may leave the host."""
     return " ".join(
         word for word in _PARAMETER.findall(text) if _unquoted(word).partition("=")[0] in PUBLIC_PARAMETERS
     )

@@ -1,10 +1,11 @@
-"""/proc/cpuinfo. arch/arm64/kernel/cpuinfo.c, arch/arm64/include/asm/cputype.h (Linux 7.3). No I/O."""
+"""/proc/cpuinfo: arch/arm64/kernel/cpuinfo.c, arch/arm64/include/asm/cputype.h (Linux 7.3). No I/O."""
+
+from __future__ import annotations
 
 import re
+from typing import NamedTuple
 
-from sdeictl.probe.facts import Cpus
-
-# (implementer, part) to core; cputype.h names the cores, not the products.
+# (implementer, part) to the name of the core. cputype.h names cores, not products.
 _CORES = {
     (0x41, 0xD07): "Cortex-A57",
     (0x41, 0xD08): "Cortex-A72",
@@ -26,8 +27,8 @@ _CORES = {
     (0xC0, 0xAC3): "AmpereOne",
     (0xC0, 0xAC4): "AmpereOne A",
 }
-# Lines that only the cpuinfo of another architecture has.
-_OTHERS = (
+# Lines that only the cpuinfo of another architecture contains.
+_OTHER_ARCHITECTURES = (
     ("x86", r"^(?:vendor_id\s*: (?!IBM/S390)|cpu family\s*: \d)"),
     ("s390", r"^vendor_id\s*: IBM/S390"),
     ("powerpc", r"^cpu\s*: (?:POWER|PPC|Cell|e\d)"),
@@ -40,17 +41,32 @@ _FIELD = re.compile(
 )
 
 
+class Cpus(NamedTuple):
+    """The CPUs that /proc/cpuinfo lists."""
+
+    online: int
+    """How many CPUs are online."""
+    midr: int | None
+    """MIDR_EL1 of the first CPU; None if the architecture is not arm64."""
+    name: str | None
+    """The name of the first CPU's core; None if this module does not know it."""
+    kinds: tuple[tuple[str, int], ...] = ()
+    """(name or else MIDR_EL1, number of CPUs) of each kind of core."""
+
+
 def parse_architecture(cpuinfo: str) -> str | None:
-    """Return `arm64`, the name of another architecture, or None: only on positive evidence."""
+    """Return `arm64` or the name of another architecture; None without a line that shows one."""
     if re.search(r"^CPU architecture\s*: [4-7]", cpuinfo, re.MULTILINE):
         return "arm"
     if re.search(r"^CPU implementer\s*: ", cpuinfo, re.MULTILINE):
         return "arm64"
-    return next((name for name, pattern in _OTHERS if re.search(pattern, cpuinfo, re.MULTILINE)), None)
+    return next(
+        (name for name, pattern in _OTHER_ARCHITECTURES if re.search(pattern, cpuinfo, re.MULTILINE)), None
+    )
 
 
 def parse_cpuinfo(cpuinfo: str) -> Cpus:
-    """Return how many CPUs are online, the first one's MIDR_EL1 and core name, and all kinds of cores."""
+    """Return the CPUs in the text of /proc/cpuinfo."""
     online = 0
     kinds: dict[int, int] = {}
     first = None
@@ -71,6 +87,7 @@ def _number(text: str) -> int:
 
 
 def _midr(fields: dict[str, int]) -> int | None:
+    """Return MIDR_EL1, composed of its fields as in cputype.h; None if an identifying field is missing."""
     if not {"implementer", "part"} <= fields.keys():
         return None
     return (

@@ -1,14 +1,16 @@
-"""CPU lists as the kernel prints them (%*pbl): `0-1,3`."""
+"""CPU lists in the kernel's format `0-1,3`, which printk prints by %*pbl. No I/O."""
+
+from __future__ import annotations
 
 import re
 
 MAX_CPU = 4095
-"""The largest number that CONFIG_NR_CPUS of arm64 allows."""
+"""The largest CPU number that CONFIG_NR_CPUS of arm64 allows (arch/arm64/Kconfig)."""
 _RANGE = re.compile(r"(\d{1,4})(?:-(\d{1,4}))?", re.ASCII)
 
 
 def parse_cpulist(text: str) -> tuple[int, ...]:
-    """Return the CPUs of a list, ascending as the kernel prints them; () where the text is no such list."""
+    """Return the CPUs of a list in ascending order; () if the text is not such a list."""
     cpus: list[int] = []
     for part in text.strip().split(","):
         match = _RANGE.fullmatch(part)

@@ -1,19 +1,33 @@
 """/proc/interrupts: kernel/irq/proc.c, arch/arm64/kernel/smp.c (Linux 7.3). No I/O."""
 
+from __future__ import annotations
+
 import re
+from typing import NamedTuple
 
 BACKTRACE_ROW = "CPU backtrace interrupts"
+"""The row of IPI_CPU_BACKTRACE, by which a backtrace request reaches a CPU without SDEI."""
 TIMER_ROW = "arch_timer"
 
 _COLUMN = re.compile(r"CPU(\d{1,4})", re.ASCII)
 _ROW = re.compile(r"\s*\S+:((?:\s+\d+)+)\s+(\S.*)", re.ASCII)
 
 
-def parse_interrupts(text: str, row: str) -> dict[int, int] | None:
-    """Return the counts, by CPU, of the rows whose text ends with `row`; None if there is no such row.
+class Interrupts(NamedTuple):
+    """The facts in /proc/interrupts other than its counts."""
 
-    Rows are found by their text: their numbers differ between kernels. The
-    columns are the CPUs that were online.
+    gic: str | None
+    """The name of the interrupt controller: `GICv3`, `GICv2`, ..."""
+    cpus: int | None
+    """The number of columns: one for each CPU that is online."""
+    backtrace_row: bool
+    """The row BACKTRACE_ROW exists: the kernel can ask for backtraces by IPI."""
+
+
+def parse_interrupts(text: str, row: str) -> dict[int, int] | None:
+    """Return the count of each online CPU in the rows with a text that ends with `row`; None without one.
+
+    The text identifies a row, because its number differs between kernels. Several such rows are summed.
     """
     header, _, rest = text.partition("\n")
     cpus = [int(number) for number in _COLUMN.findall(header)]
@@ -24,8 +38,8 @@ def parse_interrupts(text: str, row: str) -> dict[int, int] | None:
             continue
         counts = [int(count) for count in match[1].split()]
         if len(counts) != len(cpus):
-            continue  # a line that was cut
+            continue  # the line was cut short
         found = found or dict.fromkeys(cpus, 0)
-        for cpu, count in zip(cpus, counts, strict=True):
+        for cpu, count in zip(cpus, counts):
             found[cpu] += count
     return found

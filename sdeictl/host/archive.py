@@ -1,4 +1,6 @@
-"""A host's files in a capture file, as `sdeictl capture` writes it."""
+"""The files of a host in a capture file that `sdeictl capture` wrote."""
+
+from __future__ import annotations
 
 import errno
 import lzma
@@ -9,15 +11,21 @@ import zlib
 from collections.abc import Iterable
 
 from sdeictl.errors import SdeictlError, Status
-from sdeictl.host.root import MANIFEST, find_words, not_found, open_large, parse_manifest
+from sdeictl.host.files import find_words, not_found, open_large
+from sdeictl.host.manifest import MANIFEST, parse_manifest
 
 MAX_CAPTURE_BYTES = 512 << 20
-_PIECE_BYTES = 1 << 16
+"""Limit for the file, and for the sum of the members in it."""
 MAX_MEMBERS = 100_000
+_PIECE_BYTES = 1 << 16
+_TOO_LARGE = f"it unpacks to more than {MAX_CAPTURE_BYTES >> 20} MiB, or to more than {MAX_MEMBERS:,} files"
 
 
 class CaptureRoot:
-    """A capture file made by `sdeictl capture`, held in memory."""
+    """A capture file as a Root; its content is in memory.
+
+    Raises SdeictlError with Status.UNKNOWN if the file is damaged, too large or not a capture.
+    """
 
     live = False
 
@@ -26,23 +34,17 @@ class CaptureRoot:
         self._links: dict[str, str] = {}
         self._directories: dict[str, set[str]] = {"/": set()}
         try:
-            with open_large(file) as stream:
-                if os.fstat(stream.fileno()).st_size > MAX_CAPTURE_BYTES:
-                    raise OSError(errno.EFBIG, f"it has more than {MAX_CAPTURE_BYTES >> 20} MiB")
-                with tarfile.open(fileobj=stream, mode="r:*") as archive:
-                    self._load(archive)
+            self._read_archive(file)
         except tarfile.ReadError as error:
-            reason = "it is no tar archive, or a damaged one"
-            raise SdeictlError(f"{file} cannot be read as a capture: {reason}", Status.UNKNOWN) from error
+            raise _unreadable(file, "it is not a tar archive, or it is damaged") from error
         except (tarfile.TarError, EOFError, OSError, ValueError, zlib.error, lzma.LZMAError) as error:
-            reason = getattr(error, "strerror", None) or str(error)
-            raise SdeictlError(f"{file} cannot be read as a capture: {reason}", Status.UNKNOWN) from error
+            raise _unreadable(file, getattr(error, "strerror", None) or str(error)) from error
         if f"/{MANIFEST}" not in self._files:
-            raise SdeictlError(f"{file} cannot be read as a capture: it has no {MANIFEST}", Status.UNKNOWN)
+            raise _unreadable(file, f"it does not contain {MANIFEST}")
         self._manifest = parse_manifest(self._files[f"/{MANIFEST}"])
 
     def read(self, path: str) -> bytes:
-        """Return a file's content."""
+        """Return the content of a file."""
         self._manifest.check(path)
         if path in self._files:
             return self._files[path]
@@ -51,11 +53,11 @@ class CaptureRoot:
         raise not_found(path)
 
     def search(self, path: str, words: Iterable[bytes], ends: bytes) -> frozenset[bytes]:
-        """Return which of these words a file has before one of the bytes in `ends`."""
+        """Return the words that occur in a file and are followed by one of the bytes in `ends`."""
         return find_words(self.read(path), words, ends)
 
     def names(self, path: str) -> tuple[str, ...]:
-        """Return the sorted names in a directory, with those the capture knows but left out."""
+        """Return the sorted names in a directory, including files that the capture left out."""
         self._manifest.check(path)
         if path in self._manifest.listings:
             return self._manifest.listings[path]
@@ -72,13 +74,21 @@ class CaptureRoot:
             raise OSError(errno.EINVAL, os.strerror(errno.EINVAL), path)
         raise not_found(path)
 
-    def _load(self, archive: tarfile.TarFile) -> None:
+    def _read_archive(self, file: str) -> None:
+        with open_large(file) as stream:
+            if os.fstat(stream.fileno()).st_size > MAX_CAPTURE_BYTES:
+                raise OSError(errno.EFBIG, f"it has more than {MAX_CAPTURE_BYTES >> 20} MiB")
+            with tarfile.open(fileobj=stream, mode="r:*") as archive:
+                _read_to_end(archive, self._read_members(archive))
+
+    def _read_members(self, archive: tarfile.TarFile) -> int:
+        """Read every member; return how many more bytes the archive may unpack to."""
         budget = MAX_CAPTURE_BYTES
         for count, member in enumerate(archive):
             path = posixpath.normpath("/" + member.name.lstrip("/"))
             budget -= member.size
             if count >= MAX_MEMBERS or budget < 0:
-                raise ValueError("it unpacks to more than a capture can hold")
+                raise ValueError(_TOO_LARGE)
             if member.isfile():
                 content = archive.extractfile(member)
                 self._files[path] = content.read() if content else b""
@@ -86,15 +96,27 @@ class CaptureRoot:
                 self._links[path] = member.linkname
             elif member.isdir():
                 self._directories.setdefault(path, set())
-            self._enter(path)
-        # tarfile stops at the archive's end mark; only behind it stand the length and the sum of it all.
-        while archive.fileobj and (rest := archive.fileobj.read(_PIECE_BYTES)):
-            budget -= len(rest)
-            if budget < 0:
-                raise ValueError("it unpacks to more than a capture can hold")
+            self._add_to_parents(path)
+        return budget
 
-    def _enter(self, path: str) -> None:
+    def _add_to_parents(self, path: str) -> None:
         while path != "/":
             parent, name = posixpath.split(path)
             self._directories.setdefault(parent, set()).add(name)
             path = parent
+
+
+def _read_to_end(archive: tarfile.TarFile, budget: int) -> None:
+    """Read the rest of the compressed stream, so that its decompressor checks it.
+
+    tarfile stops at the end-of-archive marker. The length and the checksum of the stream come after the
+    marker: a capture that lost only these would look whole.
+    """
+    while archive.fileobj and (rest := archive.fileobj.read(_PIECE_BYTES)):
+        budget -= len(rest)
+        if budget < 0:
+            raise ValueError(_TOO_LARGE)
+
+
+def _unreadable(file: str, reason: str) -> SdeictlError:
+    return SdeictlError(f"{file} cannot be read as a capture: {reason}", Status.UNKNOWN)

@@ -1,4 +1,6 @@
-"""The only door to other programs: `probe --deep`, `drill crash` and `bench` go through it."""
+"""Runs other programs. `probe --deep`, `drill crash` and `bench` start them only through this module."""
+
+from __future__ import annotations
 
 import errno
 import os
@@ -6,54 +8,55 @@ import subprocess
 import threading
 from typing import IO, cast
 
-PROGRAMS = ("/usr/bin", "/usr/sbin", "/bin", "/sbin")
-"""Where a program is looked for: the caller's own search path may lead anywhere."""
+from sdeictl.host.files import not_found
+from sdeictl.host.paths import PROGRAMS
+
 TIMEOUT_SECONDS = 60.0
 MAX_OUTPUT_BYTES = 32 << 20
 
 
 def output_of(name: str, *arguments: str) -> bytes:
-    """Return what a program prints, or the first MAX_OUTPUT_BYTES of it.
+    """Return what a program prints, at most MAX_OUTPUT_BYTES; a program that prints more is killed.
 
-    Raises OSError as open(2) would if there is no such program, ETIMEDOUT if it
-    does not end, EIO if it fails.
+    Raises OSError: ENOENT if no such program is installed, ETIMEDOUT if it runs longer than
+    TIMEOUT_SECONDS, EIO if it fails.
     """
-    late = threading.Event()
-    with subprocess.Popen(  # noqa: S603 - the words are sdeictl's own
+    expired = threading.Event()
+    with subprocess.Popen(  # noqa: S603 - sdeictl chooses the program and the arguments
         [_find(name), *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL, env={"PATH": ":".join(PROGRAMS), "LC_ALL": "C.UTF-8"},
     ) as process:  # fmt: skip
-
-        def end() -> None:
-            late.set()
-            process.kill()
-
-        timer = threading.Timer(TIMEOUT_SECONDS, end)
+        timer = threading.Timer(TIMEOUT_SECONDS, _kill, (process, expired))
         timer.daemon = True
         timer.start()
         output = cast("IO[bytes]", process.stdout)
         data = output.read(MAX_OUTPUT_BYTES)
-        whole = not output.read(1)
-        if not whole:
+        cut = bool(output.read(1))
+        if cut:
             process.kill()
         process.wait()
         timer.cancel()
-    if late.is_set():
+    if expired.is_set():
         raise OSError(errno.ETIMEDOUT, f"{name} did not end within {TIMEOUT_SECONDS:.0f} s")
-    if process.returncode and whole:
+    if process.returncode and not cut:
         raise OSError(errno.EIO, f"{name} ended with status {process.returncode}")
     return data
+
+
+def _kill(process: subprocess.Popen[bytes], expired: threading.Event) -> None:
+    expired.set()
+    process.kill()
 
 
 def _find(name: str) -> str:
     for directory in PROGRAMS:
         if os.access(f"{directory}/{name}", os.X_OK):
             return f"{directory}/{name}"
-    raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
+    raise not_found(name)
 
 
 def has_program(name: str) -> bool:
-    """Tell whether there is a program of this name."""
+    """Tell whether a program is installed in one of the directories of PROGRAMS."""
     try:
         _find(name)
     except FileNotFoundError:
@@ -62,9 +65,12 @@ def has_program(name: str) -> bool:
 
 
 def run_program(words: tuple[str, ...], seconds: float | None = None) -> None:
-    """Run a program of the user's, its output thrown away; raise OSError if it fails, or takes too long."""
+    """Run a program that the user named, without its output.
+
+    Raises OSError: EIO if it fails, ETIMEDOUT if it runs longer than `seconds`; None means no limit.
+    """
     try:
-        done = subprocess.run(  # noqa: S603 - it is the user who names it
+        done = subprocess.run(  # noqa: S603 - the user names the program
             words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, check=False, timeout=seconds
         )
     except subprocess.TimeoutExpired as error:

@@ -1,14 +1,17 @@
-"""Reads a root and notes why something could not be read: OSError is caught here, once, and becomes a Gap."""
+"""Reads a Root and notes each source that could not be read: here every OSError becomes a Gap."""
+
+from __future__ import annotations
 
 import errno
 from collections.abc import Callable
 from typing import TypeVar
 
+from sdeictl.host.gap import Gap, GapKind
 from sdeictl.host.root import Root
-from sdeictl.probe.facts import Gap
 
 DENIED_HERE = "permission denied: run as root"
-DENIED_THERE = "was denied to the capture: capture again as root"
+DENIED_IN_CAPTURE = "permission was denied during the capture: capture the host again as root"
+NOT_ONE_LINE = "it is not one whole line of text: it was cut short, or is another file"
 MAX_VALUE_CHARACTERS = 1000
 MAX_TEXT_BYTES = 4 << 20
 """/proc/cpuinfo of 4,096 CPUs has 1 MiB."""
@@ -17,13 +20,13 @@ T = TypeVar("T")
 
 
 class Reader:
-    """Reads a root and notes why something could not be read."""
+    """Reads a Root. Its methods do not raise OSError: they return None, and note a Gap."""
 
     def __init__(self, root: Root) -> None:
         self.root = root
         self.gaps: list[Gap] = []
 
-    def gap(self, source: str, kind: str, detail: str) -> None:
+    def gap(self, source: str, kind: GapKind, detail: str) -> None:
         """Note that a source could not be read, or not to its end."""
         self.gaps.append(Gap(source, kind, detail))
 
@@ -32,57 +35,64 @@ class Reader:
         return any(gap.source == source for gap in self.gaps)
 
     def attempt(self, path: str, call: Callable[[str], T], source: str | None = None) -> T | None:
-        """Return what `call` returns for the path, or None and a gap in `source`, by default the path."""
+        """Return what `call` returns for the path; if it raises OSError, return None and note a gap.
+
+        The gap names `source`, by default the path.
+        """
         source = source or path
         try:
             return call(path)
         except (FileNotFoundError, NotADirectoryError):
-            self.gap(source, "absent", "not there")
+            self.gap(source, GapKind.ABSENT, "it does not exist")
         except PermissionError:
-            self.gap(source, "denied", DENIED_HERE if self.root.live else DENIED_THERE)
+            self.gap(source, GapKind.DENIED, DENIED_HERE if self.root.live else DENIED_IN_CAPTURE)
         except OSError as error:
-            self.gap(source, "broken", error.strerror or str(error))
+            self.gap(source, GapKind.BROKEN, error.strerror or str(error))
         return None
 
     def text(self, path: str, limit: int = MAX_TEXT_BYTES) -> str | None:
-        """Return a file as text, or None and a gap; `limit` in bytes is more than it can have."""
+        """Return a file as text; return None and note a gap if it is unreadable or exceeds `limit` bytes."""
         data = self.attempt(path, self.root.read)
         if data is not None and len(data) > limit:
-            self.gap(path, "broken", f"{len(data)} bytes are more than such a file can have")
+            self.gap(path, GapKind.BROKEN, f"it has {len(data)} bytes, more than such a file can have")
             return None
         return None if data is None else data.decode("utf-8", "replace")
 
     def optional(self, path: str, call: Callable[[str], T], source: str | None = None) -> T | None:
-        """Like attempt, for a source whose absence alone is no gap."""
+        """Do as attempt() does, but note no gap if the source does not exist."""
         known = len(self.gaps)
         value = self.attempt(path, call, source)
-        if value is None and self.gaps[known].kind == "absent":
+        if value is None and self.gaps[known].kind is GapKind.ABSENT:
             del self.gaps[known:]
         return value
 
     def value(self, path: str) -> str | None:
-        """Return the one line of a small file; None, and no gap, if the file is not there."""
+        """Return the one line of a small file, at most MAX_VALUE_CHARACTERS, without its line feed.
+
+        Returns None if the file does not exist; returns None and notes a gap if it is unreadable.
+        """
         data = self.optional(path, self.root.read)
         if data is None:
             return None
-        line = data[:MAX_TEXT_BYTES].decode("utf-8", "replace")
+        # kernel.printk has tabs between its four numbers.
+        line = data[:MAX_TEXT_BYTES].decode("utf-8", "replace").replace("\t", " ")
         if not line.endswith("\n") or "\ufffd" in line or not line.strip().isprintable():
-            self.gap(path, "broken", "it is no whole line of text: it was cut, or is something else")
+            self.gap(path, GapKind.BROKEN, NOT_ONE_LINE)
             return None
         return line.strip()[:MAX_VALUE_CHARACTERS]
 
     def listing(self, path: str) -> tuple[str, ...] | None:
-        """Return the names in a directory; None, and no gap, if it is not there."""
+        """Return the sorted names in a directory; None, without a gap, if it does not exist."""
         return self.optional(path, self.root.names)
 
     def exists(self, path: str) -> bool | None:
-        """Tell whether something is there, without reading it; None, and a gap, if that cannot be seen."""
+        """Tell whether a path exists, without reading it; return None and note a gap if that is unknown."""
 
         def look(path: str) -> bool:
             try:
                 return bool(self.root.link(path))
             except OSError as error:
-                if error.errno != errno.EINVAL:  # what readlink(2) says of anything but a link
+                if error.errno != errno.EINVAL:  # readlink(2): the path exists and is not a link
                     raise
                 return True
 

@@ -1,28 +1,29 @@
-"""`sdeictl drill arm`: for a while, on this boot, one drill that can cost the host may run."""
+"""Arming: allows one drill that can cost the host, in this boot and for a limited time (`drill arm`)."""
+
+from __future__ import annotations
 
 import contextlib
 import json
 import os
 import time
 
-from sdeictl.interlock.journal import STATE_DIRECTORY, write_whole
+from sdeictl.host.files import write_whole
+from sdeictl.host.paths import DRILL_RESULTS
 
 _ARMING = "armed"
 MAX_SECONDS = 3600.0
+"""The longest time for which a host can be armed."""
 
 
-def arm(seconds: float, boot_id: str, directory: str = STATE_DIRECTORY) -> None:
-    """Note until when a drill may run, on disk; raise OSError if it is not there for sure.
-
-    By the clock that counts from the boot: nobody sets that one, and it goes on in suspend.
-    """
+def arm(seconds: float, boot_id: str, directory: str = DRILL_RESULTS) -> None:
+    """Allow one drill to begin in this boot within some seconds; raise OSError if it cannot be stored."""
     os.makedirs(directory, mode=0o755, exist_ok=True)
     document = {"boot_id": boot_id, "until": _now() + seconds}
     write_whole(os.path.join(directory, _ARMING), json.dumps(document).encode() + b"\n", 0o644)
 
 
-def armed_seconds(boot_id: str, directory: str = STATE_DIRECTORY) -> float | None:
-    """Return for how long a drill may still begin; None if it may not."""
+def armed_seconds(boot_id: str, directory: str = DRILL_RESULTS) -> float | None:
+    """Return for how many more seconds a drill may begin; None if the host is not armed."""
     try:
         with open(os.path.join(directory, _ARMING), "rb") as file:
             document = json.loads(file.read())
@@ -32,11 +33,12 @@ def armed_seconds(boot_id: str, directory: str = STATE_DIRECTORY) -> float | Non
     return left if document["boot_id"] == boot_id and 0 < left <= MAX_SECONDS else None
 
 
-def disarm(directory: str = STATE_DIRECTORY) -> None:
-    """Take the arming back: it is for one drill."""
+def disarm(directory: str = DRILL_RESULTS) -> None:
+    """End the arming, also because a drill has begun: an arming allows only one."""
     with contextlib.suppress(FileNotFoundError):
         os.unlink(os.path.join(directory, _ARMING))
 
 
 def _now() -> float:
+    # This clock counts from the boot, also in suspend, and settimeofday(2) does not change it.
     return time.clock_gettime(time.CLOCK_BOOTTIME)

@@ -1,10 +1,11 @@
-"""A BPF program that keeps one CPU's interrupts masked for a bounded time, and how to run it.
+"""A BPF program that masks the interrupts of one CPU for a bounded time.
 
-BPF_PROG_TEST_RUN of a raw tracepoint program with BPF_F_TEST_RUN_ON_CPU runs it
-in the target's IPI handler, with interrupts masked (net/bpf/test_run.c, Linux
-7.3). No module and no BTF are needed. Format of the instructions: RFC 9669;
-of bpf(2): include/uapi/linux/bpf.h.
+BPF_PROG_TEST_RUN with BPF_F_TEST_RUN_ON_CPU runs a raw tracepoint program in the IPI handler of the target,
+where interrupts are masked (net/bpf/test_run.c, Linux 7.3). It needs neither a module nor BTF. The format of
+the instructions is in RFC 9669, the format of bpf(2) in include/uapi/linux/bpf.h.
 """
+
+from __future__ import annotations
 
 import ctypes
 import errno
@@ -15,27 +16,30 @@ import platform
 import struct
 
 PROGRAM_NAME = "sdeictl_win"
-"""The kernel shows the running program as `bpf_prog_<tag>_sdeictl_win`."""
+"""The running program is on the stack as `bpf_prog_<tag>_sdeictl_win`."""
 CALL_SECONDS = 0.24
-"""The kernel ends a may_goto loop after 250 ms (kernel/bpf/core.c, bpf_check_timed_may_goto())."""
+"""The kernel ends a may_goto loop after 250 ms (bpf_check_timed_may_goto() in kernel/bpf/core.c)."""
 
 NOT_OPENED, OPEN, CLOSED = 0, 1, 2
-"""What the program leaves in its map, from inside the window."""
+"""The values that the program writes to its map: before the masked window, inside it, after it."""
 
 _SYSCALL_BPF = {"aarch64": 280, "x86_64": 321}
 _MAP_CREATE, _PROG_LOAD, _PROG_TEST_RUN = 0, 5, 10
 _MAP_TYPE_ARRAY, _PROG_TYPE_RAW_TRACEPOINT = 2, 17
 _F_MMAPABLE, _F_TEST_RUN_ON_CPU = 1 << 10, 1
 _KTIME_GET_NS = 5
+# The codes of the instructions (RFC 9669; may_goto: include/uapi/linux/bpf.h).
+_ADD, _LOAD, _STORE, _CALL, _EXIT, _JUMP_IF_LESS = 0x07, 0x18, 0x7B, 0x85, 0x95, 0xAD
+_MOVE, _COPY, _MAY_GOTO = 0xB7, 0xBF, 0xE5
 _LOG_BYTES = 16384
 _LOAD_TRIES = 5
-"""The verifier gives up with EAGAIN when a signal comes (kernel/bpf/verifier.c); each takes one try."""
+"""A signal makes the verifier return EAGAIN (kernel/bpf/verifier.c), and each signal costs one try."""
 
 
 class BpfWindow:
-    """The loaded program and its map. Nothing runs before run().
+    """The loaded program and its map. It masks no CPU before run().
 
-    Raises OSError where the kernel does not take the map or the program.
+    Raises OSError if the kernel refuses the map or the program.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -48,24 +52,28 @@ class BpfWindow:
             raise
 
     def state(self) -> int:
-        """Return what the program has left in its map: NOT_OPENED, OPEN or CLOSED."""
+        """Return the value in the map: NOT_OPENED, OPEN or CLOSED."""
         return int(struct.unpack_from("<Q", self._memory)[0])
 
     def run(self, cpu: int) -> None:
-        """Mask `cpu` until the time is over; the caller must be on another CPU, and stays there spinning."""
+        """Mask `cpu` until the time is over; raise OSError.
+
+        The caller must run on another CPU, which spins until the program ends.
+        """
         _bpf(
             _PROG_TEST_RUN,
             struct.pack("<4I2Q4I2Q4I", self._program, *([0] * 11), _F_TEST_RUN_ON_CPU, cpu, 0, 0),
         )
 
     def close(self) -> None:
-        """Give the program and the map back."""
+        """Free the program and the map."""
         self._memory.close()
         os.close(self._program)
         os.close(self._map)
 
 
 def _load(program: bytes, tries: int = _LOAD_TRIES) -> int:
+    """Return the descriptor of the loaded program; raise OSError with the last line of the verifier's log."""
     instructions, gpl = ctypes.create_string_buffer(program), ctypes.create_string_buffer(b"GPL")
     log = ctypes.create_string_buffer(_LOG_BYTES)
     attributes = struct.pack(
@@ -77,73 +85,77 @@ def _load(program: bytes, tries: int = _LOAD_TRIES) -> int:
     except OSError as error:
         if error.errno == errno.EAGAIN and tries > 1:
             return _load(program, tries - 1)
-        said = log.value.decode("utf-8", "replace").strip().splitlines()
-        detail = f"{error.strerror}: {said[-1]}" if said else error.strerror
+        verifier_log = log.value.decode("utf-8", "replace").strip().splitlines()
+        detail = f"{error.strerror}: {verifier_log[-1]}" if verifier_log else error.strerror
         raise OSError(error.errno, detail) from error
 
 
 def _bpf(command: int, attributes: bytes) -> int:
+    """Call bpf(2) and return its result; raise OSError."""
     number = _SYSCALL_BPF.get(platform.machine())
     if number is None:
-        raise OSError(0, f"bpf(2) of {platform.machine()} is not known here")
+        raise OSError(0, f"sdeictl does not know the number of bpf(2) on {platform.machine()}")
     libc = ctypes.CDLL(None, use_errno=True)
-    # The kernel reads zeroes beyond what a command needs as "not used".
+    # Zeroes after the fields of a command mean "not used" (bpf_check_uarg_tail_zero(), kernel/bpf/syscall.c).
     buffer = ctypes.create_string_buffer(attributes, 128)
     result = int(libc.syscall(ctypes.c_long(number), command, buffer, ctypes.c_uint(len(buffer))))
     if result < 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
     return result
 
 
 def assemble(map_descriptor: int, seconds: float) -> bytes:
-    """Return the program: mark the map, spin until `seconds` are over, mark it again.
+    """Return the program: write OPEN to the map, spin for `seconds`, write CLOSED.
 
-    The spinning is one function called several times: the kernel ends the loop
-    of each call after a quarter of a second.
+    The program calls the spinning function several times, because the kernel ends the loop of each call
+    after a quarter of a second (CALL_SECONDS).
     """
     calls = max(1, math.ceil(seconds / CALL_SECONDS))
-    rest = [
-        _instruction(0xB7, 1, 0, 0, CLOSED),
-        _instruction(0x7B, 6, 1, 0, 0),
-        *_return_zero(),
-    ]
+    end = [*_mark(CLOSED), *_return_zero()]
     program = [
         *_load_map_value(map_descriptor, register=6),
-        _instruction(0xB7, 1, 0, 0, OPEN),
-        _instruction(0x7B, 6, 1, 0, 0),
-        *(_call_function(left + len(rest)) for left in reversed(range(calls))),
-        *rest,
+        *_mark(OPEN),
+        *(_call_function(left + len(end)) for left in reversed(range(calls))),
+        *end,
         *_spin(round(seconds / calls * 1e9)),
     ]
     return b"".join(program)
 
 
-def _spin(nanoseconds: int) -> list[bytes]:
+def _mark(value: int) -> list[bytes]:
+    """Return the instructions that write a value to the map; r6 has the address of the map."""
     return [
-        _instruction(0x85, 0, 0, 0, _KTIME_GET_NS),
-        _instruction(0xBF, 6, 0, 0, 0),  # r6 = now
-        _instruction(0x07, 6, 0, 0, nanoseconds),  # r6 += nanoseconds
-        _instruction(0xE5, 0, 0, 2, 0),  # may_goto: leave the loop below
-        _instruction(0x85, 0, 0, 0, _KTIME_GET_NS),
-        _instruction(0xAD, 0, 6, -3, 0),  # if r0 < r6 goto may_goto
+        _instruction(_MOVE, 1, 0, 0, value),  # r1 = value
+        _instruction(_STORE, 6, 1, 0, 0),  # *r6 = r1
+    ]
+
+
+def _spin(nanoseconds: int) -> list[bytes]:
+    """Return the function that spins for some nanoseconds."""
+    return [
+        _instruction(_CALL, 0, 0, 0, _KTIME_GET_NS),  # r0 = now
+        _instruction(_COPY, 6, 0, 0, 0),  # r6 = r0
+        _instruction(_ADD, 6, 0, 0, nanoseconds),  # r6 += nanoseconds
+        _instruction(_MAY_GOTO, 0, 0, 2, 0),  # end the loop after 250 ms; the verifier demands this
+        _instruction(_CALL, 0, 0, 0, _KTIME_GET_NS),  # r0 = now
+        _instruction(_JUMP_IF_LESS, 0, 6, -3, 0),  # if r0 < r6, go to may_goto
         *_return_zero(),
     ]
 
 
 def _load_map_value(descriptor: int, register: int) -> list[bytes]:
-    return [
-        _instruction(0x18, register, 2, 0, descriptor),
-        _instruction(0, 0, 0, 0, 0),
-    ]  # BPF_PSEUDO_MAP_VALUE
+    """Return the instructions that load the address of the map's value (BPF_PSEUDO_MAP_VALUE)."""
+    return [_instruction(_LOAD, register, 2, 0, descriptor), _instruction(0, 0, 0, 0, 0)]
 
 
 def _call_function(distance: int) -> bytes:
-    return _instruction(0x85, 0, 1, 0, distance)  # BPF_PSEUDO_CALL
+    """Return a call of the function `distance` instructions ahead (BPF_PSEUDO_CALL)."""
+    return _instruction(_CALL, 0, 1, 0, distance)
 
 
 def _return_zero() -> list[bytes]:
-    return [_instruction(0xB7, 0, 0, 0, 0), _instruction(0x95, 0, 0, 0, 0)]
+    return [_instruction(_MOVE, 0, 0, 0, 0), _instruction(_EXIT, 0, 0, 0, 0)]
 
 
 def _instruction(code: int, destination: int, source: int, offset: int, immediate: int) -> bytes:

@@ -1,90 +1,205 @@
-"""All reasons to refuse a drill. Pure."""
+"""Every reason to refuse a drill or `bench ab`. Pure, but for the trial of makedumpfile."""
 
-from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from __future__ import annotations
 
-from sdeictl.drill.plan import MIN_SECONDS, PROVIDERS, Request, longest_window, usable
-from sdeictl.interlock.host import DrillHost
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from sdeictl.errors import Status
+from sdeictl.formats.cpulist import parse_cpulist
+from sdeictl.host.paths import DRILL_RESULTS, KCORE, LKDTM_DIRECT, NMI_WATCHDOG, WATCHDOG_CPUMASK
+from sdeictl.host.programs import output_of
+from sdeictl.interlock.consent import Consent
+from sdeictl.interlock.survey import Survey
+from sdeictl.interlock.window import MIN_SECONDS, PROVIDERS, WindowRequest, longest_window, provider_problem
 from sdeictl.probe.facts import HostFacts
+from sdeictl.probe.settings import setting
+from sdeictl.text import Word, list_cpus
 
-PLAN_SCHEMA = "sdeictl.plan/1"
-PRIVILEGE, PLATFORM, PROVIDER, POLICY = "privilege", "platform", "provider", "policy"
-CANNOT = (PRIVILEGE, PLATFORM, PROVIDER)
-"""What is missing to do it at all; a policy is what forbids it though it could be done."""
+MIN_FREE_BYTES = 64 << 20
+"""Journal, log slice and result take less than 1 MiB; a disk that is nearly full has trouble of its own."""
+MAX_LOAD_PER_CPU = 0.5
+MAX_UNRESOLVED = 3
+"""After so many drills in a row without a known outcome, a person has to look."""
+_TAINTS = {4: "a machine check", 5: "a bad page", 7: "an oops", 9: "a warning", 14: "a soft lockup"}
+"""Bits that say the kernel has had trouble (Documentation/admin-guide/tainted-kernels.rst)."""
+
+
+class ReasonKind(Word):
+    """What kind of reason it is. All but a policy mean that the drill cannot be done here at all."""
+
+    PRIVILEGE = "privilege"
+    PLATFORM = "platform"
+    PROVIDER = "provider"
+    POLICY = "policy"
 
 
 class Reason(NamedTuple):
-    """Why a drill is refused."""
+    """One reason to refuse."""
 
-    kind: str
+    kind: ReasonKind
     text: str
     """A sentence."""
 
 
-def plan_json(plan: Sequence[tuple[str, str]] | None, reasons: Iterable[Reason]) -> dict[str, Any]:
-    """Return as `sdeictl.plan/1` what --dry-run prints: a plan, or why it would be refused."""
-    return {
-        "schema": PLAN_SCHEMA,
-        "plan": None if plan is None else [list(line) for line in plan],
-        "reasons": [reason._asdict() for reason in reasons],
-    }
+def refused_status(reasons: Iterable[Reason]) -> Status:
+    """Return UNKNOWN if something is missing here, REFUSED if only a policy forbids it."""
+    missing = any(reason.kind is not ReasonKind.POLICY for reason in reasons)
+    return Status.UNKNOWN if missing else Status.REFUSED
 
 
-def guard(facts: HostFacts, host: DrillHost, request: Request) -> tuple[Reason, ...]:
-    """Return every reason against `drill backtrace`; none means it may run."""
-    reasons = about_host(facts, host)
-    if request.masked and facts.architecture == "arm64":
-        reasons += _about_window(host, request)
-    return tuple(reasons)
-
-
-def about_host(facts: HostFacts, host: DrillHost) -> list[Reason]:
-    """Return what speaks against any drill on this host."""
-    if facts.architecture != "arm64":
-        known = facts.architecture or "unknown"
-        return [Reason(PLATFORM, f"This is no arm64 host ({known}): there is nothing to prove.")]
-    reasons = []
-    if not host.privileged:
-        reasons.append(Reason(PRIVILEGE, "A drill writes to the kernel's triggers: run it as root."))
-    if not host.has_sysrq:
+def refusals_for_host(survey: Survey) -> Iterator[Reason]:
+    """Yield what speaks against any drill on this host."""
+    architecture = survey.facts.architecture
+    if architecture != "arm64":
+        text = f"This host is not arm64 ({architecture or 'unknown'}): there is nothing to prove."
+        yield Reason(ReasonKind.PLATFORM, text)
+        return
+    if not survey.privileged:
+        yield Reason(ReasonKind.PRIVILEGE, "A drill writes to the kernel's triggers: run it as root.")
+    if not survey.has_sysrq:
         text = "This kernel has no /proc/sysrq-trigger (CONFIG_MAGIC_SYSRQ)."
-        reasons.append(Reason(PROVIDER, text))
-    if not host.online:
-        reasons.append(Reason(PLATFORM, "The list of online CPUs cannot be read."))
-    if len(host.online) == 1:
-        text = f"CPU {host.online[0]} is the only one online: there is no other to ask."
-        reasons.append(Reason(PLATFORM, text))
-    if host.deep_idle and not host.has_cpu_latency:
-        text = "There is no /dev/cpu_dma_latency to keep the CPUs out of their deeper idle states."
-        reasons.append(Reason(POLICY, text))
-    if host.moving:
-        cpus = ", ".join(map(str, host.moving))
-        reasons.append(Reason(POLICY, f"CPU {cpus} is being taken on or off line: wait until it is done."))
-    return reasons
+        yield Reason(ReasonKind.PROVIDER, text)
+    if not survey.online:
+        yield Reason(ReasonKind.PLATFORM, "The list of online CPUs cannot be read.")
+    if len(survey.online) == 1:
+        text = f"CPU {survey.online[0]} is the only one online: there is no other CPU to ask."
+        yield Reason(ReasonKind.PLATFORM, text)
+    if survey.deep_idle and not survey.has_cpu_latency:
+        text = "Without /dev/cpu_dma_latency the CPUs cannot be kept out of their deeper idle states."
+        yield Reason(ReasonKind.POLICY, text)
+    if survey.moving:
+        text = f"CPU {list_cpus(survey.moving)} is going online or offline: wait until that is done."
+        yield Reason(ReasonKind.POLICY, text)
 
 
-def about_target(host: DrillHost, cpu: int | None) -> list[Reason]:
-    """Return why a CPU cannot be the one that is masked."""
-    if cpu is not None and host.online and cpu not in host.online:
-        return [Reason(POLICY, f"CPU {cpu} is not online.")]
-    return []
+def refusals_for_target(survey: Survey, cpu: int | None) -> Iterator[Reason]:
+    """Yield why a CPU cannot be the one that is masked."""
+    if cpu is not None and survey.online and cpu not in survey.online:
+        yield Reason(ReasonKind.POLICY, f"CPU {cpu} is not online.")
 
 
-def _about_window(host: DrillHost, request: Request) -> list[Reason]:
-    reasons = about_target(host, request.cpu)
-    longest = longest_window(host)
+def refusals_for_window(survey: Survey, request: WindowRequest) -> Iterator[Reason]:
+    """Yield why the window that the user asked for cannot be opened here."""
+    yield from refusals_for_target(survey, request.cpu)
+    longest = longest_window(survey)
     if request.seconds > longest:
-        half_of = (
-            f"half of watchdog_thresh ({host.watchdog_thresh} s)" if host.watchdog_thresh else "the limit"
-        )
-        text = f"A window of {request.seconds:g} s is longer than {longest:g} s, {half_of}."
-        reasons.append(Reason(POLICY, text))
+        thresh = survey.watchdog_thresh
+        limit = f"half of watchdog_thresh ({thresh} s)" if thresh else "the limit"
+        text = f"A window of {request.seconds:g} s is longer than {longest:g} s, {limit}."
+        yield Reason(ReasonKind.POLICY, text)
     if request.seconds < MIN_SECONDS:
         text = f"A window of {request.seconds:g} s is too short to ask into: take {MIN_SECONDS:g} s or more."
-        reasons.append(Reason(POLICY, text))
+        yield Reason(ReasonKind.POLICY, text)
     wanted = [provider for provider in PROVIDERS if request.provider in (None, provider.name)]
-    problems = [usable(provider, host) for provider in wanted]
+    problems = [provider_problem(provider, survey) for provider in wanted]
     if all(problems):
         text = "Nothing here can mask a CPU for a bounded time: " + "; ".join(problems) + "."
-        reasons.append(Reason(PROVIDER, text))
-    return reasons
+        yield Reason(ReasonKind.PROVIDER, text)
+
+
+def refusals_for_risk(survey: Survey, consent: Consent) -> Iterator[Reason]:
+    """Yield what speaks against anything that can cost the host."""
+    if survey.armed is None:
+        text = "This boot is not armed: `sdeictl drill arm --for 10m` allows one such drill."
+        yield Reason(ReasonKind.POLICY, text)
+    if consent.host_name is None:
+        yield Reason(ReasonKind.POLICY, "The name of the host was not given (--host).")
+    elif consent.host_name != survey.host_name:
+        yield Reason(ReasonKind.POLICY, f"This host is {survey.host_name}, not {consent.host_name}.")
+    seen = [what for bit, what in _TAINTS.items() if survey.tainted >> bit & 1]
+    if seen:
+        text = f"This kernel has already had {' and '.join(seen)}: boot afresh first."
+        yield Reason(ReasonKind.POLICY, text)
+    yield from _refusals_for_use(survey)
+    if survey.unresolved is None:
+        yield Reason(ReasonKind.POLICY, f"The drill results in {DRILL_RESULTS} cannot be read.")
+    elif survey.unresolved >= MAX_UNRESOLVED:
+        text = (
+            f"The last {survey.unresolved} drills that can cost the host ended unknown or lost: look into"
+            f" them, and remove their results from {DRILL_RESULTS}."
+        )
+        yield Reason(ReasonKind.POLICY, text)
+
+
+def _refusals_for_use(survey: Survey) -> Iterator[Reason]:
+    cpus = len(survey.online)
+    if survey.users:
+        yield Reason(ReasonKind.POLICY, f"Others are logged in: {', '.join(survey.users)}.")
+    if survey.load > MAX_LOAD_PER_CPU * max(cpus, 1):
+        text = f"The host is busy: its load is {survey.load:.1f} on {cpus} CPUs."
+        yield Reason(ReasonKind.POLICY, text)
+    if survey.free_bytes < MIN_FREE_BYTES:
+        text = f"The journal in {DRILL_RESULTS} has only {survey.free_bytes >> 20} MiB of free space."
+        yield Reason(ReasonKind.POLICY, text)
+
+
+def refusals_for_lkdtm(survey: Survey, wanted: tuple[str, ...]) -> Iterator[Reason]:
+    """Yield why LKDTM cannot do what a drill needs."""
+    lockdown = survey.facts.drills.lockdown if survey.facts.drills else None
+    if lockdown not in (None, "none"):
+        text = f"The kernel is locked down ({lockdown}): LKDTM accepts nothing."
+        yield Reason(ReasonKind.PROVIDER, text)
+    elif not survey.crash_types:
+        text = f"This kernel has no LKDTM (CONFIG_LKDTM, and debugfs mounted: {LKDTM_DIRECT})."
+        yield Reason(ReasonKind.PROVIDER, text)
+    elif missing := [kind for kind in wanted if kind not in survey.crash_types]:
+        yield Reason(ReasonKind.PROVIDER, f"LKDTM of this kernel has no {', '.join(missing)}.")
+
+
+def refusals_for_detector(facts: HostFacts, thresh: int | None, target: int | None) -> Iterator[Reason]:
+    """Yield why no detector would see a lockup of this CPU."""
+    if setting(facts, NMI_WATCHDOG) != "1" or not thresh:
+        text = "No hard-lockup detector runs here (kernel.nmi_watchdog, kernel.watchdog_thresh)."
+        yield Reason(ReasonKind.PROVIDER, text)
+        return
+    watched = setting(facts, WATCHDOG_CPUMASK)
+    if watched is not None and target is not None and target not in parse_cpulist(watched):
+        text = f"The hard-lockup detector does not watch CPU {target} (watchdog_cpumask)."
+        yield Reason(ReasonKind.POLICY, text)
+
+
+def refusals_for_watchdogs(survey: Survey, seconds: float) -> Iterator[Reason]:
+    """Yield the hardware watchdogs that could reset the host within this time."""
+    for watchdog in survey.watchdogs:
+        if watchdog.active is None:
+            text = f"The kernel does not show whether the hardware watchdog {watchdog.name} is armed."
+            yield Reason(ReasonKind.POLICY, text)
+        elif watchdog.active and (watchdog.timeout is None or watchdog.timeout <= seconds):
+            text = f"The hardware watchdog {watchdog.name} resets the host after {watchdog.timeout} s."
+            yield Reason(ReasonKind.POLICY, text)
+
+
+def refusals_for_way_back(survey: Survey, consent: Consent) -> Iterator[Reason]:
+    """Yield that nothing would bring the host back if its reset failed."""
+    if not consent.way_back and not any(watchdog.active for watchdog in survey.watchdogs):
+        text = (
+            "Nothing would bring this host back if its reset failed: arm a hardware watchdog, or say how"
+            " somebody resets the host (--way-back 'BMC at ...')."
+        )
+        yield Reason(ReasonKind.POLICY, text)
+
+
+def refusals_for_dump(problem: str | None, consent: Consent) -> Iterator[Reason]:
+    """Yield that the crash kernel may not be able to save a dump; try_makedumpfile() gives `problem`."""
+    if problem and not consent.plain_dump:
+        text = (
+            f"makedumpfile cannot read this kernel ({problem}): `makedumpfile --mem-usage {KCORE}` says more."
+            " Install a newer one, or say that the kdump service also saves a dump without it (--plain-dump)."
+        )
+        yield Reason(ReasonKind.PROVIDER, text)
+
+
+def try_makedumpfile() -> str | None:
+    """Return why makedumpfile cannot read this kernel, None if it can.
+
+    It reads the memory of the running kernel, because the crash kernel is of the same build. No list of
+    versions knows which page size and address width a distribution's makedumpfile supports.
+    """
+    try:
+        output_of("makedumpfile", "--mem-usage", KCORE)
+    except FileNotFoundError:
+        return "it is not installed"
+    except OSError as error:
+        return str(error.strerror)
+    return None

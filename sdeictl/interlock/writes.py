@@ -1,47 +1,54 @@
-"""Everything that changes the host. No other module writes to it."""
+"""Every write by which sdeictl changes the state of the host; files of its own are written elsewhere."""
+
+from __future__ import annotations
 
 import contextlib
 import ctypes
 import os
 import platform
+import struct
 
+from sdeictl.host.paths import CPU_LATENCY, KMSG, LKDTM_DIRECT, PROC, SYSRQ_TRIGGER
 from sdeictl.host.programs import output_of
 from sdeictl.interlock.bpf import BpfWindow
-from sdeictl.interlock.host import CHANGEABLE, CPU_LATENCY, SYSRQ_TRIGGER, ModuleFile, latency_request
-from sdeictl.interlock.lkdtm import CRASH_TYPES, DIRECT
-from sdeictl.probe.facts import KMSG
+from sdeictl.interlock.journal import CHANGEABLE
+from sdeictl.interlock.lkdtm import CRASH_TYPES
+from sdeictl.interlock.providers import ModuleFile
 
 MARKER = "sdeictl: drill "
+"""The text before the name of a drill in the kernel log."""
 _SYSCALL_FINIT_MODULE = {"aarch64": 273}
 _MODULE_INIT_COMPRESSED_FILE = 4
+"""include/uapi/linux/module.h"""
 
 
 def fire_sysrq(command: str) -> None:
-    """Write one command to /proc/sysrq-trigger; returns when the kernel has done it."""
+    """Write a command to /proc/sysrq-trigger; return when the kernel has carried it out."""
     _write(SYSRQ_TRIGGER, command.encode())
 
 
 def fire_lkdtm(crash_type: str) -> None:
-    """Let LKDTM break the kernel, on this CPU; HARDLOCKUP and the panics never return."""
+    """Make LKDTM crash or hang the kernel on this CPU; none of CRASH_TYPES returns."""
     if crash_type not in CRASH_TYPES:
-        raise ValueError(f"{crash_type} is none of the crashes that a drill uses")
-    _write(DIRECT, crash_type.encode())
+        raise ValueError(f"{crash_type} is not a crash type that a drill uses")
+    _write(LKDTM_DIRECT, crash_type.encode())
 
 
 def fire_marker(identifier: str) -> None:
-    """Write the name of a drill into the kernel log, to find it again in what outlasts a reset."""
+    """Write the name of a drill to the kernel log, so that the log can be recognised after a reset."""
     _write(KMSG, f"<6>{MARKER}{identifier}".encode())
 
 
 def fire_printers_off(cpu: int) -> dict[int, set[int]]:
-    """Keep the threads that print to the consoles off a CPU; return where each might run before.
+    """Keep the threads that print to consoles off a CPU; return their former affinities by pid.
 
-    `pr/ttyAMA0` and the like (kernel/printk/nbcon.c, nbcon_kthread_create()).
+    The name of such a thread begins with `pr/` (nbcon_kthread_create() in kernel/printk/nbcon.c). On a CPU
+    that a drill masks for good it could not print its remaining lines, and they are the evidence.
     """
     before = {}
-    for name in filter(str.isdecimal, os.listdir("/proc")):
+    for name in filter(str.isdecimal, os.listdir(PROC)):
         with contextlib.suppress(OSError):
-            with open(f"/proc/{name}/comm", "rb") as comm:
+            with open(f"{PROC}/{name}/comm", "rb") as comm:
                 if not comm.read().startswith(b"pr/"):
                     continue
             allowed = os.sched_getaffinity(int(name))
@@ -52,36 +59,42 @@ def fire_printers_off(cpu: int) -> dict[int, set[int]]:
 
 
 def fire_affinities(affinities: dict[int, set[int]]) -> None:
-    """Let threads run again where they might before."""
+    """Set the affinities of threads, by pid; ignore threads that have ended."""
     for pid, allowed in affinities.items():
         with contextlib.suppress(OSError):
             os.sched_setaffinity(pid, allowed)
 
 
 def fire_setting(path: str, value: int) -> None:
-    """Set one of the numbers below /proc/sys; of kernel.printk the first, the other three stay."""
+    """Set a number below /proc/sys; of the four numbers in kernel.printk, the first one."""
     if path not in CHANGEABLE:
-        raise ValueError(f"{path} is none of the settings that a drill changes")
+        raise ValueError(f"{path} is not a setting that a drill changes")
     _write(path, str(value).encode())
 
 
 def fire_latency_request() -> int:
-    """Ask for no idle state but the first; it holds until the returned descriptor is closed everywhere."""
+    """Keep all CPUs in idle state 0 until every copy of the returned descriptor is closed.
+
+    The file accepts a latency in microseconds, 32 bits wide (Documentation/power/pm_qos_interface.rst).
+    """
     descriptor = os.open(CPU_LATENCY, os.O_RDWR | os.O_CLOEXEC)
-    os.write(descriptor, latency_request(0))
+    os.write(descriptor, struct.pack("=i", 0))
     return descriptor
 
 
 def fire_bpf_window(window: BpfWindow, cpu: int) -> None:
-    """Mask another CPU's interrupts until the program is over."""
+    """Mask the interrupts of another CPU until the program ends."""
     window.run(cpu)
 
 
 def fire_test_lockup(module: ModuleFile, seconds: float) -> None:
-    """Mask this CPU's interrupts: load test_lockup, whose start ends with EAGAIN, so that it never stays.
+    """Mask the interrupts of this CPU for some seconds, by loading test_lockup.
 
-    Once only: init_module(2) as a second try, which some loaders make, would
-    be a second window. Raises OSError for any other error.
+    The module does its work while it is loaded and then always fails with EAGAIN, so it does not stay
+    loaded (lib/test_lockup.c). Raises OSError for any other error.
+
+    finit_module(2) is called only once. Some programs try init_module(2) after it failed, and that would
+    mask the CPU a second time.
     """
     whole, rest = divmod(round(seconds * 1e9), 10**9)
     parameters = f"time_secs={whole} time_nsecs={rest} disable_irq=1".encode()
@@ -101,14 +114,16 @@ def fire_test_lockup(module: ModuleFile, seconds: float) -> None:
 
 
 def fire_kexec(image: str, initrd: str | None, line: str, orderly: bool) -> None:
-    """Boot a kernel with a command line, once, by whichever of the two system calls this one has.
+    """Boot a kernel with another command line, for one boot.
 
-    With `orderly` systemd stops the services first; else the file systems are written to their disks,
-    and nothing is stopped. Raises OSError where the kernel is not taken.
+    With `orderly`, systemd stops the services before; otherwise the file systems are synced and the services
+    are not stopped. kexec(8) chooses between kexec_file_load(2) and kexec_load(2). Raises OSError if it
+    refuses the kernel.
     """
     initrds = (f"--initrd={initrd}",) if initrd else ()
     output_of("kexec", "--load", image, *initrds, f"--command-line={line}")
-    # If the host does not go down, the caller unloads it: systemd makes a kexec of any later reboot.
+    # systemd turns a later reboot into a kexec while a kernel is loaded: if this boot goes on, the caller
+    # must unload it.
     if orderly:
         output_of("systemctl", "kexec")
         return
@@ -117,16 +132,16 @@ def fire_kexec(image: str, initrd: str | None, line: str, orderly: bool) -> None
 
 
 def fire_unload() -> None:
-    """Take a kernel back that was to be started by kexec, if there is one."""
+    """Unload the kernel that kexec would boot; ignore errors, such as no kernel being loaded."""
     with contextlib.suppress(OSError):
         output_of("kexec", "--unload")
 
 
-def fire_home(orderly: bool, *, again: bool) -> None:
-    """Reset the host into its original boot: by the firmware, as a reboot does.
+def fire_return(orderly: bool, *, again: bool) -> None:
+    """Reboot the host through its firmware, with its own command line.
 
-    Debian's kexec-tools can make of every reboot a kexec with the present command line; where the first
-    try did not lead home, the services that do so are left out.
+    Debian's kexec-tools can turn every reboot into a kexec with the present command line. With `again`, the
+    second attempt, systemd does not run the service that does so. Raises OSError.
     """
     fire_unload()
     if orderly:

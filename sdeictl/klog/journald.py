@@ -1,33 +1,34 @@
-"""The kernel's records in systemd's journal, as `journalctl -o json` prints them. No I/O.
+"""The kernel's records in the systemd journal, in the format of `journalctl -o json`. No I/O.
 
 systemd.journal-fields(7); src/journal/journald-kmsg.c.
 """
 
-import json
-from typing import Any
+from __future__ import annotations
 
-_FACILITY_KERNEL = "0"
+import json
+
+_KERNEL_FACILITY = "0"
 
 
 def parse_journal(output: bytes) -> bytes:
-    """Return the kernel's own records as `dmesg -r` would print them; other lines are left out.
+    """Return the records that the kernel itself logged, in the format of `dmesg -r`.
 
-    What the journal lost of them does not show: a missing line proves nothing.
+    The journal does not show which records it lost, so a missing line proves nothing.
     """
-    return b"".join(filter(None, map(_parse_line, output.split(b"\n")[:-1])))
+    return b"".join(filter(None, map(_parse_entry, output.split(b"\n")[:-1])))
 
 
-def _parse_line(line: bytes) -> bytes | None:
+def _parse_entry(line: bytes) -> bytes | None:
     try:
-        fields: dict[str, Any] = json.loads(line)
-        if fields["_TRANSPORT"] != "kernel" or fields["SYSLOG_FACILITY"] != _FACILITY_KERNEL:
+        fields = json.loads(line)
+        if fields["_TRANSPORT"] != "kernel" or fields["SYSLOG_FACILITY"] != _KERNEL_FACILITY:
             return None
         micros, priority = int(fields["_SOURCE_MONOTONIC_TIMESTAMP"]), int(fields["PRIORITY"])
         message = fields["MESSAGE"]
-        # Bytes that are no text come as a list of numbers.
+        # journalctl prints a message that is not valid UTF-8 as a list of bytes.
         text = bytes(message).decode("utf-8", "replace") if isinstance(message, list) else str(message)
     except (ValueError, KeyError, TypeError, RecursionError):
         return None
-    # A record is one line, whatever it holds.
+    # A line feed in a message must not begin another record.
     text = text.replace("\n", "\\x0a").replace("\r", "\\x0d")
     return f"<{priority}>[{micros // 1_000_000:5d}.{micros % 1_000_000:06d}] {text}\n".encode()

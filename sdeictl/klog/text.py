@@ -1,63 +1,53 @@
-"""Kernel logs as text: dmesg, dmesg -r, syslog and serial consoles. No I/O here."""
+"""Kernel logs in a text format: dmesg, dmesg -r, syslog, pstore and serial consoles. No I/O.
+
+print_prefix() in kernel/printk/printk.c (Linux 7.3); sys-utils/dmesg.c of util-linux.
+"""
+
+from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
 
-from sdeictl.klog.log import Line
+from sdeictl.klog.messages import backtrace, boot, rcu, stop
+from sdeictl.klog.messages.printk import dropped_records
+from sdeictl.klog.records import Line
 
-# dmesg of util-linux puts a space before the caller, the kernel's console does not.
+# dmesg of util-linux prints a space before the caller; the kernel's console does not.
 _STAMP = re.compile(r"(?:<(\d{1,10})>)?\[ *(\d{1,10}\.\d{6})\](?: ?\[ *([TC]\d{1,10})\])? ?", re.ASCII)
 _LEVEL = re.compile(r"<(\d{1,10})>", re.ASCII)
 _DECODED = re.compile(r"(\w{0,10}) *:\w{0,10} *: *", re.ASCII)
 _DECODED_AT_END = re.compile(r"(?:^|\s)(\w{0,10}) *:\w{0,10} *: *$", re.ASCII)
 _PREFIX_CHARACTERS = 200
-_HEAD_LINES = 500
+"""How much of the text before a time is searched for a facility or a syslog tag."""
+_SAMPLE_LINES = 500
+"""How many lines at the start of a text show whether it came through syslog."""
+# A level that has lost its first characters.
 _CUT_LEVEL = re.compile(r"^\d{0,10}>$", re.ASCII)
 _WALL_CLOCK = re.compile(r"\[\w{3} \w{3} [ \d]\d \d\d:\d\d:\d\d \d{4}\] ", re.ASCII)
 _SYSLOG = re.compile(r"(?:(?!: ).){0,120}? kernel: ")
 _SYSLOG_TAG = re.compile(r"\d\d:\d\d:\d\d\S* \S+ ([^\s:\[]+)(?:\[\d+\])?: $", re.ASCII)
 _PSTORE = re.compile(r"(?:Panic|Oops|Emergency|Shutdown|Unknown)#(\d{1,9}) Part(\d{1,9})$", re.ASCII)
-_DROPPED = re.compile(r"\*\* (\d{1,9}) printk messages dropped \*\*", re.ASCII)
-# As dmesg -x prints them, sys-utils/dmesg.c of util-linux.
+# The names that dmesg -x prints.
 _FACILITIES = frozenset(
     (
-        *(
-            "kern",
-            "user",
-            "mail",
-            "daemon",
-            "auth",
-            "syslog",
-            "lpr",
-            "news",
-            "uucp",
-            "cron",
-            "authpriv",
-            "ftp",
-        ),
+        "kern", "user", "mail", "daemon", "auth", "syslog", "lpr", "news", "uucp", "cron", "authpriv", "ftp",
         *(f"local{number}" for number in range(8)),
     )
-)
-# A text without any time is a kernel log only if one of its lines says so.
+)  # fmt: skip
+# A text without times is a kernel log only if one of these is in it.
 _KERNEL_TEXT = re.compile(
-    r"Booting Linux on physical CPU|Linux version \d|NMI backtrace for cpu \d|Sending NMI from CPU \d"
-    r"|sysrq: |watchdog: |rcu: |Kernel panic - not syncing: |SMP: |sdei(?:_nmi)?: |Internal error: "
+    rf"{boot.BOOTING}|{boot.VERSION.begins}\d|{backtrace.HEADER}\d|{backtrace.REQUEST_FROM}\d|sysrq: "
+    rf"|watchdog: |{rcu.RCU}|{stop.PANIC.begins}|{stop.LADDER.begins}|sdei(?:_nmi)?: |Internal error: "
 )
-
-
-def dropped(line: str) -> int:
-    """Return how many records the kernel says here that it has not printed."""
-    match = _DROPPED.search(line)
-    return int(match[1]) if match else 0
 
 
 def is_relayed(lines: Sequence[str]) -> bool:
-    """Tell whether a text went through syslog, or is what `journalctl -k` prints."""
-    return any(_SYSLOG.match(line) for line in lines[:_HEAD_LINES])
+    """Tell whether a text came through syslog, or from `journalctl -k`."""
+    return any(_SYSLOG.match(line) for line in lines[:_SAMPLE_LINES])
 
 
 def parse_text(lines: Sequence[str]) -> Iterator[Line]:
-    """Yield the kernel's lines among these; none if none of them looks like the kernel's."""
+    """Yield the kernel's lines among these lines; yield nothing if the text is not a kernel log."""
     lines = _in_order(lines)
     if any(_STAMP.search(line) for line in lines):
         parse = _parse_timed
@@ -67,7 +57,7 @@ def parse_text(lines: Sequence[str]) -> Iterator[Line]:
         return
     missing = 0
     for line in lines:
-        missing += dropped(line)
+        missing += dropped_records(line)
         parsed = parse(line)
         if parsed:
             yield parsed._replace(lost_before=missing)
@@ -75,21 +65,21 @@ def parse_text(lines: Sequence[str]) -> Iterator[Line]:
 
 
 def _in_order(lines: Sequence[str]) -> Sequence[str]:
-    """Return the parts of pstore records in the order they were logged: part 1 holds the last lines.
+    """Return the lines with the parts of pstore records in the order of the log: part 1 has the latest lines.
 
-    Each part begins with its own header (fs/pstore/platform.c, pstore_dump()).
+    Each part begins with its own header (pstore_dump() in fs/pstore/platform.c).
     """
     heads = [(at, match) for at, line in enumerate(lines) if (match := _PSTORE.match(line))]
     if len(heads) < 2:
         return lines
     ends = [*(at for at, _ in heads[1:]), len(lines)]
-    parts = [(int(match[1]), -int(match[2]), at, end) for (at, match), end in zip(heads, ends, strict=True)]
+    parts = [(int(match[1]), -int(match[2]), at, end) for (at, match), end in zip(heads, ends)]
     ordered = [line for _count, _part, at, end in sorted(parts) for line in lines[at:end]]
     return [*lines[: heads[0][0]], *ordered]
 
 
 def _parse_timed(line: str) -> Line | None:
-    # Not only at the start: firmware or a shell prompt may have left the cursor in the line.
+    # The time may not be at the start: firmware or a shell prompt may have printed before it in this line.
     match = _STAMP.search(line)
     if not match or (match[1] and int(match[1]) >> 3) or _is_foreign(line[: match.start()]):
         return None
@@ -97,7 +87,7 @@ def _parse_timed(line: str) -> Line | None:
 
 
 def _is_foreign(prefix: str) -> bool:
-    """Tell whether what stands before the time says that the record is not the kernel's."""
+    """Tell whether the text before the time shows that another program logged the record."""
     if not prefix:
         return False
     prefix = prefix[-_PREFIX_CHARACTERS:]

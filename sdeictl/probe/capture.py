@@ -1,9 +1,11 @@
-"""`sdeictl capture`: everything the probe read, less what must not leave the host.
+"""`sdeictl capture`: everything that the probe reads, without the parts that must not leave the host.
 
-A capture is a tar.gz of files at their paths on the host, the kernel log as
-kmsg.txt, and a manifest with the directory listings, the failures and what was
-left out. The probe of a capture gives the report of the host.
+A capture is a tar.gz of files at their paths on the host, with the kernel log as kmsg.txt, and a manifest
+with the directory listings, the failed reads and a list of the parts that were left out. The probe reports
+the same about the capture as about the host.
 """
+
+from __future__ import annotations
 
 import errno
 import gzip
@@ -12,28 +14,52 @@ import json
 import re
 import tarfile
 import time
-from collections.abc import Callable
-from datetime import UTC, datetime
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from datetime import datetime, timezone
+from typing import NamedTuple, TypedDict
 
 from sdeictl import __version__
 from sdeictl.formats.cmdline import PUBLIC_PARAMETERS, parse_parameters, public_part
 from sdeictl.formats.kconfig import gunzip
-from sdeictl.host.root import MANIFEST, RecordingRoot, Root
-from sdeictl.probe.collect import CPUINFO, VERSION, collect
-from sdeictl.probe.facts import KMSG, HostFacts
-from sdeictl.probe.kernel import CMDLINE, CONFIG_GZ, KALLSYMS
-from sdeictl.probe.settings import INTERRUPTS
+from sdeictl.host.manifest import MANIFEST
+from sdeictl.host.paths import CMDLINE, CONFIG_GZ, CPUINFO, INTERRUPTS, KALLSYMS, KMSG, VERSION
+from sdeictl.host.recording import RecordingRoot
+from sdeictl.host.root import Root
+from sdeictl.klog.kmsg import parse_head, split_record
+from sdeictl.klog.messages import backtrace, boot, drills, lockups, printk, pseudo_nmi, rcu, sdei, stop
+from sdeictl.probe.collect import collect
+from sdeictl.probe.facts import HostFacts
+from sdeictl.probe.report import ToolDocument
 
 CAPTURE_SCHEMA = "sdeictl.capture/1"
 LEFT_OUT = "(left out)"
 
 
 class LeftOut(NamedTuple):
-    """Something that did not go into the capture."""
+    """A part of a file that the capture leaves out."""
 
     path: str
     what: str
+    """A noun phrase for people."""
+
+
+class LeftOutDocument(TypedDict):
+    """A part of a file that the capture leaves out."""
+
+    path: str
+    what: str
+
+
+class ManifestDocument(TypedDict):
+    """`sdeictl.capture/1`, the manifest; host/manifest.py reads it."""
+
+    schema: str
+    tool: ToolDocument
+    captured_at: str
+    listings: Mapping[str, tuple[str, ...]]
+    failures: dict[str, str]
+    """The name of the error, such as EACCES, of each path that could not be read."""
+    left_out: list[LeftOutDocument]
 
 
 class Capture(NamedTuple):
@@ -41,59 +67,59 @@ class Capture(NamedTuple):
 
     files: dict[str, bytes]
     links: dict[str, str]
-    manifest: dict[str, object]
+    manifest: ManifestDocument
     left_out: tuple[LeftOut, ...]
     facts: HostFacts
-    """What was read, with the gaps: a capture without them may not be enough elsewhere."""
+    """What the probe read. Its gaps show whether the capture is enough to judge the host."""
 
 
-# Lines of the kernel log that may leave the host: what the analysis and the probe
-# read. Register values, addresses and everything else stay.
+# Lines of the kernel log that the analysis and the probe read.
 _PUBLIC_LINE = re.compile(
-    r"Booting Linux on physical CPU |Run \S+ as init process|Linux version |SMP: "
-    r"|CPU\d+: Booted secondary processor |CPU features: |CPU: All CPU|GICv3: |sdei(?:_nmi)?[: ]"
-    r"|SDEI NMI watchdog: |psci: "
-    r"|sysrq: |NMI backtrace for cpu |Sending NMI from CPU |After 10 seconds, these CPUS |CPU: \d+ "
-    r"|pstate: |pc : |pmr: |x29: |Call trace:| \w[\w.]*\+0x|(?:NMI )?watchdog: |INFO: task "
-    r"|(?:rcu: )?INFO: \w+ (?:self-)?detected |rcu: \t"
-    r"|Kernel panic - not syncing: |---\[ |Starting crashdump kernel|Bye!|reboot: |hw perfevents: "
-    r"|lkdtm: |test_lockup: |crashkernel |\*\* \d+ printk messages dropped"
+    "|".join(
+        pattern
+        for subject in (boot, sdei, pseudo_nmi, backtrace, lockups, rcu, stop, drills, printk)
+        for pattern in subject.PUBLIC
+    )
 )
-_KMSG_LINE = re.compile(r"(\d+),(\d+,\d+,[^;]*);(.*)")
 _PUBLIC_INTERRUPT = re.compile(rb"^ *IPI\d+:|arch_timer$", re.MULTILINE)
-_ADDRESS = re.compile(r"\b(?:0x)?[0-9a-f]{12,16}\b")
+_PUBLIC_CPUINFO = re.compile(
+    rb"^(?:processor|BogoMIPS|Features|CPU \w+|vendor_id|cpu family|model name)\s*:|^\s*$"
+)
+# Addresses and general registers. pstate and pmr have 8 digits and stay: they show whether a CPU was masked.
+_LONG_NUMBER = re.compile(r"\b(?:0x)?[0-9a-f]{12,16}\b")
 _NAMES = re.compile(
     r"(?<=Comm: ).{1,20}(?= (?:Not tainted|Tainted|Kdump))"
-    r"|(?<=INFO: task ).{1,64}(?=:\d{1,10} blocked)"
-    r"|(?<=s! \[).{1,64}(?=:\d{1,10}\]$)"
+    rf"|{'|'.join(lockups.TASK_NAMES)}"
     r"|(?<=with command ').*(?=')"
 )
 
 
 def make_capture(root: Root) -> Capture:
-    """Read a host and return what may leave it."""
+    """Read a host and return the capture of it."""
     recorder = RecordingRoot(root)
     facts = collect(recorder)
     files: dict[str, bytes] = {}
     left_out: list[LeftOut] = []
     for path, data in recorder.files.items():
-        clean, what = _clean(path, data)
-        files[_path_in_capture(path)] = clean
+        files[_path_in_capture(path)], what = _clean(path, data)
         if what:
             left_out.append(LeftOut(path, what))
-    manifest: dict[str, object] = {
+    return Capture(files, recorder.links, _manifest(recorder, left_out), tuple(left_out), facts)
+
+
+def _manifest(recorder: RecordingRoot, left_out: list[LeftOut]) -> ManifestDocument:
+    return {
         "schema": CAPTURE_SCHEMA,
         "tool": {"name": "sdeictl", "version": __version__},
-        "captured_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "captured_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "listings": recorder.listings,
         "failures": {_path_in_capture(path): _errno_name(error) for path, error in recorder.failures.items()},
-        "left_out": [item._asdict() for item in left_out],
+        "left_out": [{"path": item.path, "what": item.what} for item in left_out],
     }
-    return Capture(files, recorder.links, manifest, tuple(left_out), facts)
 
 
 def pack(capture: Capture) -> bytes:
-    """Return the capture as the bytes of its tar.gz."""
+    """Return the capture as the bytes of its tar.gz file."""
     output = io.BytesIO()
     manifest = json.dumps(capture.manifest, indent=1).encode() + b"\n"
     with tarfile.open(fileobj=output, mode="w:gz") as archive:
@@ -121,7 +147,7 @@ def _errno_name(error: OSError) -> str:
 
 
 def _clean(path: str, data: bytes) -> tuple[bytes, str | None]:
-    """Return what may leave of one file, and a sentence on what may not."""
+    """Return the part of a file that may leave the host, and a noun phrase for the rest of it."""
     cleaner = _CLEANERS.get(path) or (_clean_config if "/config" in path else None)
     return cleaner(data) if cleaner else (data, None)
 
@@ -144,52 +170,58 @@ def _clean_interrupts(data: bytes) -> tuple[bytes, str | None]:
 
 
 def _clean_cpuinfo(data: bytes) -> tuple[bytes, str | None]:
-    kept = re.compile(rb"^(?:processor|BogoMIPS|Features|CPU \w+|vendor_id|cpu family|model name)\s*:|^\s*$")
     lines = data.splitlines(keepends=True)
-    public = [line for line in lines if kept.match(line)]
+    public = [line for line in lines if _PUBLIC_CPUINFO.match(line)]
     return b"".join(public), None if len(public) == len(lines) else "lines such as serial numbers"
 
 
 def _clean_version(data: bytes) -> tuple[bytes, str | None]:
-    return _version(data.decode("utf-8", "replace")).encode(), "who built the kernel, where and with what"
+    return _version(
+        data.decode("utf-8", "replace")
+    ).encode(), "the builder, build host and compiler of the kernel"
 
 
 def _version(text: str) -> str:
-    """Reduce "Linux version ..." to the release and what follows the build number."""
-    match = re.match(r"(Linux version \S+) .*?(#\d+ .*)?$", text, re.DOTALL)
-    return f"{match[1]} {LEFT_OUT} {match[2] or ''}" if match else f"{LEFT_OUT}\n"
+    """Return "Linux version ..." with only the release, the build number and the text after it."""
+    match = re.match(boot.VERSION.pattern + r" .*?(#\d+ .*)?$", text, re.DOTALL)
+    return f"{boot.VERSION.begins}{match[1]} {LEFT_OUT} {match[2] or ''}" if match else f"{LEFT_OUT}\n"
 
 
 def _clean_config_gz(data: bytes) -> tuple[bytes, str | None]:
     try:
         text = gunzip(data)
     except ValueError:
-        return b"", "all of it: it could not be unpacked"
+        return b"", "all of it, because it could not be unpacked"
     clean, what = _clean_config(text)
     return gzip.compress(clean, mtime=0), what
 
 
 def _clean_config(data: bytes) -> tuple[bytes, str | None]:
-    return re.sub(rb'^CONFIG_\w+=".+"\n', b"", data, flags=re.MULTILINE), "options that are strings"
+    return re.sub(rb'^CONFIG_\w+=".+"\n', b"", data, flags=re.MULTILINE), "options with string values"
 
 
 def _clean_kmsg(data: bytes) -> tuple[bytes, str | None]:
     lines = []
     for line in data.decode("utf-8", "replace").splitlines():
-        match = _KMSG_LINE.match(line)
-        if match:
-            lines.append(f"{match[1]},{match[2]};{_public_text(int(match[1]), match[3])}\n")
-    what = "lines that are not about reaching a CPU, register values, task names, and what user space wrote"
+        record, head = split_record(line), parse_head(line.encode())
+        if record and head:
+            lines.append(f"{record[0]};{_public_text(record[1], of_kernel=head.is_kernel)}\n")
+    what = (
+        "lines that are not about reaching a CPU, lines that user space wrote, task names,"
+        " and hexadecimal values of 12 to 16 digits"
+    )
     return "".join(lines).encode(), what
 
 
-def _public_text(priority: int, text: str) -> str:
-    if priority >> 3 or not _PUBLIC_LINE.match(text.replace("\\x09", "\t")):
+def _public_text(text: str, *, of_kernel: bool) -> str:
+    """Return the part of a record's text that may leave the host."""
+    if not of_kernel or not _PUBLIC_LINE.match(text.replace("\\x09", "\t")):
         return LEFT_OUT
-    if text.startswith("Linux version "):
+    if text.startswith(boot.VERSION.begins):
         return _version(text)
     text = _NAMES.sub(LEFT_OUT, text)
-    return text if text.startswith(("Booting Linux", "CPU")) else _ADDRESS.sub("x" * 16, text)
+    # The long numbers in these lines are MPIDR_EL1 and the like, which the checks need.
+    return text if text.startswith((boot.BOOTING, "CPU")) else _LONG_NUMBER.sub("x" * 16, text)
 
 
 _CLEANERS: dict[str, Callable[[bytes], tuple[bytes, str | None]]] = {

@@ -1,30 +1,52 @@
-"""What differs between two reports: two hosts, or one host before and after."""
+"""Compares two reports: of two hosts, or of one host before and after a change."""
+
+from __future__ import annotations
 
 import json
 import os
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypedDict
 
 from sdeictl.errors import SdeictlError, Status
-from sdeictl.host.root import read_stream
-from sdeictl.probe.report import REPORT_SCHEMA, Json
+from sdeictl.host.files import read_stream
+from sdeictl.probe.report import REPORT_SCHEMA, ReportDocument
 from sdeictl.text import Line
 
 COMPARISON_SCHEMA = "sdeictl.comparison/1"
 
 
 class Difference(NamedTuple):
-    """One thing that two reports say differently. None: only the other one has it."""
+    """One statement in which two reports differ."""
+
+    what: str
+    """Its name, such as `verdict.nmi_path` or `check sdei-answered`."""
+    first: str | None
+    """Its value in the first report; None if only the second one makes the statement."""
+    second: str | None
+
+
+class DifferenceDocument(TypedDict):
+    """One difference."""
 
     what: str
     first: str | None
     second: str | None
 
 
-def read_report(path: str) -> Json | None:
-    """Return the report in a file; None if it is a directory or no JSON, and so a capture or nothing.
+class ComparisonDocument(TypedDict):
+    """`sdeictl.comparison/1`."""
 
-    Raises SdeictlError if it is JSON but no report.
+    schema: str
+    first: str
+    """The name of the first file; `second` likewise."""
+    second: str
+    differences: list[DifferenceDocument]
+
+
+def read_report(path: str) -> ReportDocument | None:
+    """Return the report in a file; None if the path is not a file of JSON, but perhaps a captured host.
+
+    Raises SdeictlError with Status.UNKNOWN if the file is damaged, or is JSON but not a report.
     """
     if os.path.isdir(path) or not os.path.exists(path):
         return None
@@ -34,41 +56,46 @@ def read_report(path: str) -> Json | None:
     except OSError as error:
         raise SdeictlError(f"{path} cannot be read: {error.strerror}", Status.UNKNOWN) from error
     except (ValueError, RecursionError) as error:
-        raise SdeictlError(f"{path} is no JSON, or only a part of it", Status.UNKNOWN) from error
+        raise SdeictlError(f"{path} is not JSON, or is cut short", Status.UNKNOWN) from error
     if document is None:
         return None
     if not isinstance(document, dict) or document.get("schema") != REPORT_SCHEMA:
-        raise SdeictlError(f"{path} is no {REPORT_SCHEMA}", Status.UNKNOWN)
-    return document
+        raise SdeictlError(f"{path} is not a {REPORT_SCHEMA}", Status.UNKNOWN)
+    report: ReportDocument = document  # type: ignore[assignment] # compare_reports() finds missing fields
+    return report
 
 
-def compare_reports(first: Json, second: Json) -> tuple[Difference, ...]:
-    """Return the differences: verdict first, then host, checks and gaps; not times, nor the tool's version.
+def compare_reports(first: ReportDocument, second: ReportDocument) -> tuple[Difference, ...]:
+    """Return the differences in this order: verdict, host, checks, gaps. Times and versions are ignored.
 
-    Raises SdeictlError if one of them only claims to be a report.
+    Raises SdeictlError with Status.UNKNOWN if a report lacks a field.
     """
     try:
         sides = [dict(_statements(report)) for report in (first, second)]
     except (KeyError, TypeError, AttributeError) as error:
-        raise SdeictlError(f"one of them is no whole {REPORT_SCHEMA}: {error}", Status.UNKNOWN) from error
+        text = f"one of the two is not a complete {REPORT_SCHEMA}: {error}"
+        raise SdeictlError(text, Status.UNKNOWN) from error
     names = dict.fromkeys([*sides[0], *sides[1]])
     found = (Difference(name, sides[0].get(name), sides[1].get(name)) for name in names)
     return tuple(difference for difference in found if difference.first != difference.second)
 
 
-def _statements(report: Json) -> Iterator[tuple[str, str]]:
+def _statements(report: ReportDocument) -> Iterator[tuple[str, str]]:
+    """Yield (name, value) of each statement in a report."""
     verdict = report["verdict"]
-    for name in ("nmi_path", "ready", "missing", "hazards", "consumers"):
-        yield from _flat(f"verdict.{name}", verdict[name])
-    for name, value in report["host"].items():
-        yield from _flat(f"host.{name}", value)
+    for name, value in (
+        ("nmi_path", verdict["nmi_path"]), ("ready", verdict["ready"]), ("missing", verdict["missing"]),
+        ("hazards", verdict["hazards"]), ("consumers", verdict["consumers"]),
+    ):  # fmt: skip
+        yield from _flat(f"verdict.{name}", value)
+    yield from _flat("host", report["host"])
     for finding in report["findings"]:
         yield f"check {finding['id']}", f"{finding['outcome']}: {finding['seen']}"
     for gap in report["gaps"]:
         yield f"gap {gap['source']}", f"{gap['kind']}: {gap['detail']}"
 
 
-def _flat(name: str, value: Any) -> Iterator[tuple[str, str]]:
+def _flat(name: str, value: object) -> Iterator[tuple[str, str]]:
     if isinstance(value, dict):
         for key, part in value.items():
             yield from _flat(f"{name}.{key}", part)
@@ -76,18 +103,20 @@ def _flat(name: str, value: Any) -> Iterator[tuple[str, str]]:
         yield name, value if isinstance(value, str) else json.dumps(value)
 
 
-def comparison_json(first: str, second: str, differences: Sequence[Difference]) -> Json:
+def comparison_document(first: str, second: str, differences: Sequence[Difference]) -> ComparisonDocument:
     """Return a comparison as its JSON document."""
     return {
         "schema": COMPARISON_SCHEMA,
         "first": first,
         "second": second,
-        "differences": [difference._asdict() for difference in differences],
+        "differences": [
+            {"what": each.what, "first": each.first, "second": each.second} for each in differences
+        ],
     }
 
 
 def render_comparison(first: str, second: str, differences: Sequence[Difference]) -> Iterator[Line]:
-    """Return a comparison as text, like a diff."""
+    """Yield a comparison as lines of text, in the style of diff."""
     if not differences:
         yield (("No difference.", ""),)
         return

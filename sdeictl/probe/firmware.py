@@ -1,23 +1,22 @@
-"""How the firmware describes the machine: ACPI tables or device tree, DMI, SoC. Reader to facts."""
+"""Reads how the firmware describes the machine: ACPI tables or device tree, DMI, SoC, hypervisor."""
+
+from __future__ import annotations
 
 import re
 from collections.abc import Callable
 from typing import TypeVar
 
-from sdeictl.formats.acpi import AcpiError, parse_agdi, parse_fadt, parse_header, parse_hest, parse_madt
+from sdeictl.formats.acpi import AcpiError, parse_agdi, parse_fadt, parse_hest, parse_length, parse_madt
+from sdeictl.host.gap import GapKind
+from sdeictl.host.paths import ACPI_TABLES, DEVICE_TREE, DMI, HYPERVISOR, SOC_DEVICES
 from sdeictl.host.reader import Reader
 from sdeictl.probe.facts import HostFacts, SdeiNode, SocId
 
-ACPI_TABLES = "/sys/firmware/acpi/tables"
-DEVICE_TREE = "/sys/firmware/devicetree/base"
-DMI = "/sys/class/dmi/id"
-SOC_DEVICES = "/sys/bus/soc/devices"
-HYPERVISOR = "/sys/hypervisor/type"
 SDEI_COMPATIBLE = "arm,sdei-1.0"
 
-# Devicetree Specification 0.4, section 2.2.4: <stringlist>
+# <stringlist>, Devicetree Specification 0.4, section 2.2.4
 _STRING_LIST = re.compile(rb"(?:[\x20-\x7e]+\0)+")
-# sys_vendor and product_name of machines that only exist under a hypervisor.
+# sys_vendor and product_name of virtual machines.
 _VIRTUAL_VENDORS = ("QEMU", "Xen", "VMware", "Parallels", "Apple Virtualization", "KubeVirt", "OpenStack")
 _VIRTUAL_MODELS = (
     r"Amazon EC2 (?!.*\.metal)",
@@ -30,7 +29,7 @@ T = TypeVar("T")
 
 
 def with_firmware(reader: Reader, facts: HostFacts) -> HostFacts:
-    """Add what describes the machine. A populated ACPI directory means ACPI."""
+    """Return the facts with the description of the machine added. A populated ACPI directory means ACPI."""
     facts = facts._replace(soc=_read_soc(reader))
     tables = reader.listing(ACPI_TABLES)
     if tables:
@@ -46,12 +45,12 @@ def with_firmware(reader: Reader, facts: HostFacts) -> HostFacts:
         return _with_virtual(reader, facts)
     for source in (ACPI_TABLES, DEVICE_TREE):
         if not reader.has_gap(source):
-            reader.gap(source, "absent", "not there, or empty")
+            reader.gap(source, GapKind.ABSENT, "it does not exist, or it is empty")
     return facts
 
 
 def _with_acpi(reader: Reader, facts: HostFacts, tables: tuple[str, ...]) -> HostFacts:
-    _, broken = _read_table(reader, tables, "SDEI", lambda data: parse_header(data, "SDEI"))
+    _, broken = _read_table(reader, tables, "SDEI", lambda data: parse_length(data, "SDEI"))
     return facts._replace(
         tables="acpi",
         acpi_tables=tables,
@@ -68,7 +67,7 @@ def _with_acpi(reader: Reader, facts: HostFacts, tables: tuple[str, ...]) -> Hos
 def _read_table(
     reader: Reader, tables: tuple[str, ...], signature: str, parse: Callable[[bytes], T]
 ) -> tuple[T | None, str | None]:
-    """Return what a table says, or what is wrong with it; neither if it is not there or denied."""
+    """Return a parsed table, or else the problem with it; (None, None) if it is absent or denied."""
     if signature not in tables:
         return None, None
     path = f"{ACPI_TABLES}/{signature}"
@@ -78,7 +77,7 @@ def _read_table(
     try:
         return parse(data), None
     except AcpiError as error:
-        reader.gap(path, "broken", str(error))
+        reader.gap(path, GapKind.BROKEN, str(error))
         return None, str(error)
 
 
@@ -95,14 +94,14 @@ def _read_sdei_nodes(reader: Reader, base: tuple[str, ...]) -> tuple[SdeiNode, .
         status = _read_strings(reader, f"{path}/status") if SDEI_COMPATIBLE in compatible else []
         if reader.has_gap(f"{path}/compatible") or reader.has_gap(f"{path}/status"):
             return None
-        # Devicetree Specification 0.4, section 2.3.4: without a status it is in use.
+        # A node without a status is in use (Devicetree Specification 0.4, section 2.3.4).
         if SDEI_COMPATIBLE in compatible and status[:1] in ([], ["okay"], ["ok"]):
             nodes.append(SdeiNode(path, *_read_method(reader, path)))
     return tuple(nodes)
 
 
 def _read_method(reader: Reader, node: str) -> tuple[str | None, bool]:
-    """Return the node's property `method`, and whether that could be seen at all."""
+    """Return the property `method` of a node, and whether it could be read."""
     method = _read_strings(reader, f"{node}/method")
     return (method[0] if method else None), not reader.has_gap(f"{node}/method")
 
@@ -124,7 +123,7 @@ def _with_virtual(reader: Reader, facts: HostFacts) -> HostFacts:
 
 
 def _find_hypervisor(reader: Reader, facts: HostFacts) -> str | None:
-    """Return what shows that a hypervisor is below; None where nothing does, which is no proof of metal."""
+    """Return the fact that shows a hypervisor; None without one, which does not prove bare metal."""
     if kind := reader.value(HYPERVISOR):
         return f"{kind} ({HYPERVISOR})"
     model = facts.model or ""
@@ -139,11 +138,11 @@ def _find_hypervisor(reader: Reader, facts: HostFacts) -> str | None:
 
 
 def _read_strings(reader: Reader, path: str) -> list[str]:
-    """Return a device-tree string list: empty if it is not there, and a gap if it is no such list."""
+    """Return a string list of the device tree; [] if it is absent; [] and a gap if it is not such a list."""
     data = reader.optional(path, reader.root.read)
     if data is None:
         return []
     if not _STRING_LIST.fullmatch(data):
-        reader.gap(path, "broken", "it is no device-tree string list")
+        reader.gap(path, GapKind.BROKEN, "it is not a string list of the device tree")
         return []
     return data.decode("ascii").rstrip("\0").split("\0")

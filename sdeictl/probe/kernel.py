@@ -1,20 +1,17 @@
-"""How the kernel was built and booted: configuration, symbols, command line, hotplug states, devices."""
+"""Reads how the kernel was built and booted: configuration, symbols, command line, hotplug, devices."""
+
+from __future__ import annotations
 
 from sdeictl.formats.kconfig import gunzip, parse_kconfig
-from sdeictl.host.reader import Reader
+from sdeictl.host.gap import GapKind
+from sdeictl.host.paths import CMDLINE, CONFIG_GZ, HOTPLUG_STATES, KALLSYMS, PLATFORM_BUS, config_files
+from sdeictl.host.reader import NOT_ONE_LINE, Reader
 from sdeictl.probe.facts import HotplugStates, KernelConfig, PlatformDevice, Symbols
 
-PLATFORM_BUS = "/sys/bus/platform"
-CPU_DEVICES = "/sys/devices/system/cpu"
-HOTPLUG_STATES = f"{CPU_DEVICES}/hotplug/states"
-KCORE = "/proc/kcore"
 FLAG = "sdei_nmi_available"
-"""drivers/firmware/arm_sdei_nmi.c: set once event 0 is registered and enabled on every CPU."""
-KALLSYMS = "/proc/kallsyms"
-CONFIG_GZ = "/proc/config.gz"
-CMDLINE = "/proc/cmdline"
+"""The kernel sets it when event 0 is enabled on every CPU (drivers/firmware/arm_sdei_nmi.c)."""
 MAX_CMDLINE_BYTES = 1 << 16
-"""arm64 takes 2,048 (COMMAND_LINE_SIZE)."""
+"""Limit; arm64 accepts 2,048 (COMMAND_LINE_SIZE)."""
 
 CONFIG_SYMBOLS = (
     "ARM64", "X86", "ARM_SDE_INTERFACE", "ARM_SDEI_NMI", "ARM64_PSEUDO_NMI", "ARM64_NMI", "SDEI_WATCHDOG",
@@ -27,78 +24,79 @@ CONFIG_SYMBOLS = (
 SYMBOLS = (
     "sdei_probe", "sdei_nmi_handler", "ghes_probe", "sdei_watchdog_callback", "nmi_trigger_cpumask_backtrace",
 )  # fmt: skip
-_DEVICES = ("sdei.", "GHES.", "agdi.")
-"""How the platform devices of the ACPI tables SDEI, HEST and AGDI begin; the device tree's end with :sdei."""
+_ACPI_DEVICES = ("sdei.", "GHES.", "agdi.")
+"""The beginnings of the platform devices that the ACPI tables SDEI, HEST and AGDI describe."""
+_DEVICE_TREE_DEVICE = ":sdei"
+"""The end of the platform device that the SDEI node of a device tree describes."""
 
 
 def read_configs(reader: Reader, release: str | None) -> tuple[KernelConfig, ...]:
-    """Read every copy of the kernel's configuration; none at all is one gap."""
+    """Return every copy of the kernel's configuration; note one gap if there are none."""
     found = []
     data = reader.optional(CONFIG_GZ, reader.root.read)
     if data is not None:
         try:
             found.append(KernelConfig(CONFIG_GZ, True, parse_kconfig(gunzip(data), CONFIG_SYMBOLS)))
         except ValueError as error:
-            reader.gap(CONFIG_GZ, "broken", str(error))
-    for path in (f"/boot/config-{release}", f"/lib/modules/{release}/config") if release else ():
+            reader.gap(CONFIG_GZ, GapKind.BROKEN, str(error))
+    places = config_files(release or "RELEASE")
+    for path in places if release else ():
         data = reader.optional(path, reader.root.read)
         if data:
             found.append(KernelConfig(path, False, parse_kconfig(data, CONFIG_SYMBOLS)))
     if not found:
-        reader.gap(
-            CONFIG_GZ,
-            "absent",
-            f"no kernel configuration there, nor in /boot/config-{release or 'RELEASE'}"
-            f", nor in /lib/modules/{release or 'RELEASE'}/config",
-        )
+        text = f"the kernel configuration is neither here nor in {' nor in '.join(places)}"
+        reader.gap(CONFIG_GZ, GapKind.ABSENT, text)
     return tuple(found)
 
 
 def read_command_line(reader: Reader) -> str | None:
-    """Read the command line; one that is no whole line of text is broken."""
+    """Return the kernel command line with its line feed; None and a gap if it is not one whole line."""
     text = reader.text(CMDLINE, MAX_CMDLINE_BYTES)
     if text is not None and not (text.endswith("\n") and text[:-1].isprintable()):
-        reader.gap(CMDLINE, "broken", "it is no whole line of text: it was cut, or is something else")
+        reader.gap(CMDLINE, GapKind.BROKEN, NOT_ONE_LINE)
         return None
     return text
 
 
 def read_symbols(reader: Reader) -> Symbols | None:
-    """Read which of SYMBOLS the kernel has."""
-    # A compiler may add to a static function's name: `.llvm.1234`, `.cold`.
+    """Return which of SYMBOLS the kernel has."""
+    # A compiler may append to the name of a static function: `.llvm.1234`, `.cold`.
     words = {b" %b" % name.encode(): name for name in (*SYMBOLS, "_end")}
-    # By its bytes: splitting a server kernel's 250,000 lines costs more than the whole probe.
+    # Search bytes: to split the 250,000 lines of a server kernel takes longer than the rest of the probe.
     found = reader.attempt(KALLSYMS, lambda path: reader.root.search(path, words, b"\n."))
     if found is None:
         return None
     names = frozenset(words[word] for word in found)
     if "_end" not in names:
-        reader.gap(KALLSYMS, "broken", "it ends before the symbol _end: a missing name proves nothing")
+        reader.gap(KALLSYMS, GapKind.BROKEN, "it ends before the symbol _end: a missing name proves nothing")
     return Symbols(names - {"_end"}, "_end" in names)
 
 
 def read_hotplug_states(reader: Reader) -> HotplugStates | None:
-    """Read the names of the CPU hotplug states; the SDEI driver installs one when its probe is done."""
+    """Return the names of the CPU hotplug states. The SDEI driver installs one at the end of its probe."""
     text = reader.text(HOTPLUG_STATES)
     if text is None:
         return None
     names = tuple(line.partition(":")[2].strip() for line in text.splitlines() if ":" in line)
     complete = text.endswith("\n") and names[-1:] == ("online",)
     if not complete:
-        reader.gap(HOTPLUG_STATES, "broken", "it ends before the state online: a missing name proves nothing")
+        reader.gap(
+            HOTPLUG_STATES, GapKind.BROKEN, "it ends before the state online: a missing name proves nothing"
+        )
     return HotplugStates(names, complete)
 
 
 def read_devices(reader: Reader) -> tuple[PlatformDevice, ...] | None:
-    """Read which devices of SDEI, GHES and AGDI there are, and which have a driver."""
+    """Return the platform devices of SDEI, GHES and AGDI, and which of them have a driver."""
     names = reader.attempt(f"{PLATFORM_BUS}/devices", reader.root.names)
     if names is None:
         return None
-    # Links may not have survived the copying of a tree: then no driver can be seen at all.
+    # A copy of the tree may lack all symbolic links; then the drivers are unknown.
     links_kept = reader.optional(f"{PLATFORM_BUS}/drivers", reader.root.names) is not None
     devices = []
     for name in names:
-        if name.startswith(_DEVICES) or name.endswith(":sdei"):
+        if name.startswith(_ACPI_DEVICES) or name.endswith(_DEVICE_TREE_DEVICE):
             link = reader.optional(f"{PLATFORM_BUS}/devices/{name}/driver", reader.root.link)
             devices.append(PlatformDevice(name, True if link else (False if links_kept else None)))
     return tuple(devices)

@@ -1,4 +1,6 @@
-"""A report as Prometheus metrics, for a textfile collector: names, units and HELP are a contract."""
+"""A report as Prometheus metrics. Their names, labels and units are a contract."""
+
+from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
@@ -8,35 +10,34 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily, Metric, StateSetMetricFamily
 from prometheus_client.registry import Collector
 
-from sdeictl.probe.report import Json
-
-NMI_PATHS = ("sdei", "pseudo-nmi", "feat-nmi", "none", "unknown", "not-applicable")
-OUTCOMES = {"pass": 1.0, "fail": 0.0, "unknown": -1.0, "not-applicable": -2.0}
-GAP_KINDS = ("absent", "denied", "broken")
+from sdeictl.host.gap import GapKind
+from sdeictl.klog.words import NmiPath
+from sdeictl.probe.report import CrashDocument, HostDocument, ReportDocument, VerdictDocument
+from sdeictl.probe.words import OUTCOMES, Outcome
 
 
 class ReportCollector(Collector):
-    """The families of one report."""
+    """The metric families of one report."""
 
-    def __init__(self, report: Json) -> None:
+    def __init__(self, report: ReportDocument) -> None:
         self._report = report
 
     def collect(self) -> Iterator[Metric]:
-        """Return the families, made anew at every call."""
+        """Yield the families; every call makes new ones."""
         report = self._report
         yield _build(report)
         yield from _verdict(report["verdict"])
         yield from _findings(report)
         yield from _host(report["host"])
-        yield from _kdump(report["verdict"]["consumers"].get("crash"))
+        yield from _kdump(report["verdict"]["consumers"]["crash"])
         generated = datetime.fromisoformat(report["generated_at"]).timestamp()
         yield _gauge(
             "report_timestamp_seconds", "When the host was probed, in seconds since 1970.", generated
         )
 
 
-def exposition(report: Json) -> bytes:
-    """Return a report in the text exposition format."""
+def exposition(report: ReportDocument) -> bytes:
+    """Return a report in the text exposition format of Prometheus, for a textfile collector."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(ReportCollector(report))
     return generate_latest(registry)
@@ -46,52 +47,60 @@ def _gauge(name: str, text: str, value: float) -> GaugeMetricFamily:
     return GaugeMetricFamily(f"sdeictl_{name}", text, value)
 
 
-def _build(report: Json) -> Metric:
+def _build(report: ReportDocument) -> Metric:
     version = {"version": report["tool"]["version"]}
-    return InfoMetricFamily("sdeictl_build", "The sdeictl that made the report.", version)
+    return InfoMetricFamily("sdeictl_build", "Version of the sdeictl that made the report.", version)
 
 
-def _verdict(verdict: Json) -> Iterator[Metric]:
+def _verdict(verdict: VerdictDocument) -> Iterator[Metric]:
     yield StateSetMetricFamily(
         "sdeictl_nmi_path",
-        "The path by which a CPU with its interrupts masked is reached.",
-        {name: name == verdict["nmi_path"] for name in NMI_PATHS},
+        "The path by which this host reaches a CPU with its interrupts masked.",
+        {path.value: path == verdict["nmi_path"] for path in NmiPath},
     )
     if verdict["ready"] is not None:
-        text = "Whether a CPU with its interrupts masked can be reached; not there where that is unknown."
+        text = "Whether this host can reach a CPU with its interrupts masked; absent if unknown."
         yield _gauge("ready", text, float(verdict["ready"]))
-    yield _gauge("missing_links", "Broken links of the chain.", len(verdict["missing"]))
+    yield _gauge("missing_links", "Links of the chain that are broken.", len(verdict["missing"]))
     yield _gauge(
-        "hazards", "Hazards that are known of the path, or of one that may be there.", len(verdict["hazards"])
+        "hazards", "Known hazards of the path that this host uses or may use.", len(verdict["hazards"])
     )
 
 
-def _findings(report: Json) -> Iterator[Metric]:
+def _findings(report: ReportDocument) -> Iterator[Metric]:
     checks = GaugeMetricFamily(
-        "sdeictl_check_outcome", "1 pass, 0 fail, -1 unknown, -2 not applicable.", labels=["check"]
+        "sdeictl_check_outcome",
+        "Outcome of each check: 1 pass, 0 fail, -1 unknown, -2 not applicable.",
+        labels=["check"],
     )
     for finding in report["findings"]:
-        checks.add_metric([finding["id"]], OUTCOMES[finding["outcome"]])
+        checks.add_metric([finding["id"]], OUTCOMES[Outcome(finding["outcome"])].metric)
     yield checks
     gaps = GaugeMetricFamily("sdeictl_gaps", "Sources that could not be read.", labels=["kind"])
     count = Counter(gap["kind"] for gap in report["gaps"])
-    for kind in GAP_KINDS:
-        gaps.add_metric([kind], count[kind])
+    for kind in GapKind:
+        gaps.add_metric([kind.value], count[kind])
     yield gaps
 
 
-def _host(host: Json) -> Iterator[Metric]:
-    labels = {name: host[name] or "" for name in ("kernel", "firmware", "tables", "gic", "midr")}
-    labels["product"] = host["model"] or ""
-    yield InfoMetricFamily("sdeictl_host", "The host that the report is of, without its name.", labels)
+def _host(host: HostDocument) -> Iterator[Metric]:
+    labels = {
+        "kernel": host["kernel"] or "",
+        "firmware": host["firmware"] or "",
+        "tables": host["tables"] or "",
+        "gic": host["gic"] or "",
+        "midr": host["midr"] or "",
+        "product": host["model"] or "",
+    }
+    yield InfoMetricFamily("sdeictl_host", "Properties of the host, without its name.", labels)
     if host["cpus_online"] is not None:
-        yield _gauge("cpus_online", "CPUs that are online.", host["cpus_online"])
+        yield _gauge("cpus_online", "Number of CPUs that are online.", host["cpus_online"])
 
 
-def _kdump(crash: Json | None) -> Iterator[Metric]:
-    if crash and crash["kdump_loaded"] is not None:
+def _kdump(crash: CrashDocument) -> Iterator[Metric]:
+    if crash["kdump_loaded"] is not None:
         yield _gauge("kdump_loaded", "Whether a crash kernel is loaded.", float(crash["kdump_loaded"]))
-    if crash and crash["reserved_bytes"] is not None:
+    if crash["reserved_bytes"] is not None:
         yield _gauge(
-            "kdump_reserved_bytes", "Memory that is kept for a crash kernel.", crash["reserved_bytes"]
+            "kdump_reserved_bytes", "Memory that is reserved for a crash kernel.", crash["reserved_bytes"]
         )

@@ -1,52 +1,191 @@
-"""`sdeictl.report/1`: the interface other people's scripts read.
+"""`sdeictl.report/1`: the typed document that every output of `probe` is made from, and that scripts read.
 
-The shape is in schemas/report-1.json; it changes only with a new schema version.
+schemas/report-1.json has its shape. It changes only by additions, or with a new schema version.
 """
 
-from datetime import UTC, datetime
-from typing import Any
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from typing import TypedDict
 
 from sdeictl import __version__
-from sdeictl.probe.checks.check import number, setting
-from sdeictl.probe.checks.crash import LOADED, SIZE
+from sdeictl.host.gap import Gap
+from sdeictl.host.paths import KEXEC_CRASH_LOADED, KEXEC_CRASH_SIZE, POST_NOTIFIERS
+from sdeictl.klog.words import NmiPath
+from sdeictl.probe.checks.check import Finding
 from sdeictl.probe.checks.lockups import hard_lockup_detector
 from sdeictl.probe.facts import HostFacts
-from sdeictl.probe.settings import POST_NOTIFIERS
-from sdeictl.probe.verdict import decide
+from sdeictl.probe.settings import number, setting
+from sdeictl.probe.verdict import Verdict, decide
 
 REPORT_SCHEMA = "sdeictl.report/1"
 
-Json = dict[str, Any]
+
+class ToolDocument(TypedDict):
+    """The program that made a document."""
+
+    name: str
+    version: str
 
 
-def build_report(facts: HostFacts) -> Json:
+class CoreDocument(TypedDict):
+    """One kind of core."""
+
+    core: str
+    cpus: int
+
+
+class HostDocument(TypedDict):
+    """What identifies a host, without its name."""
+
+    architecture: str | None
+    kernel: str | None
+    model: str | None
+    tables: str | None
+    cpus_online: int | None
+    firmware: str | None
+    soc: str | None
+    virtual: str | None
+    gic: str | None
+    cores: list[CoreDocument]
+    midr: str | None
+    core: str | None
+    exception_level: int | None
+    vhe: bool | None
+
+
+class BacktraceDocument(TypedDict):
+    """How a request for backtraces is delivered."""
+
+    path: str
+
+
+class StopDocument(TypedDict):
+    """How a panic or a reboot stops the CPUs."""
+
+    ladder: list[str]
+
+
+class CrashDocument(TypedDict):
+    """Whether a crash leaves a dump, and how the registers of a stuck CPU get into it."""
+
+    kdump_loaded: bool | None
+    reserved_bytes: int | None
+    post_notifiers: bool | None
+    path: str
+
+
+class LockupDocument(TypedDict):
+    """Which detector notices a CPU that is stuck with its interrupts masked."""
+
+    detector: str
+    path: str
+
+
+class ConsumersDocument(TypedDict):
+    """The users of the NMI path in the kernel."""
+
+    backtrace: BacktraceDocument
+    stop: StopDocument
+    crash: CrashDocument
+    lockup: LockupDocument
+
+
+class VerdictDocument(TypedDict):
+    """Whether a stuck CPU can be reached, and how."""
+
+    nmi_path: str
+    ready: bool | None
+    summary: str
+    missing: list[str]
+    hazards: list[str]
+    consumers: ConsumersDocument
+
+
+class FindingDocument(TypedDict):
+    """The judgement on one check."""
+
+    id: str
+    title: str
+    outcome: str
+    severity: str
+    seen: str
+    wanted: str
+    sources: list[str]
+    remedy: str
+    owner: str
+
+
+class GapDocument(TypedDict):
+    """A source that could not be read."""
+
+    source: str
+    kind: str
+    detail: str
+
+
+class ReportDocument(TypedDict):
+    """`sdeictl.report/1`."""
+
+    schema: str
+    tool: ToolDocument
+    generated_at: str
+    host: HostDocument
+    verdict: VerdictDocument
+    findings: list[FindingDocument]
+    gaps: list[GapDocument]
+
+
+def build_report(facts: HostFacts) -> ReportDocument:
     """Judge a host and return its report."""
     verdict, findings = decide(facts)
     return {
         "schema": REPORT_SCHEMA,
         "tool": {"name": "sdeictl", "version": __version__},
-        "generated_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "host": host_json(facts),
-        "verdict": {
-            "nmi_path": verdict.nmi_path,
-            "ready": verdict.ready,
-            "summary": verdict.summary,
-            "missing": list(verdict.missing),
-            "hazards": list(verdict.hazards),
-            "consumers": {
-                "backtrace": {"path": verdict.nmi_path},
-                "stop": {"ladder": list(verdict.stop_ladder)},
-                "crash": crash_json(facts, verdict.nmi_path),
-                "lockup": {"detector": hard_lockup_detector(facts), "path": verdict.nmi_path},
-            },
-        },
-        "findings": [finding._asdict() | {"sources": list(finding.sources)} for finding in findings],
-        "gaps": [gap._asdict() for gap in facts.gaps],
+        "generated_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "host": describe_host(facts),
+        "verdict": _verdict(facts, verdict),
+        "findings": [_finding(finding) for finding in findings],
+        "gaps": [_gap(gap) for gap in facts.gaps],
     }
 
 
-def host_json(facts: HostFacts) -> Json:
-    """Return what identifies the host, without its name."""
+def _verdict(facts: HostFacts, verdict: Verdict) -> VerdictDocument:
+    return {
+        "nmi_path": verdict.nmi_path,
+        "ready": verdict.ready,
+        "summary": verdict.summary,
+        "missing": list(verdict.missing),
+        "hazards": list(verdict.hazards),
+        "consumers": {
+            "backtrace": {"path": verdict.nmi_path},
+            "stop": {"ladder": list(verdict.stop_ladder)},
+            "crash": crash_document(facts, verdict.nmi_path),
+            "lockup": {"detector": hard_lockup_detector(facts), "path": verdict.nmi_path},
+        },
+    }
+
+
+def _finding(finding: Finding) -> FindingDocument:
+    return {
+        "id": finding.id,
+        "title": finding.title,
+        "outcome": finding.outcome,
+        "severity": finding.severity,
+        "seen": finding.seen,
+        "wanted": finding.wanted,
+        "sources": list(finding.sources),
+        "remedy": finding.remedy,
+        "owner": finding.owner,
+    }
+
+
+def _gap(gap: Gap) -> GapDocument:
+    return {"source": gap.source, "kind": gap.kind, "detail": gap.detail}
+
+
+def describe_host(facts: HostFacts) -> HostDocument:
+    """Return the host part of reports and results."""
     cpus, log = facts.cpus, facts.bootlog
     return {
         "architecture": facts.architecture,
@@ -66,12 +205,12 @@ def host_json(facts: HostFacts) -> Json:
     }
 
 
-def crash_json(facts: HostFacts, path: str) -> Json:
-    """Return whether a crash leaves a dump, and by what a stuck CPU's registers get into it."""
-    loaded, notifiers = number(facts, LOADED), setting(facts, POST_NOTIFIERS)
+def crash_document(facts: HostFacts, path: NmiPath) -> CrashDocument:
+    """Return whether a crash leaves a dump, and how the registers of a stuck CPU get into it."""
+    loaded, notifiers = number(facts, KEXEC_CRASH_LOADED), setting(facts, POST_NOTIFIERS)
     return {
         "kdump_loaded": None if loaded is None else bool(loaded),
-        "reserved_bytes": number(facts, SIZE),
+        "reserved_bytes": number(facts, KEXEC_CRASH_SIZE),
         "post_notifiers": None if notifiers is None else notifiers.startswith(("Y", "1")),
         "path": path,
     }

@@ -1,29 +1,35 @@
-"""What no log tells of the running kernel: idle states, sysctls, counters, consoles, what drills can use."""
+"""Reads the state of the running kernel: idle states, sysctls, counters, consoles, means of drills."""
 
-import json
+from __future__ import annotations
+
 import posixpath
 import re
-from typing import Any
 
-from sdeictl.formats.interrupts import BACKTRACE_ROW
+from sdeictl.formats.interrupts import BACKTRACE_ROW, Interrupts
+from sdeictl.formats.sysctl import parse_number
+from sdeictl.host.gap import GapKind
+from sdeictl.host.paths import (
+    BPF_JIT,
+    CONSOLES,
+    COUNTERS,
+    CPU_DEVICES,
+    DEBUGFS,
+    INTERRUPTS,
+    LOCKDOWN,
+    MAKEDUMPFILE,
+    MODULES,
+    POST_NOTIFIERS,
+    PSTORE_BACKEND,
+    RAMOOPS_CONSOLE,
+    RCU,
+    SYSCTLS,
+    USER_PROGRAMS,
+)
 from sdeictl.host.reader import Reader
-from sdeictl.probe.facts import DrillAbilities, Evidence, IdleStates, Interrupts, StoredDrill
-from sdeictl.probe.kernel import CPU_DEVICES
+from sdeictl.host.root import Root
+from sdeictl.probe.facts import DrillAbilities, Evidence, HostFacts, IdleStates
 
-INTERRUPTS = "/proc/interrupts"
-SYSCTLS = "/proc/sys/kernel"
-COUNTERS = "/sys/kernel"
-RCU = "/sys/module/rcupdate/parameters"
-POST_NOTIFIERS = "/sys/module/kernel/parameters/crash_kexec_post_notifiers"
-LOCKDOWN = "/sys/kernel/security/lockdown"
-DEBUGFS = "/sys/kernel/debug"
-BPF_JIT = "/proc/sys/net/core/bpf_jit_enable"
-CONSOLES = "/proc/consoles"
 MAX_CONSOLES_BYTES = 1 << 16
-PSTORE_BACKEND = "/sys/module/pstore/parameters/backend"
-RAMOOPS_CONSOLE = "/sys/module/ramoops/parameters/console_size"
-PROGRAMS = "/usr/bin"
-MAKEDUMPFILE = ("/usr/sbin/makedumpfile", "/usr/bin/makedumpfile", "/sbin/makedumpfile")
 
 SETTINGS = (
     *(
@@ -47,25 +53,21 @@ SETTINGS = (
     f"{RCU}/rcu_cpu_stall_suppress",
     POST_NOTIFIERS,
 )  # fmt: skip
-"""Small files whose one line the checks ask for; each may be missing in a kernel."""
-
-DRILLS = "/var/lib/sdeictl/drills"
-MAX_DRILLS = 10
-_DRILL_NAME = re.compile(r"\d{8}T\d{6}\.\d{6}Z-[a-z]+\.json", re.ASCII)
+"""Files with one line each that the checks need; a kernel may lack any of them."""
 
 CPU_NAME = re.compile(r"cpu\d{1,4}", re.ASCII)
 _CPU_HEADER = re.compile(rb"(?:[ ]+CPU\d+)+[ ]*", re.ASCII)
 _CONSOLE = re.compile(r"(\S+) +[-R][-W][-U] \(.*")
-# The controller of a row, before the number it has there; a device may be called anything.
+# The interrupt controller of a row: only the number after it distinguishes it from the name of a device.
 _GIC = re.compile(rb" (GICv[1-9]|GIC-\d)(?: +|-)\d+ +(?:Level|Edge) ")
 GICV3 = ("GICv3", "GICv4")
-"""What irq-gic-v3*.c call the controllers whose CPU interface can do pseudo-NMI."""
+"""The names of the controllers that support pseudo-NMI (drivers/irqchip/irq-gic-v3*.c)."""
 _COUNT = re.compile(rb"\d{1,20}\n")
-_CHOSEN = re.compile(r"\[(\w+)\]")
+_SELECTED = re.compile(r"\[(\w+)\]")
 
 
 def read_idle_states(reader: Reader) -> IdleStates | None:
-    """Read which idle states but the first the CPUs have been in; None where there is no cpuidle."""
+    """Return the idle states, other than the first, that a CPU has entered; None without cpuidle."""
     driver = reader.optional(f"{CPU_DEVICES}/cpuidle/current_driver", reader.root.read)
     if driver is None:
         return None
@@ -80,7 +82,7 @@ def read_idle_states(reader: Reader) -> IdleStates | None:
 
 
 def _read_used_state(reader: Reader, directory: str) -> str | None:
-    """Return the name of an idle state if its CPU has been in it."""
+    """Return the name of an idle state if its CPU has entered it."""
     usage = reader.optional(f"{directory}/usage", reader.root.read)
     if not usage or not _COUNT.fullmatch(usage) or not usage.strip(b"0\n"):
         return None
@@ -89,17 +91,17 @@ def _read_used_state(reader: Reader, directory: str) -> str | None:
 
 
 def read_interrupts(reader: Reader) -> Interrupts | None:
-    """Read which interrupt controller serves, and whether requests for backtraces are counted."""
+    """Return the facts in /proc/interrupts; None and a gap if it cannot be read."""
     data = reader.attempt(INTERRUPTS, reader.root.read)
     if data is None:
         return None
     controllers = set(_GIC.findall(data))
     header, _, rows = data.partition(b"\n")
     if not _CPU_HEADER.fullmatch(header):
-        reader.gap(INTERRUPTS, "broken", "its first line does not name the CPUs")
+        reader.gap(INTERRUPTS, GapKind.BROKEN, "its first line does not name the CPUs")
         return None
     return Interrupts(
-        # A GICv3 and a cascaded one: which of them serves the CPUs is not told.
+        # With a second, cascaded controller the file does not show which one serves the CPUs.
         gic=controllers.pop().decode() if len(controllers) == 1 else None,
         cpus=len(header.split()) if rows else None,
         backtrace_row=BACKTRACE_ROW.encode() in data,
@@ -107,7 +109,7 @@ def read_interrupts(reader: Reader) -> Interrupts | None:
 
 
 def read_settings(reader: Reader) -> tuple[tuple[str, str], ...] | None:
-    """Read the settings that are there; a whole directory that is missing is a gap."""
+    """Return (path, value) of each file of SETTINGS that exists; None and a gap without the directory."""
     if reader.attempt(SYSCTLS, reader.root.names) is None:
         return None
     values = ((path, reader.value(path)) for path in SETTINGS)
@@ -115,11 +117,11 @@ def read_settings(reader: Reader) -> tuple[tuple[str, str], ...] | None:
 
 
 def read_drill_abilities(reader: Reader, release: str | None) -> DrillAbilities:
-    """Read what could provoke a stuck CPU: LKDTM, the test_lockup module, BPF; and the lockdown level."""
+    """Return what a drill could use to mask a CPU (LKDTM, test_lockup, BPF), and the lockdown level."""
     debugfs = reader.listing(DEBUGFS)
-    modules = reader.listing(f"/lib/modules/{release}/kernel/lib") if release else None
+    modules = reader.listing(f"{MODULES}/{release}/kernel/lib") if release else None
     lockdown = reader.value(LOCKDOWN)
-    level = _CHOSEN.search(lockdown or "")
+    level = _SELECTED.search(lockdown or "")
     jit = reader.value(BPF_JIT)
     return DrillAbilities(
         lkdtm="provoke-crash" in debugfs if debugfs else None,
@@ -130,13 +132,14 @@ def read_drill_abilities(reader: Reader, release: str | None) -> DrillAbilities:
 
 
 def read_evidence(reader: Reader) -> Evidence | None:
-    """Read which channels carry a kernel's last words across a reset."""
+    """Return the channels that can keep the last lines of a kernel across a reset."""
     text = reader.text(CONSOLES, MAX_CONSOLES_BYTES)
     if text is None:
         return None
     consoles = [_CONSOLE.fullmatch(line) for line in text.splitlines()]
     if not text.endswith("\n") or None in consoles:
-        reader.gap(CONSOLES, "broken", "it is no list of consoles: it was cut, or is something else")
+        text = "it is not a list of consoles: it was cut short, or is another file"
+        reader.gap(CONSOLES, GapKind.BROKEN, text)
         return None
     backend = reader.value(PSTORE_BACKEND)
     size = reader.value(RAMOOPS_CONSOLE) or ""
@@ -147,34 +150,35 @@ def read_evidence(reader: Reader) -> Evidence | None:
     )
 
 
-def read_stored_drills(reader: Reader) -> tuple[StoredDrill, ...]:
-    """Read what the last drills on this host have left; one that cannot be read is a gap."""
-    names = [name for name in reader.listing(DRILLS) or () if _DRILL_NAME.fullmatch(name)]
-    drills = []
-    for name in names[-MAX_DRILLS:]:
-        data = reader.optional(f"{DRILLS}/{name}", reader.root.read)
-        if data is None:
-            continue
-        try:
-            drills.append(_parse_drill(json.loads(data)))
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            reader.gap(f"{DRILLS}/{name}", "broken", "it is no sdeictl.drill/1")
-    return tuple(drills)
-
-
-def _parse_drill(result: dict[str, Any]) -> StoredDrill:
-    silent = [int(cpu["cpu"]) for cpu in result["cpus"] if cpu["state"] in ("silent", "late")]
-    lost = [int(cpu) for cpu in result["lost_cpus"]]
-    host = result["host"]
-    return StoredDrill(
-        str(result["id"]), host.get("kernel"), host.get("firmware"), str(result["path"]),
-        tuple(silent), tuple(lost),
-    )  # fmt: skip
-
-
 def read_makedumpfile(reader: Reader) -> bool | None:
-    """Tell whether makedumpfile is installed; without it a kdump is as large as the memory."""
-    if not reader.exists(PROGRAMS):
+    """Tell whether makedumpfile is installed; None if the tree does not show its programs."""
+    if not reader.exists(USER_PROGRAMS):
         return None
     found = [reader.exists(path) for path in MAKEDUMPFILE]
     return True if True in found else (None if None in found else False)
+
+
+def setting(facts: HostFacts, path: str) -> str | None:
+    """Return the value of a setting; None if it does not exist or could not be read."""
+    return dict(facts.settings or ()).get(path)
+
+
+def lacks(facts: HostFacts, path: str) -> bool:
+    """Tell whether the kernel lacks a setting: the file does not exist, but others in its directory do."""
+    known = [name for name, _ in facts.settings or ()]
+    directory = posixpath.dirname(path)
+    return (
+        path not in known
+        and any(posixpath.dirname(name) == directory for name in known)
+        and not any(gap.source == path for gap in facts.gaps)
+    )
+
+
+def number(facts: HostFacts, path: str) -> int | None:
+    """Return the value of a setting as a number; None if it is unknown or not a number."""
+    return parse_number(setting(facts, path) or "")
+
+
+def read_number(root: Root, path: str) -> int | None:
+    """Return the present value of a setting as a number; None if it is unknown or not a number."""
+    return parse_number(Reader(root).value(path) or "")

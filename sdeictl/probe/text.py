@@ -1,27 +1,45 @@
-"""Reports and checks as text."""
+"""Renders reports and checks as text."""
+
+from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from sdeictl.klog.words import NmiPath
 from sdeictl.probe.checks.check import Check
 from sdeictl.probe.checks.table import CHAIN
-from sdeictl.probe.report import Json
+from sdeictl.probe.report import FindingDocument, HostDocument, ReportDocument
 from sdeictl.probe.verdict import REGISTERED
-from sdeictl.text import Line
+from sdeictl.probe.words import OUTCOMES, Outcome
+from sdeictl.text import Line, show_ladder
 
 _READY_WORDS = {
     True: ("READY", "bold green"),
     False: ("NOT READY", "bold red"),
     None: ("UNKNOWN", "bold yellow"),
 }
-_OUTCOME_STYLES = {"pass": "green", "fail": "red", "unknown": "yellow", "not-applicable": "dim"}
-_OUTCOME_WORDS = {"not-applicable": "n/a"}
 
 
-def render_report(report: Json) -> Iterator[Line]:
-    """Return a report as text: the verdict first, then what to do, then the evidence."""
+def render_report(report: ReportDocument) -> Iterator[Line]:
+    """Yield a report as lines of text: the verdict, the broken links with their remedies, the evidence."""
+    unknown = report["verdict"]["ready"] is None
+    yield from _verdict_lines(report)
+    if unknown:
+        # The gaps are the reason for the verdict.
+        yield from _gap_lines(report)
+    yield from _missing_lines(report)
+    chain = {check.id for check in CHAIN}
+    inside = [finding for finding in report["findings"] if finding["id"] in chain]
+    outside = [finding for finding in report["findings"] if finding["id"] not in chain]
+    yield from _finding_lines("The chain:", inside)
+    yield from _finding_lines("Around it:", outside)
+    if not unknown:
+        yield from _gap_lines(report)
+
+
+def _verdict_lines(report: ReportDocument) -> Iterator[Line]:
     verdict = report["verdict"]
     word, style = _READY_WORDS[verdict["ready"]]
-    if verdict["nmi_path"] == "not-applicable":
+    if verdict["nmi_path"] == NmiPath.NOT_APPLICABLE:
         word, style = "NOT APPLICABLE", "bold"
     yield ((word, style), (f"  nmi path: {verdict['nmi_path']}", "bold"))
     yield ((verdict["summary"], ""),)
@@ -29,51 +47,39 @@ def render_report(report: Json) -> Iterator[Line]:
         yield (("hazard: ", "bold yellow"), (hazard, ""))
     yield ((f"host: {_host_line(report['host'])}", ""),)
     if verdict["consumers"]["stop"]["ladder"]:
-        yield ((f"stop ladder (panic, reboot): {' > '.join(verdict['consumers']['stop']['ladder'])}", ""),)
-    if verdict["ready"] is None:
-        yield from _gap_lines(report)
-    yield from _missing_lines(report)
-    chain = {check.id for check in CHAIN}
-    for title, findings in (
-        ("The chain:", [finding for finding in report["findings"] if finding["id"] in chain]),
-        ("Around it:", [finding for finding in report["findings"] if finding["id"] not in chain]),
-    ):
-        yield from _finding_lines(title, findings)
-    if verdict["ready"] is not None:
-        yield from _gap_lines(report)
+        yield ((f"stop ladder (panic, reboot): {show_ladder(verdict['consumers']['stop']['ladder'])}", ""),)
 
 
-def _finding_lines(title: str, findings: list[Json]) -> Iterator[Line]:
+def _finding_lines(title: str, findings: list[FindingDocument]) -> Iterator[Line]:
     if findings:
         yield ()
         yield ((title, "bold"),)
     for finding in findings:
-        outcome = finding["outcome"]
-        shown = _OUTCOME_WORDS.get(outcome, outcome)
-        yield ((f"  {shown:8}", _OUTCOME_STYLES[outcome]), (f"{finding['id']:22}{finding['seen']}", ""))
+        look = OUTCOMES[Outcome(finding["outcome"])]
+        yield ((f"  {look.text:8}", look.style), (f"{finding['id']:22}{finding['seen']}", ""))
         if finding["sources"]:
             yield ((f"{'':10}{'':22}{', '.join(finding['sources'])}", "dim"),)
 
 
 def render_checks(checks: Iterable[Check]) -> Iterator[Line]:
-    """Return all checks, a line each."""
+    """Yield one line for each check."""
     for check in checks:
         yield ((f"{check.id:22}", "bold"), (f"{check.path or '-':12}{check.owner:10}{check.title}", ""))
 
 
 def render_check(check: Check) -> Iterator[Line]:
-    """Return what a check asks, why, and what mends it."""
+    """Yield the title of a check, why it matters, and its remedy."""
     yield ((check.id, "bold"), (f": {check.title}.", ""))
     yield ((check.why, ""),)
     yield ()
-    needed = f"the nmi path {check.path} needs it" if check.path else "the verdict does not hang on it"
+    use = f"the NMI path {check.path} needs it" if check.path else "the verdict does not depend on it"
     for name, text in (
-        ("wanted", check.wanted), ("remedy", check.remedy), ("owner", check.owner), ("chain", needed),
+        ("wanted", check.wanted), ("remedy", check.remedy), ("owner", check.owner), ("chain", use),
     ):  # fmt: skip
         yield ((f"{name}: ", "bold"), (text, ""))
 
 
-def _gap_lines(report: Json) -> Iterator[Line]:
+def _gap_lines(report: ReportDocument) -> Iterator[Line]:
     if report["gaps"]:
         yield ()
         yield (("Could not read:", "bold"),)
@@ -81,8 +87,8 @@ def _gap_lines(report: Json) -> Iterator[Line]:
         yield ((f"  {gap['source']}", ""), (f" ({gap['kind']}): {gap['detail']}", ""))
 
 
-def _missing_lines(report: Json) -> Iterator[Line]:
-    """What to mend for each path: the links that are broken, not the last one that only follows from them."""
+def _missing_lines(report: ReportDocument) -> Iterator[Line]:
+    """Yield the broken links of each path, without its last link if that only follows from the others."""
     missing = set(report["verdict"]["missing"])
     if missing:
         yield ()
@@ -98,7 +104,7 @@ def _missing_lines(report: Json) -> Iterator[Line]:
                 yield ((f"      {finding['remedy']}", ""),)
 
 
-def _host_line(host: Json) -> str:
+def _host_line(host: HostDocument) -> str:
     cpus = f"{host['cpus_online']} CPUs" if host["cpus_online"] else None
     core = host["core"] or (f"MIDR {host['midr']}" if host["midr"] else None)
     level = f"EL{host['exception_level']}" if host["exception_level"] else None
@@ -108,4 +114,4 @@ def _host_line(host: Json) -> str:
         host["model"], host["architecture"], f"Linux {host['kernel']}" if host["kernel"] else None,
         cpus, core, host["tables"], level,
     )  # fmt: skip
-    return ", ".join(part for part in known if part) or "nothing is known about it"
+    return ", ".join(part for part in known if part) or "unknown"

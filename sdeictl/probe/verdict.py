@@ -1,27 +1,33 @@
-"""Findings to the verdict: a pure fold."""
+"""From findings to the verdict, a pure fold."""
+
+from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from sdeictl.probe.checks.check import FAIL, NOT_APPLICABLE, PASS, UNKNOWN, Finding, judge
+from sdeictl.klog.words import IPI, NmiPath
+from sdeictl.probe.checks.check import Finding, judge
 from sdeictl.probe.checks.table import CHAIN, CHECKS
+from sdeictl.probe.drills import Build
 from sdeictl.probe.facts import HostFacts
+from sdeictl.probe.words import Outcome, Severity
+from sdeictl.text import name_cpus
 
-REGISTERED = {"sdei": "sdei-nmi-registered", "pseudo-nmi": "pseudo-nmi-enabled"}
-"""The last link of each path: whether it holds decides, the links before it explain."""
+REGISTERED = {NmiPath.SDEI: "sdei-nmi-registered", NmiPath.PSEUDO_NMI: "pseudo-nmi-enabled"}
+"""The last link of each path decides; the links before it explain."""
 
 
 CPU_PM_DRIVERS = ("psci_idle",)
-"""cpuidle drivers all of whose states but the first run CPU_PM, and so sdei_pm_notifier(), which masks SDEI
-(drivers/cpuidle/cpuidle-psci.c). Of acpi_idle's states sysfs does not tell."""
+"""cpuidle drivers that run the CPU_PM notifiers in every state but the first, and so sdei_pm_notifier(),
+which masks SDEI (drivers/cpuidle/cpuidle-psci.c). sysfs does not show it for the states of acpi_idle."""
 
-NOTHING_KNOWN = "Could not tell: none of a host's files was found there."
+NOTHING_KNOWN = "Could not tell: no file of a host was found there."
 
 
 class Verdict(NamedTuple):
-    """Can a CPU that is stuck with its interrupts masked be reached, and by what?"""
+    """Whether a CPU that is stuck with its interrupts masked can be reached, and how."""
 
-    nmi_path: str
+    nmi_path: NmiPath
     ready: bool | None
     summary: str
     missing: tuple[str, ...]
@@ -30,20 +36,22 @@ class Verdict(NamedTuple):
 
 
 def decide(facts: HostFacts) -> tuple[Verdict, tuple[Finding, ...]]:
-    """Return the verdict and the findings it rests on."""
+    """Return the verdict and its findings."""
     if facts.architecture not in (None, "arm64"):
-        summary = f"Not an arm64 host ({facts.architecture}): SDEI and GICv3 pseudo-NMI do not exist there."
-        return Verdict("not-applicable", None, summary, (), (), ()), ()
+        summary = f"This host is not arm64 ({facts.architecture}): it has neither SDEI nor GICv3 pseudo-NMI."
+        return Verdict(NmiPath.NOT_APPLICABLE, None, summary, (), (), ()), ()
     findings = tuple(judge(check, facts) for check in CHECKS)
     outcomes = {finding.id: finding.outcome for finding in findings}
-    sdei = outcomes[REGISTERED["sdei"]]
-    pseudo_nmi = _both(outcomes[REGISTERED["pseudo-nmi"]], outcomes["pseudo-nmi-backtrace"])
+    sdei = outcomes[REGISTERED[NmiPath.SDEI]]
+    pseudo_nmi = _both(outcomes[REGISTERED[NmiPath.PSEUDO_NMI]], outcomes["pseudo-nmi-backtrace"])
     path = _path(sdei, pseudo_nmi)
-    ready = {"sdei": True, "pseudo-nmi": True, "none": False}.get(path)
-    findings = settle(findings, path)
+    ready = {NmiPath.SDEI: True, NmiPath.PSEUDO_NMI: True, NmiPath.NONE: False}.get(path)
+    findings = waive_unused_path(findings, path)
     known = facts._replace(gaps=(), drills=None) != HostFacts()
     chain = {check.id for check in CHAIN if check.path}
-    missing = tuple(f.id for f in findings if f.id in chain and f.outcome == FAIL) if not ready else ()
+    missing = (
+        tuple(f.id for f in findings if f.id in chain and f.outcome == Outcome.FAIL) if not ready else ()
+    )
     verdict = Verdict(
         nmi_path=path,
         ready=ready,
@@ -55,98 +63,100 @@ def decide(facts: HostFacts) -> tuple[Verdict, tuple[Finding, ...]]:
     return verdict, findings
 
 
-def _both(first: str, second: str) -> str:
-    if FAIL in (first, second):
-        return FAIL
-    return PASS if first == second == PASS else UNKNOWN
+def _both(first: Outcome, second: Outcome) -> Outcome:
+    if Outcome.FAIL in (first, second):
+        return Outcome.FAIL
+    return Outcome.PASS if first == second == Outcome.PASS else Outcome.UNKNOWN
 
 
-def _path(sdei: str, pseudo_nmi: str) -> str:
-    # SDEI is used wherever it is registered, with pseudo-NMI on or off
+def _path(sdei: Outcome, pseudo_nmi: Outcome) -> NmiPath:
+    # A kernel with SDEI registered uses it whether pseudo-NMI is on or off
     # (arch_trigger_cpumask_backtrace() in arch/arm64/kernel/smp.c).
-    if sdei == PASS:
-        return "sdei"
-    if sdei == FAIL and pseudo_nmi == PASS:
-        return "pseudo-nmi"
-    if sdei == FAIL and pseudo_nmi == FAIL:
-        return "none"
-    return "unknown"
+    if sdei == Outcome.PASS:
+        return NmiPath.SDEI
+    if sdei == Outcome.FAIL and pseudo_nmi == Outcome.PASS:
+        return NmiPath.PSEUDO_NMI
+    if sdei == Outcome.FAIL and pseudo_nmi == Outcome.FAIL:
+        return NmiPath.NONE
+    return NmiPath.UNKNOWN
 
 
-def judge_registered(facts: HostFacts, path: str) -> str:
-    """Return the outcome of a path's last link by itself.
+def judge_registered(facts: HostFacts, path: NmiPath) -> Outcome:
+    """Return the outcome of the last link of a path by itself.
 
-    Not that of its finding in a verdict: where one path serves, the other is not applicable there.
+    The verdict's finding may differ: where one path serves, the other is not applicable.
     """
     return judge(next(check for check in CHAIN if check.id == REGISTERED[path]), facts).outcome
 
 
-def settle(findings: Sequence[Finding], path: str) -> tuple[Finding, ...]:
-    """Where one path serves, the broken links of the other are not applicable: nothing is missing."""
+def waive_unused_path(findings: Sequence[Finding], path: NmiPath) -> tuple[Finding, ...]:
+    """Return the findings with the broken links of an unused path waived: they are not applicable."""
     if path not in REGISTERED:
         return tuple(findings)
-    other = {check.id for check in CHAIN if check.path not in (path, "")}
+    other = {check.id for check in CHAIN if check.path not in (path, None)}
     return tuple(
         finding._replace(
-            outcome=NOT_APPLICABLE, severity="info", seen=f"{finding.seen}; not needed, {path} serves"
+            outcome=Outcome.NOT_APPLICABLE,
+            severity=Severity.INFO,
+            seen=f"{finding.seen}; not needed, because {path} serves",
         )
-        if finding.id in other and finding.outcome in (FAIL, UNKNOWN)
+        if finding.id in other and finding.outcome in (Outcome.FAIL, Outcome.UNKNOWN)
         else finding
         for finding in findings
     )
 
 
-def _summary(path: str, sdei: str, pseudo_nmi: str) -> str:
-    if path == "sdei":
-        return "A CPU stuck with its interrupts masked can be reached: by SDEI, event 0."
-    if path == "pseudo-nmi":
-        return "A CPU stuck with its interrupts masked can be reached: by GICv3 pseudo-NMI."
-    if path == "none":
+def _summary(path: NmiPath, sdei: Outcome, pseudo_nmi: Outcome) -> str:
+    if path == NmiPath.SDEI:
+        return "This host can reach a CPU that is stuck with its interrupts masked: by SDEI, event 0."
+    if path == NmiPath.PSEUDO_NMI:
+        return "This host can reach a CPU that is stuck with its interrupts masked: by GICv3 pseudo-NMI."
+    if path == NmiPath.NONE:
         return (
-            "A CPU stuck with its interrupts masked cannot be reached:"
-            " its backtrace stays empty and a kdump lacks its registers."
+            "This host cannot reach a CPU that is stuck with its interrupts masked:"
+            " its backtrace stays empty, and a kdump lacks its registers."
         )
-    words = {PASS: "is on", FAIL: "is not in use", UNKNOWN: "is unknown"}
+    words = {Outcome.PASS: "is on", Outcome.FAIL: "is not in use", Outcome.UNKNOWN: "is unknown"}
     return (
-        "Could not tell whether a CPU stuck with its interrupts masked can be reached:"
+        "Could not tell whether this host can reach a CPU that is stuck with its interrupts masked:"
         f" SDEI {words[sdei]}, pseudo-NMI {words[pseudo_nmi]}."
     )
 
 
-def _hazards(facts: HostFacts, path: str) -> tuple[str, ...]:
+def _hazards(facts: HostFacts, path: NmiPath) -> tuple[str, ...]:
     hazards = []
     idle = facts.idle_states
-    if path == "sdei" and idle and idle.driver in CPU_PM_DRIVERS and idle.used:
+    if path == NmiPath.SDEI and idle and idle.driver in CPU_PM_DRIVERS and idle.used:
         hazards.append(
-            f"CPUs use the idle state {', '.join(idle.used)} ({idle.driver}), in which the kernel masks SDEI:"
-            " with firmware that does not end the event there, as Trusted Firmware-A, a backtrace request"
-            " loses such a CPU for good, until the reset. Boot with cpuidle.off=1, or hold"
-            " /dev/cpu_dma_latency at 0, until the firmware vendor has confirmed that event 0 to a masked"
-            " CPU is harmless; `sdeictl drill backtrace` holds it while it runs"
+            f"CPUs use the idle state {', '.join(idle.used)} ({idle.driver}), in which the kernel masks SDEI."
+            " Firmware such as Trusted Firmware-A does not end the event there, so a backtrace request can"
+            " lose such a CPU until the host is reset. Boot with cpuidle.off=1, or hold /dev/cpu_dma_latency"
+            " at 0, until the firmware vendor confirms that event 0 to a CPU with SDEI masked is harmless;"
+            " `sdeictl drill` holds it while a drill runs"
         )
-    if path != "none" and facts.unanswered:
+    if path != NmiPath.NONE and facts.unanswered:
         hazards.append(
-            f"in this boot's log a backtrace request went unanswered by CPU {_cpus(facts.unanswered)}"
+            f"the log of this boot has a backtrace request that {name_cpus(facts.unanswered)} did not answer"
         )
-    if path != "none" and facts.bootlog:
+    if path != NmiPath.NONE and facts.bootlog:
         hazards += [f"the boot log says: {line}" for line in facts.bootlog.sdei_troubles]
+    now = Build(facts.release, facts.firmware)
     for drill in facts.stored_drills:
-        stale = (drill.kernel, drill.firmware) != (facts.release, facts.firmware)
-        if stale or drill.path == "none":
+        if drill.build.is_stale(now) or drill.path == NmiPath.NONE:
             continue
         if drill.lost:
-            hazards.append(f"the drill {drill.id} lost CPU {_cpus(drill.lost)} of this host")
+            hazards.append(f"the drill {drill.id} lost {name_cpus(drill.lost)} of this host")
         elif drill.silent:
-            hazards.append(f"in the drill {drill.id} a request went unanswered by CPU {_cpus(drill.silent)}")
+            hazards.append(f"{name_cpus(drill.silent)} did not answer the request of the drill {drill.id}")
     return tuple(hazards)
 
 
-def _cpus(cpus: tuple[int, ...]) -> str:
-    return ", ".join(map(str, cpus))
-
-
-def _stop_ladder(sdei: str, pseudo_nmi: str) -> tuple[str, ...]:
-    """Return the rungs of smp_send_stop(), in its order; a rung that may exist is `unknown`."""
-    words = ((pseudo_nmi, "pseudo-nmi"), (sdei, "sdei"))
-    rungs = [path if outcome == PASS else UNKNOWN for outcome, path in words if outcome != FAIL]
-    return ("ipi", *dict.fromkeys(rungs))
+def _stop_ladder(sdei: Outcome, pseudo_nmi: Outcome) -> tuple[str, ...]:
+    """Return the rungs of smp_send_stop() in its order; a rung that may exist is `unknown`."""
+    words = ((pseudo_nmi, NmiPath.PSEUDO_NMI), (sdei, NmiPath.SDEI))
+    rungs = [
+        path if outcome == Outcome.PASS else NmiPath.UNKNOWN
+        for outcome, path in words
+        if outcome != Outcome.FAIL
+    ]
+    return (IPI, *dict.fromkeys(rungs))

@@ -1,28 +1,42 @@
-"""A core file, whatever its format: its ELF notes, and memory by physical address."""
+"""What does a crash dump offer in every format? Its ELF notes, and memory by physical address.
+
+The code calls the file a core, after ELF's ET_CORE. Text for users calls it a dump.
+"""
+
+from __future__ import annotations
 
 from typing import Protocol
 
+from sdeictl.text import Word
+
 MAX_NOTE_BYTES = 64 << 20
-"""4,096 CPUs have 1.7 MB of registers."""
+"""Largest size of the ELF notes that is accepted: the registers of 4,096 CPUs need 1.7 MB."""
+
+
+class DumpFormat(Word):
+    """How a dump is stored; a word of `sdeictl.vmcore/1`."""
+
+    ELF = "elf"
+    KDUMP = "kdump"
+    """Compressed by makedumpfile or QEMU."""
 
 
 class CoreError(Exception):
-    """The file is no core that can be read; the message is a clause."""
+    """The file is not a dump that sdeictl can read; the message is a clause about the file ("it is ...")."""
 
 
-class NotInCoreError(Exception):
-    """Memory that is asked for is not in the core: it was filtered out, or was never there."""
+class MissingDataError(Exception):
+    """The dump lacks the requested data: it was filtered out, was never saved, or cannot be decoded."""
 
 
 class CoreFile(Protocol):
-    """One core. Its constructor raises CoreError where the file is damaged."""
+    """One dump file. The constructor raises CoreError if the file is damaged."""
 
-    format: str
-    """`elf`, or `kdump` for makedumpfile's compressed one."""
+    format: DumpFormat
     notes: bytes
-    """The ELF notes, one after the other."""
-    is_cut: bool
-    """The file ends before what its headers promise does."""
+    """The ELF notes, one after the other, as parse_notes() reads them."""
+    is_truncated: bool
+    """True if the file ends before the memory that its headers list."""
 
     def read(self, address: int, size: int) -> bytes:
-        """Return memory by its physical address; raise NotInCoreError if a part is not there."""
+        """Return `size` bytes from a physical address; raise MissingDataError if the dump lacks one."""

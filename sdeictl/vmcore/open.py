@@ -1,4 +1,6 @@
-"""Which format a core file has: told by its first bytes."""
+"""Which format does a crash dump have? The first bytes of the file decide."""
+
+from __future__ import annotations
 
 from typing import BinaryIO
 
@@ -8,10 +10,11 @@ from sdeictl.vmcore.kdump import SIGNATURE, KdumpCore
 
 _ELF = b"\x7fELF"
 _FLATTENED = b"makedumpfile\0"
+"""makedumpfile -F: a stream, as it is sent to another host."""
 
 
 def open_core(file: BinaryIO) -> CoreFile:
-    """Return the core that an open file is; raise CoreError if it is none."""
+    """Return the dump in an open, seekable file; raise CoreError if the file is not a readable dump."""
     start = file.read(16)
     if start.startswith(_ELF):
         return ElfCore(file)
@@ -19,4 +22,4 @@ def open_core(file: BinaryIO) -> CoreFile:
         return KdumpCore(file)
     if start.startswith(_FLATTENED):
         raise CoreError("it is flattened: rearrange it first (`makedumpfile -R NEW < FILE`)")
-    raise CoreError("it is neither an ELF core nor a compressed one of makedumpfile")
+    raise CoreError("it is neither an ELF dump nor a compressed dump from makedumpfile")

@@ -1,111 +1,119 @@
-"""The kernel log inside a core: kernel/printk/printk_ringbuffer.c, by the offsets VMCOREINFO gives."""
+"""What did the kernel log say before the crash? The dump holds the printk ring buffer.
+
+kernel/printk/printk_ringbuffer.c and .h; VMCOREINFO gives the offsets.
+"""
+
+from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
-from sdeictl.vmcore.corefile import NotInCoreError
-from sdeictl.vmcore.memory import KernelMemory, number
+from sdeictl.vmcore.corefile import MissingDataError
+from sdeictl.vmcore.memory import KernelMemory
+from sdeictl.vmcore.vmcoreinfo import VmcoreInfo
 
 _COMMITTED, _FINALIZED = 1, 2
-"""enum desc_state; the others hold no record."""
+"""The states (enum desc_state) in which a descriptor has a record."""
 _STATE_SHIFT = 62
 _ID_MASK = (1 << _STATE_SHIFT) - 1
 _MAX_COUNT_BITS = 20
+_MAX_SIZE_BITS = 32
+"""More than KernelMemory.read() reads at once."""
 _MAX_TEXT_BYTES = 16384
+_BLOCK_ID_BYTES = 8
+"""struct prb_data_block: the text follows the descriptor's ID."""
 
 
-class _Layout:
-    """Offsets and sizes; raises NotInCoreError where VMCOREINFO lacks one."""
+class _Array:
+    """An array of C structures; a record uses the element at its ID modulo the length."""
 
-    def __init__(self, info: Mapping[str, str]) -> None:
-        self._info = info
+    def __init__(self, data: bytes, count: int, size: int) -> None:
+        self._data, self._count, self._size = data, count, size
 
-    def offset(self, name: str) -> int:
-        return self._number(f"OFFSET({name})")
-
-    def size(self, name: str) -> int:
-        return self._number(f"SIZE({name})")
-
-    def symbol(self, name: str) -> int:
-        return self._number(f"SYMBOL({name})")
-
-    def _number(self, key: str) -> int:
-        value = number(self._info, key)
-        if value is None:
-            raise NotInCoreError
-        return value
+    def unpack(self, layout: str, record_id: int, offset: int) -> tuple[int, ...]:
+        """Return the members at an offset in an element; raise struct.error if they are not in the array."""
+        return struct.unpack_from(layout, self._data, record_id % self._count * self._size + offset)
 
 
-class _Record:
-    """How a descriptor, its info and its text are found."""
+class _Ring:
+    """The ring buffer: an array of descriptors, one of struct printk_info, and the texts."""
 
-    def __init__(self, memory: KernelMemory, layout: _Layout) -> None:
-        ring = memory.u64(layout.symbol("prb"))
-        descriptors = ring + layout.offset("printk_ringbuffer.desc_ring")
-        text = ring + layout.offset("printk_ringbuffer.text_data_ring")
-        bits = memory.u32(descriptors + layout.offset("prb_desc_ring.count_bits"))
-        self.count = 1 << min(bits, _MAX_COUNT_BITS)
-        self.head = memory.u64(descriptors + layout.offset("prb_desc_ring.head_id"))
-        self.tail = memory.u64(descriptors + layout.offset("prb_desc_ring.tail_id"))
-        self._desc_size, self._info_size = layout.size("prb_desc"), layout.size("printk_info")
-        table = memory.u64(descriptors + layout.offset("prb_desc_ring.descs"))
-        self._descs = memory.read(table, self.count * self._desc_size)
-        table = memory.u64(descriptors + layout.offset("prb_desc_ring.infos"))
-        self._infos = memory.read(table, self.count * self._info_size)
-        self._size = 1 << memory.u32(text + layout.offset("prb_data_ring.size_bits"))
-        self._text = memory.read(memory.u64(text + layout.offset("prb_data_ring.data")), self._size)
-        self._state = layout.offset("prb_desc.state_var")
-        self._block = layout.offset("prb_desc.text_blk_lpos")
-        self._next = layout.offset("prb_data_blk_lpos.next")
-        self._seq, self._time = layout.offset("printk_info.seq"), layout.offset("printk_info.ts_nsec")
-        self._length = layout.offset("printk_info.text_len")
+    def __init__(self, memory: KernelMemory, info: VmcoreInfo) -> None:
+        ring = memory.u64(info.symbol("prb"))
+        descriptors = ring + info.offset("printk_ringbuffer.desc_ring")
+        self.count = 1 << min(
+            memory.u32(descriptors + info.offset("prb_desc_ring.count_bits")), _MAX_COUNT_BITS
+        )
+        self.head_id = memory.u64(descriptors + info.offset("prb_desc_ring.head_id"))
+        self.tail_id = memory.u64(descriptors + info.offset("prb_desc_ring.tail_id"))
+        self._descs = self._read_array(
+            memory, descriptors + info.offset("prb_desc_ring.descs"), info.size("prb_desc")
+        )
+        self._infos = self._read_array(
+            memory, descriptors + info.offset("prb_desc_ring.infos"), info.size("printk_info")
+        )
+        self._text = _read_text(memory, info, ring + info.offset("printk_ringbuffer.text_data_ring"))
+        self._state = info.offset("prb_desc.state_var")
+        self._block = info.offset("prb_desc.text_blk_lpos")
+        self._next = self._block + info.offset("prb_data_blk_lpos.next")
+        self._seq, self._time = info.offset("printk_info.seq"), info.offset("printk_info.ts_nsec")
+        self._length = info.offset("printk_info.text_len")
 
-    def line(self, number_: int) -> bytes | None:
-        """Return a record as /dev/kmsg shows it, None if it holds none."""
-        at = number_ % self.count * self._desc_size
-        (state,) = struct.unpack_from("<Q", self._descs, at + self._state)
-        if state & _ID_MASK != number_ & _ID_MASK or state >> _STATE_SHIFT not in (_COMMITTED, _FINALIZED):
+    def _read_array(self, memory: KernelMemory, pointer: int, size: int) -> _Array:
+        return _Array(memory.read(memory.u64(pointer), self.count * size), self.count, size)
+
+    def line(self, record_id: int) -> bytes | None:
+        """Return a record as /dev/kmsg prints it; None if the descriptor has none."""
+        (state,) = self._descs.unpack("<Q", record_id, self._state)
+        if state & _ID_MASK != record_id & _ID_MASK or state >> _STATE_SHIFT not in (_COMMITTED, _FINALIZED):
             return None
-        (begin,) = struct.unpack_from("<Q", self._descs, at + self._block)
-        (end,) = struct.unpack_from("<Q", self._descs, at + self._block + self._next)
-        info = number_ % self.count * self._info_size
-        (sequence,) = struct.unpack_from("<Q", self._infos, info + self._seq)
-        (nanoseconds,) = struct.unpack_from("<Q", self._infos, info + self._time)
-        # struct printk_info: the facility follows the length, then five flags and the level.
-        length, facility, flags = struct.unpack_from("<HBB", self._infos, info + self._length)
+        (begin,) = self._descs.unpack("<Q", record_id, self._block)
+        (end,) = self._descs.unpack("<Q", record_id, self._next)
+        (sequence,) = self._infos.unpack("<Q", record_id, self._seq)
+        (nanoseconds,) = self._infos.unpack("<Q", record_id, self._time)
+        # struct printk_info: u16 text_len, u8 facility, u8 flags:5, u8 level:3.
+        length, facility, flags = self._infos.unpack("<HBB", record_id, self._length)
         priority = facility << 3 | flags >> 5
-        text = b"" if begin & 1 else self._body(begin, end)[: min(length, _MAX_TEXT_BYTES)]
+        text = self._block_text(begin, end)[: min(length, _MAX_TEXT_BYTES)]
         return b"%d,%d,%d,-;%b\n" % (priority, sequence, nanoseconds // 1000, _escape(text))
 
-    def _body(self, begin: int, end: int) -> bytes:
-        first, last = begin % self._size, end % self._size
-        if last <= first:  # the block would not have fitted: it is at the buffer's start
+    def _block_text(self, begin: int, end: int) -> bytes:
+        """Return the text between two logical positions."""
+        if begin & 1:  # FAILED_LPOS or EMPTY_LINE_LPOS: the record has no text
+            return b""
+        first, last = begin % len(self._text), end % len(self._text)
+        if last <= first:  # a block that does not fit before the end of the buffer is at its start
             first = 0
-        return self._text[first + 8 : last]  # behind the descriptor's id
+        return self._text[first + _BLOCK_ID_BYTES : last]
 
 
-def read_log(memory: KernelMemory, info: Mapping[str, str]) -> bytes:
-    """Return the log as /dev/kmsg would give it; raise NotInCoreError if it is not in the core."""
-    record = _Record(memory, _Layout(info))
-    return b"".join(_lines(record))
+def _read_text(memory: KernelMemory, info: VmcoreInfo, data_ring: int) -> bytes:
+    bits = memory.u32(data_ring + info.offset("prb_data_ring.size_bits"))
+    return memory.read(
+        memory.u64(data_ring + info.offset("prb_data_ring.data")), 1 << min(bits, _MAX_SIZE_BITS)
+    )
 
 
-def _lines(record: _Record) -> Iterator[bytes]:
-    number_, left = record.tail, record.count
-    while left:
-        try:
-            line = record.line(number_)
-        except struct.error as error:
-            raise NotInCoreError from error
-        if line:
+def read_log(memory: KernelMemory, info: VmcoreInfo) -> bytes:
+    """Return the kernel log in the format of /dev/kmsg; raise MissingDataError if the dump lacks it."""
+    try:
+        return b"".join(_lines(_Ring(memory, info)))
+    except struct.error as error:
+        raise MissingDataError from error
+
+
+def _lines(ring: _Ring) -> Iterator[bytes]:
+    record_id = ring.tail_id
+    for _ in range(ring.count):
+        if line := ring.line(record_id):
             yield line
-        if number_ == record.head:
+        if record_id == ring.head_id:
             return
-        number_, left = number_ + 1 & _ID_MASK, left - 1
+        record_id = record_id + 1 & _ID_MASK
 
 
 def _escape(text: bytes) -> bytes:
-    """Return text as /dev/kmsg escapes it (msg_add_ext_text())."""
+    """Return text as /dev/kmsg escapes it (kernel/printk/printk.c, msg_add_ext_text())."""
     if text.isascii() and text.decode("ascii").isprintable() and b"\\" not in text:
         return text
     return b"".join(bytes([byte]) if 32 <= byte < 127 and byte != 92 else b"\\x%02x" % byte for byte in text)

@@ -1,44 +1,86 @@
-"""What a core says about reaching its CPUs: `sdeictl.vmcore/1`. Pure."""
+"""What does a crash dump show about its CPUs? `sdeictl.vmcore/1` (schemas/vmcore-1.json). No I/O here."""
 
-from typing import NamedTuple
+from __future__ import annotations
+
+from typing import NamedTuple, TypedDict
 
 from sdeictl.errors import Status
 from sdeictl.klog.analysis import analyze
 from sdeictl.klog.bootlog import read_bootlog
-from sdeictl.klog.document import stop_json
+from sdeictl.klog.document import LadderDocument, ladder_document
 from sdeictl.klog.episodes import Panic, Stop
 from sdeictl.klog.log import parse_log
-from sdeictl.probe.report import Json
+from sdeictl.klog.words import NmiPath
 from sdeictl.vmcore.core import Core, CoreCpu
 from sdeictl.vmcore.notes import PSTATE_F, PSTATE_I, Registers
 
 VMCORE_SCHEMA = "sdeictl.vmcore/1"
-PARKED = (
-    "parked in an SDEI event that never completes: firmware calls it on, so that a capture kernel that starts"
-    " more than one CPU cannot bring it up"
-)
 
 
-class LastWords(NamedTuple):
-    """What the log inside a core says of the crash."""
+class RegistersDocument(TypedDict):
+    """The registers of one CPU; pc, sp and pstate are hexadecimal."""
+
+    pid: int
+    pc: str
+    sp: str
+    pstate: str
+    irq_masked: bool
+    fiq_masked: bool
+    masked: bool | None
+    user: bool
+    function: str | None
+
+
+class VmcoreCpuDocument(TypedDict):
+    """One CPU of a dump."""
+
+    cpu: int
+    online: bool | None
+    known: bool
+    parked: bool
+    registers: RegistersDocument | None
+
+
+class VmcoreDocument(TypedDict):
+    """`sdeictl.vmcore/1`."""
+
+    schema: str
+    format: str
+    kernel: str | None
+    crash_time: int | None
+    panic: str | None
+    panic_cpu: int | None
+    cpus: list[VmcoreCpuDocument]
+    missing: list[int]
+    unmatched: list[RegistersDocument]
+    stop: LadderDocument | None
+    gaps: list[str]
+
+
+class CrashLog(NamedTuple):
+    """What the kernel log in a dump says about the crash."""
 
     panic: str | None = None
+    """Message of the panic."""
     stop: Stop | None = None
     pseudo_nmi: bool | None = None
-    """Interrupts are masked by priority, which registers do not show; None without a complete boot log."""
+    """Whether the kernel masks interrupts by priority, which the saved registers do not show.
+
+    None without a complete boot log.
+    """
 
 
-def read_last_words(log: bytes | None) -> LastWords:
-    """Return what a log says of its last boot's end."""
+def read_crash_log(log: bytes | None) -> CrashLog:
+    """Return what a log in any format of parse_log() says about the end of its last boot."""
     parsed = parse_log(log or b"")
     boot = parsed.last_boot()
     if not boot:
-        return LastWords()
-    ends = [episode for episode in analyze(parsed).episodes if episode.boot == boot[0].boot]
+        return CrashLog()
+    episodes = [episode for episode in analyze(parsed).episodes if episode.boot == boot[0].boot]
     bootlog = read_bootlog(boot)
-    return LastWords(
-        next((episode.message for episode in ends if isinstance(episode, Panic)), None),
-        next((episode for episode in ends if isinstance(episode, Stop)), None),
+    return CrashLog(
+        next((episode.message for episode in episodes if isinstance(episode, Panic)), None),
+        next((episode for episode in episodes if isinstance(episode, Stop)), None),
         True if bootlog.pseudo_nmi else (False if bootlog.complete else None),
     )
 
@@ -48,8 +90,8 @@ def missing_cpus(core: Core) -> tuple[int, ...]:
     return tuple(cpu.cpu for cpu in core.cpus if cpu.online and cpu.known and not cpu.registers)
 
 
-def doubtful_cpus(core: Core) -> tuple[int, ...]:
-    """Return the CPUs of which the core does not tell whether they left registers, or were online."""
+def unknown_cpus(core: Core) -> tuple[int, ...]:
+    """Return the CPUs for which the dump does not show whether their registers are missing."""
     return tuple(
         cpu.cpu for cpu in core.cpus
         if (cpu.online is not False and not cpu.known) or (cpu.online is None and not cpu.registers)
@@ -57,51 +99,57 @@ def doubtful_cpus(core: Core) -> tuple[int, ...]:
 
 
 def vmcore_status(core: Core) -> Status:
-    """Return 0 if every CPU's registers are there, 1 if some are missing, 3 if that cannot be told."""
+    """Return GOOD if the dump holds the registers of every CPU that was online, FAILED if some are missing.
+
+    UNKNOWN if the dump does not show which of the two applies.
+    """
     if missing_cpus(core):
         return Status.FAILED
-    complete = core.cpus and not doubtful_cpus(core) and not core.unmatched
+    complete = core.cpus and not unknown_cpus(core) and not core.unmatched
     return Status.GOOD if complete else Status.UNKNOWN
 
 
-def is_masked(registers: Registers, words: LastWords) -> bool | None:
-    """Tell whether a CPU had its interrupts masked when it was stopped; None if its registers do not tell."""
+def is_masked(registers: Registers, log: CrashLog) -> bool | None:
+    """Return whether a CPU had its interrupts masked; None if the registers do not show it."""
     if registers.pstate & PSTATE_I:
         return True
-    return None if words.pseudo_nmi or words.pseudo_nmi is None else False
+    return False if log.pseudo_nmi is False else None
 
 
-def vmcore_json(core: Core) -> Json:
-    """Return a core as `sdeictl.vmcore/1`."""
-    words = read_last_words(core.log)
-    stop = words.stop
+def vmcore_document(core: Core) -> VmcoreDocument:
+    """Return a dump as its JSON document."""
+    log = read_crash_log(core.log)
     return {
         "schema": VMCORE_SCHEMA,
         "format": core.format,
         "kernel": core.kernel,
         "crash_time": core.crash_time,
-        "panic": words.panic,
+        "panic": log.panic,
         "panic_cpu": core.panic_cpu,
-        "cpus": [_cpu_json(cpu, words) for cpu in core.cpus],
+        "cpus": [_cpu_document(cpu, log) for cpu in core.cpus],
         "missing": list(missing_cpus(core)),
-        "unmatched": [_registers_json(registers, words) for registers in core.unmatched],
-        "stop": None if stop is None else stop_json(stop),
+        "unmatched": [_registers_document(registers, None, log) for registers in core.unmatched],
+        "stop": None if log.stop is None else ladder_document(log.stop),
         "gaps": list(core.gaps),
-    }  # fmt: skip
+    }
 
 
-def _cpu_json(cpu: CoreCpu, words: LastWords) -> Json:
-    stop = words.stop
-    parked = bool(stop and cpu.registers and "sdei" in stop.rungs and cpu.cpu in stop.retried)
-    registers = _registers_json(cpu.registers, words) if cpu.registers else None
-    if registers:
-        registers["function"] = cpu.function
+def _cpu_document(cpu: CoreCpu, log: CrashLog) -> VmcoreCpuDocument:
     return {
-        "cpu": cpu.cpu, "online": cpu.online, "known": cpu.known, "parked": parked, "registers": registers,
-    }  # fmt: skip
+        "cpu": cpu.cpu,
+        "online": cpu.online,
+        "known": cpu.known,
+        "parked": _is_parked(cpu, log.stop),
+        "registers": _registers_document(cpu.registers, cpu.function, log) if cpu.registers else None,
+    }
 
 
-def _registers_json(registers: Registers, words: LastWords) -> Json:
+def _is_parked(cpu: CoreCpu, stop: Stop | None) -> bool:
+    """Return whether the SDEI rung stopped a CPU: it then waits in the handler of an event for ever."""
+    return bool(stop and cpu.registers and NmiPath.SDEI in stop.rungs and cpu.cpu in stop.retried)
+
+
+def _registers_document(registers: Registers, function: str | None, log: CrashLog) -> RegistersDocument:
     return {
         "pid": registers.pid,
         "pc": f"{registers.pc:016x}",
@@ -109,7 +157,7 @@ def _registers_json(registers: Registers, words: LastWords) -> Json:
         "pstate": f"{registers.pstate:08x}",
         "irq_masked": bool(registers.pstate & PSTATE_I),
         "fiq_masked": bool(registers.pstate & PSTATE_F),
-        "masked": is_masked(registers, words),
+        "masked": is_masked(registers, log),
         "user": registers.user,
-        "function": None,
+        "function": function,
     }

@@ -1,26 +1,36 @@
-"""A core as text, in lines of styled pieces."""
+"""How is a report on a crash dump shown as text?"""
+
+from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 
-from sdeictl.klog.document import ladder_line
-from sdeictl.probe.report import Json
-from sdeictl.text import Line
-from sdeictl.vmcore.report import PARKED
+from sdeictl.klog.render import ladder_line
+from sdeictl.text import Line, Piece, name_cpus
+from sdeictl.vmcore.report import RegistersDocument, VmcoreCpuDocument, VmcoreDocument
 
-_MASKED = {True: "masked", False: "not masked", None: "mask not known"}
+_MASKED = {True: "masked", False: "not masked", None: "masked unknown"}
+_PARKED = (
+    "parked in an SDEI event that never completes: firmware reports the CPU as on,"
+    " so a capture kernel that starts more than one CPU cannot bring it up"
+)
+_UNKNOWN = "unknown: the dump lacks the memory where the CPU saves its registers, or holds other data there"
 _MAX_TIME = 1 << 36
+"""About the year 4147; datetime ends at 9999."""
 
 
-def render_vmcore(report: Json) -> Iterator[Line]:
-    """Return a report on a core as text: the CPUs first, then how they were stopped."""
+def render_vmcore(report: VmcoreDocument) -> Iterator[Line]:
+    """Return a report as text: the verdict, the dump, the panic, the CPUs, the stop ladder and the gaps."""
     yield (_headline(report),)
-    yield ((f"{report['format']} core, Linux {report['kernel']}{_when(report['crash_time'])}", ""),)
+    kernel = f"Linux {report['kernel']}" if report["kernel"] else "unknown release of Linux"
+    yield ((f"crash dump ({report['format']}), {kernel}{_when(report['crash_time'])}", ""),)
     if report["panic"] is not None:
         on = "" if report["panic_cpu"] is None else f" on CPU {report['panic_cpu']}"
         yield ((f"panic{on}: {report['panic']}", ""),)
     for cpu in report["cpus"]:
-        yield from _cpu_lines(cpu)
+        yield ((f"  cpu {cpu['cpu']:<4}", "bold"), _cpu_words(cpu))
+        if cpu["parked"]:
+            yield ((f"            {_PARKED}", "dim"),)
     for registers in report["unmatched"]:
         yield (("  cpu ?   ", "yellow"), (_register_words(registers), ""))
     if stop := report["stop"]:
@@ -29,38 +39,34 @@ def render_vmcore(report: Json) -> Iterator[Line]:
         yield ((f"gap: {gap}", "yellow"),)
 
 
-def _headline(report: Json) -> tuple[str, str]:
+def _headline(report: VmcoreDocument) -> Piece:
     if report["missing"]:
-        return f"INCOMPLETE  no registers of CPU {_list(report['missing'])}", "bold red"
-    if report["unmatched"] or not report["cpus"]:
-        count = len(report["unmatched"])
-        whose = "a CPU whose number" if count == 1 else f"{count} CPUs whose numbers"
-        return f"UNKNOWN  registers of {whose} cannot be told", "bold yellow"
-    doubtful = [cpu["cpu"] for cpu in report["cpus"] if cpu["online"] is not False and not cpu["registers"]]
-    if doubtful:
-        return f"UNKNOWN  whether CPU {_list(doubtful)} left registers", "bold yellow"
-    return "COMPLETE  the registers of every CPU that was online are in it", "bold green"
+        return f"INCOMPLETE  the dump lacks the registers of {name_cpus(report['missing'])}", "bold red"
+    if unmatched := len(report["unmatched"]):
+        sets = "a set" if unmatched == 1 else f"{unmatched} sets"
+        return f"UNKNOWN  the dump does not show which CPU wrote {sets} of registers", "bold yellow"
+    if not report["cpus"]:
+        return "UNKNOWN  the dump does not show which CPUs left registers", "bold yellow"
+    unknown = [cpu["cpu"] for cpu in report["cpus"] if cpu["online"] is not False and not cpu["registers"]]
+    if unknown:
+        words = f"whether the registers of {name_cpus(unknown)} are missing"
+        return f"UNKNOWN  the dump does not show {words}", "bold yellow"
+    return "COMPLETE  the dump holds the registers of every CPU that was online", "bold green"
 
 
-def _cpu_lines(cpu: Json) -> Iterator[Line]:
-    label = (f"  cpu {cpu['cpu']:<4}", "bold")
-    registers = cpu["registers"]
-    if registers:
-        yield (label, (_register_words(registers), ""))
-        if cpu["parked"]:
-            yield ((f"            {PARKED}", "dim"),)
-    elif not cpu["known"]:
-        yield (
-            label,
-            ("not known: the memory in which it would have left registers is not in the core", "yellow"),
-        )
-    elif cpu["online"] is False:
-        yield (label, ("was off line", "dim"))
-    else:
-        yield (label, ("NO REGISTERS: it was not stopped", "bold red"))
+def _cpu_words(cpu: VmcoreCpuDocument) -> Piece:
+    if cpu["registers"]:
+        return _register_words(cpu["registers"]), ""
+    if not cpu["known"]:
+        return _UNKNOWN, "yellow"
+    if cpu["online"] is None:
+        return "no registers; the dump does not show whether the CPU was online", "yellow"
+    if cpu["online"]:
+        return "NO REGISTERS: the kernel did not stop the CPU", "bold red"
+    return "offline", "dim"
 
 
-def _register_words(registers: Json) -> str:
+def _register_words(registers: RegistersDocument) -> str:
     where = "user program" if registers["user"] else registers["function"] or f"pc {registers['pc']}"
     return (
         f"{_MASKED[registers['masked']]}  {where}  pstate {registers['pstate']}"
@@ -71,8 +77,4 @@ def _register_words(registers: Json) -> str:
 def _when(crash_time: int | None) -> str:
     if crash_time is None or crash_time > _MAX_TIME:
         return ""
-    return f", crashed {datetime.fromtimestamp(crash_time, UTC):%Y-%m-%d %H:%M:%S} UTC"
-
-
-def _list(cpus: list[int]) -> str:
-    return ", ".join(map(str, cpus))
+    return f", crashed {datetime.fromtimestamp(crash_time, timezone.utc):%Y-%m-%d %H:%M:%S} UTC"

@@ -8,6 +8,8 @@ directory <part>.work survives an interruption: the next build goes on there.
     python -m tests.lab.build [PART...]
 """
 
+from __future__ import annotations
+
 import fcntl
 import hashlib
 import os
@@ -16,11 +18,12 @@ import subprocess
 import sys
 import tempfile
 import time
-import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
+
+from tests.support import toml
 
 PROJECT = Path(__file__).resolve().parents[2]
 PARTS = Path(__file__).resolve().parent / "parts"
@@ -103,6 +106,8 @@ PARTS_TABLE = (
     Part("system", ("system-configure", "system-story"), ("system.ext4",)),
     Part("iasl", (), ("usr",)),
     Part("debian", (), ("root.tar",)),
+    Part("bullseye", ("python.sh",), ("root.tar",)),
+    Part("trixie", ("python.sh",), ("root.tar",)),
     Part("qemu", (), ("usr",)),
     Part("prometheus", (), ("usr",)),
 )
@@ -180,6 +185,8 @@ class Lab:
             digest.update((PARTS / name).read_bytes())
         if part.name == "rootfs":
             digest.update(requirements().encode())
+        if "python.sh" in part.inputs:
+            digest.update(dev_requirements().encode())
         return self.cache / f"{part.name}-{digest.hexdigest()[:_KEY_LENGTH]}"
 
     @contextmanager
@@ -200,6 +207,7 @@ class Lab:
         work = self.cache / f"{part.name}.work"
         work.mkdir(exist_ok=True)
         (work / "requirements.txt").write_text(requirements())
+        (work / "dev-requirements.txt").write_text(dev_requirements())
         environment = os.environ | {
             "LAB_PARTS": str(PARTS),
             "LAB_CACHE": str(self.cache),
@@ -207,6 +215,7 @@ class Lab:
             "LAB_PYTHON": sys.executable,
             "LAB_SOURCES": str(apt / "sources.list"),
             "LAB_REQUIREMENTS": str(work / "requirements.txt"),
+            "LAB_DEV_REQUIREMENTS": str(work / "dev-requirements.txt"),
             "APT_CONFIG": str(apt / "apt.conf"),
             "LANG": "C.UTF-8",
         }
@@ -246,9 +255,15 @@ class Lab:
 
 
 def requirements() -> str:
-    """Return the project's run-time dependencies, one requirement a line."""
-    project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
+    """Return the project's run-time dependencies, one requirement for each line."""
+    project = toml.loads((PROJECT / "pyproject.toml").read_text())["project"]
     return "".join(f"{line}\n" for line in project["dependencies"])
+
+
+def dev_requirements() -> str:
+    """Return what the tests need too, one requirement for each line."""
+    project = toml.loads((PROJECT / "pyproject.toml").read_text())["project"]
+    return requirements() + "".join(f"{line}\n" for line in project["optional-dependencies"]["dev"])
 
 
 def ensure_tools() -> None:

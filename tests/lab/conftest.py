@@ -1,5 +1,7 @@
 """One lab for the session; it must have been built (`make lab`)."""
 
+from __future__ import annotations
+
 import pytest
 
 from tests.lab.build import Lab

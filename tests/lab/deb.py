@@ -5,6 +5,8 @@
 The root of the lab's part `debian` is unpacked, and thrown away after; the build sees no network.
 """
 
+from __future__ import annotations
+
 import shutil
 import subprocess
 import sys

@@ -5,6 +5,8 @@ are what the wedge story left, drills/ what the drills stored, ORIGIN says where
 it all comes from.
 """
 
+from __future__ import annotations
+
 import json
 import re
 import shutil

@@ -1,5 +1,7 @@
 """The emulated hosts, one short record each."""
 
+from __future__ import annotations
+
 from enum import Enum
 from typing import NamedTuple
 

@@ -1,5 +1,7 @@
 """Debian's Prometheus on this machine's loopback, for a story: scrapes one target and evaluates our rules."""
 
+from __future__ import annotations
+
 import json
 import re
 import socket

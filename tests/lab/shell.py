@@ -1,5 +1,7 @@
 """A shell in an emulated host: `make lab-shell MACHINE=dt-sdei`. Leave with `exit`, or C-a x."""
 
+from __future__ import annotations
+
 import sys
 import tempfile
 from pathlib import Path

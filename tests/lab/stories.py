@@ -1,5 +1,7 @@
 """What is done to an emulated host, and the files each story leaves in the shared directory."""
 
+from __future__ import annotations
+
 import shlex
 import subprocess
 from collections.abc import Sequence

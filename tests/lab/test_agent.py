@@ -1,5 +1,7 @@
 """A host with systemd, from `apt install` to `apt purge`, seen by a Prometheus outside of it."""
 
+from __future__ import annotations
+
 import json
 import re
 from collections.abc import Callable, Mapping
@@ -21,14 +23,14 @@ AGENT, WATCH, COLLECT = "sdeictl-agent.service", "sdeictl-watch.service", "sdeic
 TEXTFILE = "sdeictl-textfile.service"
 QUERIES = re.findall(r"(?m)^\| ([^|`]+) \| `([^`]+)` \|$", (RULES / "README.md").read_text())
 NOTHING_TO_TELL = {
-    "Which hosts cannot reach one?",
-    "Which hosts can nobody tell of?",
+    "Which hosts cannot reach a masked CPU?",
+    "On which hosts is it unknown whether a masked CPU can be reached?",
     "Which products and firmwares do not advertise SDEI?",
-    "Which ready hosts were never shown to be, by a drill that still counts?",
-    "Whose path changed this week?",
-    "Where did CPUs not answer since the boot?",
-    "Whose agent lacks a source?",
-    "What does a call cost with and without pseudo-NMI?",
+    "Which ready hosts lack a passed drill that still counts?",
+    "On which hosts did the path change this week?",
+    "On which hosts did a CPU not answer in time since the boot?",
+    "On which hosts does the agent lack a source?",
+    "How long does a call take with and without pseudo-NMI?",
 }
 """Documented queries to which this host, whose path serves and on which nothing was timed, is no answer."""
 OWN_FILES = {AGENT: set(), WATCH: set(), COLLECT: {"/run/sdeictl/report.json"}, TEXTFILE: set()}

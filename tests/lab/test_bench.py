@@ -1,5 +1,7 @@
 """`bench ab` through its boots, on a machine whose time counts its instructions: emulated, and exact."""
 
+from __future__ import annotations
+
 import json
 from pathlib import Path
 from typing import Any
@@ -39,7 +41,7 @@ def story(lab: Lab, directory: Path, boots: int, step: int = -1, cut_at: str = "
     return found
 
 
-def test_the_effect_is_that_of_a_bare_loop_in_the_same_boots(lab: Lab, tmp_path: Path) -> None:
+def test_effect_equals_bare_loop(lab: Lab, tmp_path: Path) -> None:
     boots = 3 if EXTRA else 1
     found = story(lab, tmp_path, boots, MEASURING)
     assert "measuring in boot 1" in found["killed"]
@@ -60,9 +62,9 @@ def test_the_effect_is_that_of_a_bare_loop_in_the_same_boots(lab: Lab, tmp_path:
 if EXTRA:
 
     @pytest.mark.parametrize("step", range(STEPS))
-    def test_one_that_is_killed_at_any_step_goes_on(step: int, lab: Lab, tmp_path: Path) -> None:
+    def test_killed_experiment_continues(step: int, lab: Lab, tmp_path: Path) -> None:
         assert story(lab, tmp_path, 1, step)["killed"]
 
     @pytest.mark.parametrize("cut_at", CUTS)
-    def test_one_whose_host_loses_its_power_goes_on(cut_at: str, lab: Lab, tmp_path: Path) -> None:
+    def test_experiment_survives_power_cut(cut_at: str, lab: Lab, tmp_path: Path) -> None:
         story(lab, tmp_path, 1, cut_at=cut_at)

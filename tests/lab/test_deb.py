@@ -1,8 +1,9 @@
 """The package of arm64, cross-built as by `make deb`: all of the project in its place, and nothing else."""
 
+from __future__ import annotations
+
 import re
 import subprocess
-import tomllib
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from sdeictl import __version__
 from tests.conftest import PROJECT, installed_modules
 from tests.lab.build import Lab
 from tests.lab.deb import Package, build_deb
+from tests.support import toml
 
 AARCH64 = 183
 """EM_AARCH64, an ELF file's machine."""
@@ -40,7 +42,7 @@ def test_what_it_says_of_itself(package: Package, tree: Path) -> None:
     fields = dict(re.findall(r"^([A-Z][\w-]*): (.*)$", control, re.MULTILINE))
     assert (fields["Package"], fields["Version"], fields["Architecture"]) == ("sdeictl", __version__, "arm64")
     assert package.file.name == f"sdeictl_{__version__}_arm64.deb"
-    project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
+    project = toml.loads((PROJECT / "pyproject.toml").read_text())["project"]
     wanted = {f"python3-{re.split('[^a-z-]', line)[0]}" for line in project["dependencies"]}
     assert len(wanted) == 6
     assert {"libc6", "systemd", *wanted} <= set(re.findall(r"[a-z][\w.+-]*", fields["Depends"]))
@@ -53,7 +55,7 @@ def test_what_it_installs(tree: Path) -> None:
     assert {path.split("/")[0] for path in installed} == {"usr"}
     assert not {path for path in installed if "/local/" in path or path.endswith((".pyc", ".c"))}
 
-    project = tomllib.loads((PROJECT / "pyproject.toml").read_text())
+    project = toml.loads((PROJECT / "pyproject.toml").read_text())
     programs = {f"usr/bin/{name}" for name in project["project"]["scripts"]}
     modules = {str(PYTHON / module) for module in installed_modules()}
     units = {f"usr/lib/systemd/system/{unit.name}" for unit in UNITS}
@@ -102,10 +104,10 @@ def test_what_its_scripts_start(tree: Path) -> None:
     assert started == {unit.name for unit in UNITS if not unit.name.endswith("-resume.service")}
 
 
-def test_the_example_of_a_configuration_is_one(tree: Path) -> None:
+def test_example_configuration_is_valid(tree: Path) -> None:
     example = (tree / "usr/share/doc/sdeictl/examples/config.toml").read_text()
     parse_config(example.encode(), "as it is")
     every = re.sub(r"(?m)^# (?=\[|\w+ = )", "", example)
     parse_config(every.encode(), "with every key")
-    document = tomllib.loads(every)
+    document = toml.loads(every)
     assert [f"{section}.{key}" for section, keys in document.items() for key in keys] == list(KEYS)

@@ -1,5 +1,7 @@
 """`drill backtrace` where it is refused, stopped or repeated: nothing is left behind, and no CPU is lost."""
 
+from __future__ import annotations
+
 import contextlib
 import json
 import os
@@ -36,7 +38,7 @@ def test_one_cpu_is_refused(lab: Lab, tmp_path: Path) -> None:
     share = run_drills(MACHINES["up"], 0, 8, lab=lab, directory=tmp_path / "vm").share
     for drill in read(share, "drills"):
         assert (drill["status"], drill["result"]["outcome"]) == (3, "refused")
-        assert "CPU 0 is the only one online: there is no other to ask." in drill["result"]["reasons"]
+        assert "CPU 0 is the only one online: there is no other CPU to ask." in drill["result"]["reasons"]
         assert "drill: " not in drill["said"]
 
 
@@ -51,9 +53,9 @@ def test_every_obstacle_is_named(lab: Lab, tmp_path: Path) -> None:
     arming, full = refusals.pop("full disk, arming"), refusals.pop("full disk")
     assert (arming["status"], arming["said"]) == (4, "sdeictl: it cannot be noted: No space left on device\n")
     assert full["status"] == 4
-    assert any(reason.startswith("Only 0 MiB are free") for reason in full["result"]["reasons"])
+    assert any("only 0 MiB of free space" in reason for reason in full["result"]["reasons"])
     for name, sentence in (
-        ("nothing outlasts a reset", "Nothing carries the kernel's last lines across a reset"),
+        ("nothing survives a reset", "Nothing carries the last lines of the kernel across a reset"),
         ("no crash kernel", "No crash kernel is loaded"),
     ):
         refused = refusals.pop(name)
@@ -67,7 +69,7 @@ def test_every_obstacle_is_named(lab: Lab, tmp_path: Path) -> None:
     no_log = refusals.pop("no log")
     assert no_log["status"] == 3
     assert no_log["result"]["reasons"] == [
-        "The kernel log cannot be read: in its place is something else, as in a container."
+        "The kernel log cannot be read: it is not the kernel log device, as in a container."
     ]
     blind = refusals.pop("no log, probe")["result"]
     assert [gap["source"] for gap in blind["gaps"]] == ["/dev/kmsg"]
@@ -78,11 +80,11 @@ def test_every_obstacle_is_named(lab: Lab, tmp_path: Path) -> None:
     sentences = {
         "too long": "A window of 60 s is longer than 5 s, half of watchdog_thresh (10 s).",
         "another drill": "Another drill is running, or has not ended yet.",
-        "a killed drill": "was killed: `sdeictl drill resume` puts back what it left.",
+        "a killed drill": "was killed: `sdeictl drill resume` restores its changes.",
         "cpu off line": "CPU 3 is not online.",
         "not armed": "`sdeictl drill arm --for 10m` allows one such drill.",
         "another costly drill": "Another drill is running, or has not ended yet.",
-        "a stuck cpu": "Nothing can be run on CPU 2: it is stuck already, or not open to this process.",
+        "a stuck cpu": "Nothing runs on CPU 2: it is stuck already, or closed to this process.",
     }
     assert set(refusals) == set(sentences)
     for name, refusal in refusals.items():
@@ -101,7 +103,7 @@ def test_control_an_unguarded_request_loses_cpus(lab: Lab, tmp_path: Path) -> No
     assert 0 in control["ticks"], control
 
 
-def test_the_remedy_of_the_hazard_keeps_them(lab: Lab, tmp_path: Path) -> None:
+def test_hazard_remedy_keeps_cpus(lab: Lab, tmp_path: Path) -> None:
     machine = MACHINES["dt-idle"]._replace(cmdline="cpuidle.off=1")
     control = read(ask_unguarded(machine, lab=lab, directory=tmp_path / "vm").share, "control")
     assert not control["used"]
@@ -126,13 +128,13 @@ def test_no_drill_loses_a_cpu(lab: Lab, tmp_path: Path) -> None:
         *((("SIGINT", "bpf"), ("SIGKILL", "test_lockup")) if EXTRA else ()),
     ],
 )
-def test_a_signal_at_any_step_leaves_nothing(number: str, provider: str, lab: Lab, tmp_path: Path) -> None:
+def test_signal_at_any_step(number: str, provider: str, lab: Lab, tmp_path: Path) -> None:
     machine = MACHINES["dt-sdei"]
     share = stop_drills(machine, number, provider, lab=lab, directory=tmp_path / "vm").share
     story = read(share, "kills")
     found, kills = story["found"], story["kills"]
     assert [kill["step"].split()[1] for kill in kills] == [
-        "writing", "holding", "looking", "placing", "setting", "masking", "waiting", "looking", "putting",
+        "writing", "holding", "checking", "placing", "setting", "masking", "waiting", "checking", "restoring",
     ]  # fmt: skip
     assert not found["journal"]
     for kill in kills:
@@ -155,7 +157,7 @@ def test_a_signal_at_any_step_leaves_nothing(number: str, provider: str, lab: La
 def check_stopped(kill: Mapping[str, Any], number: str) -> None:
     """A signal after the answers changes nothing; before them nothing is claimed."""
     result = kill["drill"]["result"]
-    if kill["step"].endswith(("still alive", "everything back")):
+    if kill["step"].endswith(("still alive", "restoring everything")):
         assert (kill["drill"]["status"], result["outcome"]) == (0, "pass"), kill
         return
     assert (kill["drill"]["status"], result["outcome"]) == (3, "unknown"), kill

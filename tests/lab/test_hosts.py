@@ -1,16 +1,16 @@
 """On every machine: the probe there, and of its capture here, names the path that a drill then sees."""
 
+from __future__ import annotations
+
 import json
 from pathlib import Path
 
 import pytest
 
-from sdeictl.host.root import open_root
+from sdeictl.host.open import open_root
+from sdeictl.host.paths import ACPI_TABLES, DEBUGFS, KMSG, RAMOOPS_CONSOLE
 from sdeictl.probe.collect import collect
-from sdeictl.probe.facts import KMSG
-from sdeictl.probe.firmware import ACPI_TABLES
-from sdeictl.probe.report import Json, build_report
-from sdeictl.probe.settings import DEBUGFS, RAMOOPS_CONSOLE
+from sdeictl.probe.report import ReportDocument, build_report
 from tests.conftest import TESTS, validate
 from tests.lab.build import Lab
 from tests.lab.machines import MACHINES_WITH_PEERS, Boot, Machine
@@ -39,8 +39,8 @@ def share(machine: Machine, lab: Lab, tmp_path_factory: pytest.TempPathFactory) 
     return observe_host(machine, lab=lab, directory=directory).share
 
 
-def stable(report: Json) -> Json:
-    return report | {"generated_at": None}
+def stable(report: ReportDocument) -> dict[str, object]:
+    return {**report, "generated_at": None}
 
 
 def test_in_the_guest(machine: Machine, share: Path) -> None:
@@ -59,7 +59,7 @@ def test_of_its_capture_here(share: Path) -> None:
     assert stable(report) == stable(json.loads((share / "probe.json").read_text()))
 
 
-def test_the_stored_host_is_like_this_one(machine: Machine, share: Path) -> None:
+def test_stored_host_matches(machine: Machine, share: Path) -> None:
     stored = json.loads((TESTS / "golden" / f"{machine.name}.report.json").read_text())
     report = json.loads((share / "probe.json").read_text())
     assert report["verdict"] == stored["verdict"]

@@ -1,5 +1,7 @@
 """The drills that can cost a host, over its real resets and crashes, each judged by what outlasted them."""
 
+from __future__ import annotations
+
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -45,9 +47,7 @@ def whole_ladder(machine: Machine) -> tuple[str, ...]:
 @pytest.mark.parametrize(
     ("name", "commands"), ladders(), ids=lambda value: value if isinstance(value, str) else ""
 )
-def test_each_rung_is_proven_after_the_fact(
-    name: str, commands: tuple[str, ...], lab: Lab, tmp_path: Path
-) -> None:
+def test_each_rung_is_proven(name: str, commands: tuple[str, ...], lab: Lab, tmp_path: Path) -> None:
     machine = MACHINES[name]
     for attempt in range(ATTEMPTS):
         directory = tmp_path / str(attempt)
@@ -119,7 +119,7 @@ def check_stop(machine: Machine, result: Mapping[str, Any]) -> None:
     assert result["stop"]["failed"] == ([] if reached else [TARGET])
     assert result["path"] == (stop_rungs(machine)[-1] if reached else "none")
     if not reached:
-        assert f"CPU {TARGET} could not be stopped" in result["reasons"][0]
+        assert f"could not stop CPU {TARGET}" in result["reasons"][0]
 
 
 def check_crash(machine: Machine, command: str, result: Mapping[str, Any]) -> None:
@@ -158,7 +158,7 @@ SOAKED_FALLS = (
 
 
 @pytest.mark.parametrize(("name", "command"), SOAKED_FALLS if EXTRA else FALLS)
-def test_a_drill_killed_at_any_step_ends_once(name: str, command: str, lab: Lab, tmp_path: Path) -> None:
+def test_killed_drill_ends_once(name: str, command: str, lab: Lab, tmp_path: Path) -> None:
     first = 0 if EXTRA else LAST_STEPS
     share = fall_at_each_step(MACHINES[name], command, first, lab=lab, directory=tmp_path / "vm").share
     story = json.loads((share / "falls.json").read_text())
@@ -195,7 +195,7 @@ SOAKED_CUTS = tuple(
 
 
 @pytest.mark.parametrize(("command", "said"), SOAKED_CUTS if EXTRA else CUTS)
-def test_a_power_cut_at_any_step_ends_it_once(command: str, said: str, lab: Lab, tmp_path: Path) -> None:
+def test_power_cut_ends_drill_once(command: str, said: str, lab: Lab, tmp_path: Path) -> None:
     share = lose_power(MACHINES["dt-sdei"], command, lab=lab, directory=tmp_path, said=said).share
     story = json.loads((share / "ended.json").read_text())
     assert not story["journal"], story

@@ -1,16 +1,15 @@
 """The probe where the log has rotated, and what it does to a host: nothing."""
 
+from __future__ import annotations
+
 import json
 import re
 from pathlib import Path
 
 import pytest
 
+from sdeictl.host.paths import ACPI_TABLES, DEBUGFS, KCORE, KMSG, RAMOOPS_CONSOLE
 from sdeictl.probe.deep import JOURNAL
-from sdeictl.probe.facts import KMSG
-from sdeictl.probe.firmware import ACPI_TABLES
-from sdeictl.probe.kernel import KCORE
-from sdeictl.probe.settings import DEBUGFS, RAMOOPS_CONSOLE
 from tests.lab.build import Lab
 from tests.lab.machines import MACHINES_WITH_PEERS
 from tests.lab.stories import rotate_log, trace_probe
@@ -69,7 +68,7 @@ def test_deep_where_the_log_has_rotated(
     assert not [call for call in done if FOR_WRITING.search(call) and '"/dev/null"' not in call]
 
 
-def test_the_probe_opens_nothing_for_writing_and_starts_nothing(lab: Lab, tmp_path: Path) -> None:
+def test_probe_only_reads(lab: Lab, tmp_path: Path) -> None:
     machine = MACHINES_WITH_PEERS["acpi-sdei"]
     share = trace_probe(machine, lab=lab, directory=tmp_path / "vm").share
     assert json.loads((share / "probe.json").read_text())["verdict"]["nmi_path"] == machine.nmi_path

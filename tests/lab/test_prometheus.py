@@ -1,5 +1,7 @@
 """What prometheus/ gives is what Debian's Prometheus takes: rules, configuration, dashboard and queries."""
 
+from __future__ import annotations
+
 import json
 import re
 import shutil
@@ -100,7 +102,7 @@ def panels() -> list[dict[str, Any]]:
     return found
 
 
-def test_the_names_in_a_query_are_found() -> None:
+def test_names_in_query_are_found() -> None:
     query = 'sum by (a) (rate(b_total{c="d"}[5m])) / on (e) group_left (f) (g:h:i offset 1h > bool 2) or (j)'
     assert metrics_of(query) == {"b_total", "g:h:i", "j"}
     assert metrics_of('{__name__=~"a|b", c="d"} and (up unless on () k) or absent(l)') == {
@@ -115,7 +117,7 @@ def test_the_rules_are_sound(promtool: Promtool) -> None:
     assert re.findall(r"(?m)^  - name: (.*)", ALERTS) == ["sdeictl"]
 
 
-def test_every_alert_says_how_bad_it_is_and_what_it_means() -> None:
+def test_alerts_have_severity_and_text() -> None:
     for rule in re.split(r"(?m)^      - alert: ", ALERTS)[1:]:
         name = rule.split("\n", 1)[0]
         assert re.fullmatch(r"Sdeictl[A-Z]\w+", name)
@@ -189,7 +191,7 @@ def test_every_metric_exists(where: str) -> None:
         assert metrics_of(query) <= EXPORTED | RECORDED | OF_PROMETHEUS, query
 
 
-def test_the_names_of_checks_and_commands_exist() -> None:
+def test_named_checks_and_commands_exist() -> None:
     text = ALERTS + README + DASHBOARD.replace(r"\"", '"')
     checks = {check.id for check in CHECKS}
     assert set(re.findall(r'\bcheck="([^"]+)"', text)) <= checks
@@ -204,7 +206,7 @@ def test_the_names_of_checks_and_commands_exist() -> None:
                 assert command, call
 
 
-def test_the_dashboard_is_one_that_can_be_kept() -> None:
+def test_dashboard_can_be_kept() -> None:
     document = json.loads(DASHBOARD)
     assert json.dumps(document, indent=2) + "\n" == DASHBOARD
     assert (document["uid"], document["schemaVersion"], document["id"]) == ("sdeictl", 39, None)

@@ -1,5 +1,7 @@
 """The driver: a failed command, a lost guest and a missed deadline are three things."""
 
+from __future__ import annotations
+
 from pathlib import Path
 
 import pytest
@@ -22,17 +24,17 @@ def test_status_and_files_travel(lab: Lab, tmp_path: Path) -> None:
     assert (run.share / "stderr").read_text() == "no\n"
 
 
-def test_a_guest_that_dies_is_lost_and_no_failed_command(lab: Lab, tmp_path: Path) -> None:
+def test_dead_guest_is_lost(lab: Lab, tmp_path: Path) -> None:
     command = "echo 1 > /proc/sys/kernel/panic; echo c > /proc/sysrq-trigger"
     with pytest.raises(VmLostError, match="ended without a status"):
         run_in_vm(MACHINE, command, lab=lab, directory=tmp_path / "vm", timeout=120)
 
 
-def test_a_guest_that_hangs_is_ended_at_its_deadline(lab: Lab, tmp_path: Path) -> None:
+def test_hanging_guest_is_ended(lab: Lab, tmp_path: Path) -> None:
     with pytest.raises(VmLostError, match="did not end within 15 s"):
         run_in_vm(MACHINE, "sleep 1000", lab=lab, directory=tmp_path / "vm", timeout=15)
 
 
-def test_a_guest_that_survives_what_it_should_not_is_an_error(lab: Lab, tmp_path: Path) -> None:
+def test_unexpected_survival_is_an_error(lab: Lab, tmp_path: Path) -> None:
     with pytest.raises(VmLostError, match="came back with status 0"):
         run_in_vm(MACHINE, "true", lab=lab, directory=tmp_path / "vm", timeout=120, survives=False)

@@ -1,5 +1,7 @@
 """A CPU is really wedged; the analysis of the guest's console must find what was done to it."""
 
+from __future__ import annotations
+
 import json
 from pathlib import Path
 
@@ -19,7 +21,7 @@ def machines() -> list[Machine]:
 
 
 @pytest.mark.parametrize("machine", machines(), ids=lambda machine: machine.name)
-def test_the_wedged_cpu_and_the_stop_ladder(machine: Machine, lab: Lab, tmp_path: Path) -> None:
+def test_wedged_cpu_and_stop_ladder(machine: Machine, lab: Lab, tmp_path: Path) -> None:
     run = wedge_cpu(machine, lab=lab, directory=tmp_path / "vm")
     record = json.loads((run.share / "record.json").read_text())
     assert (record["wedged"] is None) is (machine.kernel.startswith("stock") or machine.name == "lockdown")

@@ -4,6 +4,8 @@ Status and files travel through a directory that QEMU shares over 9p; the
 serial console is evidence for the stories and never a channel.
 """
 
+from __future__ import annotations
+
 import shutil
 import subprocess
 import time
@@ -293,7 +295,7 @@ def _run(machine: Machine, directory: Path, line: list[str], timeout: float, sur
     return status
 
 
-def _wait(process: "subprocess.Popen[bytes]", status: Path, timeout: float) -> bool:
+def _wait(process: subprocess.Popen[bytes], status: Path, timeout: float) -> bool:
     """Wait until the guest powers off or its deadline passes; tell whether it was in time."""
     deadline = time.monotonic() + timeout
     reported = False

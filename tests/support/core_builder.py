@@ -1,8 +1,11 @@
-"""Builds small cores of a made-up arm64 kernel: as ELF, and compressed as makedumpfile does it.
+"""Builds small crash dumps of a made-up arm64 kernel: as ELF, and compressed like makedumpfile's.
 
-Its kernel has what the reader follows: symbols, CPU masks, the place of each
-CPU's note, the printk ring. Everything is at the offsets its VMCOREINFO names.
+The kernel has everything that the reader follows: symbols, CPU masks, the memory
+in which each CPU saves its registers, and the printk ring buffer. VMCOREINFO
+gives the offsets.
 """
+
+from __future__ import annotations
 
 import struct
 import zlib
@@ -18,14 +21,23 @@ IMAGE = 0xFFFF800080000000
 PERCPU_PHYS = RAM + 0x400000
 PERCPU_BYTES = 0x2000
 NOTES_OFFSET = 0x1000
-"""Of a CPU's note in its per-CPU memory."""
+"""Offset of a CPU's note in its per-CPU memory."""
 RING_BITS, TEXT_BITS = 6, 13
+RING_OFFSETS = {
+    "printk_ringbuffer.desc_ring": 0, "printk_ringbuffer.text_data_ring": 40,
+    "prb_desc_ring.count_bits": 0, "prb_desc_ring.descs": 8, "prb_desc_ring.infos": 16,
+    "prb_desc_ring.head_id": 24, "prb_desc_ring.tail_id": 32, "prb_desc.state_var": 0,
+    "prb_desc.text_blk_lpos": 8, "prb_data_blk_lpos.next": 8, "printk_info.seq": 0,
+    "printk_info.ts_nsec": 8, "printk_info.text_len": 16, "prb_data_ring.size_bits": 0,
+    "prb_data_ring.data": 8,
+}  # fmt: skip
 
 
 class FakeCpu(NamedTuple):
-    """What one CPU had in its registers; online CPUs that were not stopped have None."""
+    """The registers that one CPU saved."""
 
     pc: int | None
+    """None if the CPU left no registers: it was offline, or the kernel did not stop it."""
     pstate: int = 0x40000005
     pid: int = 0
     sp: int = IMAGE
@@ -39,9 +51,10 @@ class FakeKernel(NamedTuple):
     functions: Mapping[str, int] = {"lkdtm_HARDLOCKUP": 0x1000, "default_idle_call": 0x1100}
     """Offsets in the image."""
     log: tuple[str, ...] = ()
+    """Lines of the kernel log: seconds, a space, the text."""
     panic_cpu: int = 0
     relative_base: bool = False
-    """As before 7.1: offsets from kallsyms_relative_base, not each from its own place."""
+    """As before Linux 7.1: kallsyms has offsets from kallsyms_relative_base, not from their own addresses."""
 
 
 def address_of(function: str, offset: int = 8) -> int:
@@ -74,105 +87,112 @@ class _Image:
         self.symbols: dict[str, int] = {}
 
     def place(self, name: str, data: bytes) -> int:
+        """Append data and return its address, which becomes the symbol `name`."""
         self.data += bytes(-len(self.data) % 16)
         self.symbols[name] = IMAGE + len(self.data)
         self.data += data
         return self.symbols[name]
 
 
-def memory_of(kernel: FakeKernel) -> tuple[dict[int, bytes], bytes]:
+def build_memory(kernel: FakeKernel) -> tuple[dict[int, bytes], bytes]:
     """Return the physical memory as {address: bytes}, and VMCOREINFO."""
     image = _Image()
     image.symbols |= {"_text": IMAGE, "_stext": IMAGE}
     image.symbols |= {name: IMAGE + offset for name, offset in kernel.functions.items()}
-    count = len(kernel.cpus)
-    active = sum(1 << index for index, cpu in enumerate(kernel.cpus) if cpu.online)
-    still = sum(1 << index for index, cpu in enumerate(kernel.cpus) if cpu.online and cpu.pc is None)
-    image.place("nr_cpu_ids", struct.pack("<I", count))
-    image.place("panic_cpu", struct.pack("<I", kernel.panic_cpu))
-    for name, mask in (("possible", (1 << count) - 1), ("active", active), ("online", still | 1)):
-        image.place(f"__cpu_{name}_mask", mask.to_bytes((count + 63) // 64 * 8, "little"))
-    percpu = [LINEAR + PERCPU_PHYS - RAM + index * PERCPU_BYTES for index in range(count)]
-    image.place("__per_cpu_offset", struct.pack(f"<{count}Q", *percpu))
-    image.place("crash_notes", struct.pack("<Q", NOTES_OFFSET))
-    info = _ring(image, kernel.log) | _symbol_table(image, kernel)
+    _place_cpus(image, kernel)
+    info = _place_log(image, kernel.log) | _place_symbols(image, kernel)
     info |= {
         "OSRELEASE": "7.3.4-fake", "PAGESIZE": str(PAGE), "CRASHTIME": "1700000000",
         "SYMBOL(_stext)": f"{IMAGE:x}", "NUMBER(VA_BITS)": str(VA_BITS),
         "NUMBER(kimage_voffset)": hex(IMAGE - IMAGE_PHYS), "NUMBER(PHYS_OFFSET)": hex(RAM),
     }  # fmt: skip
-    areas = bytearray(count * PERCPU_BYTES)
-    for index, cpu in enumerate(kernel.cpus):
-        if cpu.pc is not None:
-            at = index * PERCPU_BYTES + NOTES_OFFSET
-            areas[at : at + 412] = prstatus(cpu)
+    percpu = b"".join(map(_build_percpu, kernel.cpus))
     text = "".join(f"{key}={value}\n" for key, value in info.items()).encode()
-    return {IMAGE_PHYS: bytes(image.data), PERCPU_PHYS: bytes(areas)}, text
+    return {IMAGE_PHYS: bytes(image.data), PERCPU_PHYS: percpu}, text
 
 
-def _ring(image: _Image, log: tuple[str, ...]) -> dict[str, str]:
+def _build_percpu(cpu: FakeCpu) -> bytes:
+    saved = b"" if cpu.pc is None else prstatus(cpu)
+    return (bytes(NOTES_OFFSET) + saved).ljust(PERCPU_BYTES, b"\0")
+
+
+def _place_cpus(image: _Image, kernel: FakeKernel) -> None:
+    """Lay out the variables that describe the CPUs."""
+    count = len(kernel.cpus)
+    active = sum(1 << index for index, cpu in enumerate(kernel.cpus) if cpu.online)
+    running = sum(1 << index for index, cpu in enumerate(kernel.cpus) if cpu.online and cpu.pc is None)
+    image.place("nr_cpu_ids", struct.pack("<I", count))
+    image.place("panic_cpu", struct.pack("<I", kernel.panic_cpu))
+    for name, mask in (("possible", (1 << count) - 1), ("active", active), ("online", running | 1)):
+        image.place(f"__cpu_{name}_mask", mask.to_bytes((count + 63) // 64 * 8, "little"))
+    percpu = [LINEAR + PERCPU_PHYS - RAM + index * PERCPU_BYTES for index in range(count)]
+    image.place("__per_cpu_offset", struct.pack(f"<{count}Q", *percpu))
+    image.place("crash_notes", struct.pack("<Q", NOTES_OFFSET))
+
+
+def _place_log(image: _Image, log: tuple[str, ...]) -> dict[str, str]:
+    """Lay out the printk ring buffer and return its part of VMCOREINFO."""
+    names = ("prb_descs", "prb_infos", "prb_text")
+    tables = [image.place(name, data) for name, data in zip(names, _build_records(log))]
+    ring = struct.pack("<I4x4Q", RING_BITS, tables[0], tables[1], len(log) - 1 if log else 0, 0)
+    ring += struct.pack("<I4xQ", TEXT_BITS, tables[2])
+    prb = image.place("prb", struct.pack("<Q", image.place("printk_rb_static", ring)))
+    info = {f"OFFSET({name})": str(offset) for name, offset in RING_OFFSETS.items()}
+    return info | {"SIZE(prb_desc)": "24", "SIZE(printk_info)": "32", "SYMBOL(prb)": f"{prb:x}"}
+
+
+def _build_records(log: tuple[str, ...]) -> tuple[bytes, bytes, bytes]:
+    """Return the descriptors, the array of struct printk_info and the text buffer."""
     descs, infos, text = bytearray(24 << RING_BITS), bytearray(32 << RING_BITS), bytearray(1 << TEXT_BITS)
     at = 0
     for index, line in enumerate(log):
-        stamp, _, words = line.partition(" ")
+        time, _, words = line.partition(" ")
         data = words.encode()
         end = at + 8 + len(data) + (-len(data) % 8)
         text[at + 8 : at + 8 + len(data)] = data
         struct.pack_into("<3Q", descs, 24 * index, 2 << 62 | index, at, end)
-        struct.pack_into("<2QHBB", infos, 32 * index, index, round(float(stamp) * 1e9), len(data), 0, 6 << 5)
+        struct.pack_into("<2QHBB", infos, 32 * index, index, round(float(time) * 1e9), len(data), 0, 6 << 5)
         at = end
-    tables = [image.place(name, bytes(data)) for name, data in (("d", descs), ("i", infos), ("t", text))]
-    ring = struct.pack("<I4x4Q", RING_BITS, tables[0], tables[1], len(log) - 1 if log else 0, 0)
-    ring += struct.pack("<I4xQ", TEXT_BITS, tables[2])
-    prb = image.place("prb", struct.pack("<Q", image.place("printk_rb_static", ring)))
-    offsets = {
-        "printk_ringbuffer.desc_ring": 0, "printk_ringbuffer.text_data_ring": 40,
-        "prb_desc_ring.count_bits": 0, "prb_desc_ring.descs": 8, "prb_desc_ring.infos": 16,
-        "prb_desc_ring.head_id": 24, "prb_desc_ring.tail_id": 32, "prb_desc.state_var": 0,
-        "prb_desc.text_blk_lpos": 8, "prb_data_blk_lpos.next": 8, "printk_info.seq": 0,
-        "printk_info.ts_nsec": 8, "printk_info.text_len": 16, "prb_data_ring.size_bits": 0,
-        "prb_data_ring.data": 8,
-    }  # fmt: skip
-    info = {f"OFFSET({name})": str(offset) for name, offset in offsets.items()}
-    return info | {"SIZE(prb_desc)": "24", "SIZE(printk_info)": "32", "SYMBOL(prb)": f"{prb:x}"}
+    return bytes(descs), bytes(infos), bytes(text)
 
 
-def _symbol_table(image: _Image, kernel: FakeKernel) -> dict[str, str]:
-    """Lay out kallsyms with one token for each character; _end comes last."""
+def _place_symbols(image: _Image, kernel: FakeKernel) -> dict[str, str]:
+    """Lay out kallsyms, where _end comes last, and return its part of VMCOREINFO."""
     image.symbols["_end"] = IMAGE + 0x100000
     ordered = sorted(image.symbols.items(), key=lambda item: item[1])
     packed = [f"T{name}".encode() for name, _address in ordered]
-    names = b"".join(bytes([len(name)]) + name for name in packed)
-    tokens = b"".join(bytes([code]) + b"\0" if 32 < code < 127 else b"\0" for code in range(256))
-    starts, at = [], 0
-    for code in range(256):
-        starts.append(at)
-        at += 2 if 32 < code < 127 else 1
-    places = {"num_syms": image.place("a", struct.pack("<I", len(ordered)))}
-    places["names"] = image.place("b", names)
-    places["token_table"] = image.place("c", tokens)
-    places["token_index"] = image.place("e", struct.pack("<256H", *starts))
-    offsets_at = image.place("f", bytes(4 * len(ordered)))
-    places["offsets"] = offsets_at
+    tokens, starts = _build_tokens()
+    places = {"num_syms": image.place("kallsyms_num_syms", struct.pack("<I", len(ordered)))}
+    places["names"] = image.place("kallsyms_names", b"".join(bytes([len(name)]) + name for name in packed))
+    places["token_table"] = image.place("kallsyms_token_table", tokens)
+    places["token_index"] = image.place("kallsyms_token_index", starts)
+    places["offsets"] = offsets = image.place("kallsyms_offsets", bytes(4 * len(ordered)))
     if kernel.relative_base:
-        places["relative_base"] = image.place("g", struct.pack("<Q", IMAGE))
+        places["relative_base"] = image.place("kallsyms_relative_base", struct.pack("<Q", IMAGE))
     for index, (_name, address) in enumerate(ordered):
-        base = IMAGE if kernel.relative_base else offsets_at + 4 * index
-        struct.pack_into("<i", image.data, offsets_at - IMAGE + 4 * index, address - base)
+        base = IMAGE if kernel.relative_base else offsets + 4 * index
+        struct.pack_into("<i", image.data, offsets - IMAGE + 4 * index, address - base)
     image.data += bytes(1024)
     return {f"SYMBOL(kallsyms_{name})": f"{place:x}" for name, place in places.items()}
 
 
-def notes_of(kernel: FakeKernel, info: bytes) -> bytes:
-    """Return the notes as /proc/vmcore has them: those of CPUs that left none are not there."""
+def _build_tokens() -> tuple[bytes, bytes]:
+    """Return the token table, with one token for each character, and the start of each token."""
+    tokens = [bytes([code, 0]) if 32 < code < 127 else b"\0" for code in range(256)]
+    starts = [sum(map(len, tokens[:code])) for code in range(256)]
+    return b"".join(tokens), struct.pack("<256H", *starts)
+
+
+def build_notes(kernel: FakeKernel, info: bytes) -> bytes:
+    """Return the notes as /proc/vmcore packs them: a CPU that left no registers has none."""
     saved = b"".join(prstatus(cpu) for cpu in kernel.cpus if cpu.pc is not None)
     return saved + (note(b"VMCOREINFO\0", 0, info) if info else b"")
 
 
 def elf_core(kernel: FakeKernel, *, info: bool = True) -> bytes:
-    """Return an ELF core; without `info` it has registers and nothing that tells whose they are."""
-    memory, text = memory_of(kernel)
-    notes = notes_of(kernel, text if info else b"")
+    """Return an ELF dump; without `info` (VMCOREINFO) it does not show which CPU wrote which note."""
+    memory, text = build_memory(kernel)
+    notes = build_notes(kernel, text if info else b"")
     headers = 1 + len(memory)
     at = 64 + 56 * headers
     parts = [(4, 0, notes)] + [(1, address, data) for address, data in sorted(memory.items())]
@@ -186,28 +206,38 @@ def elf_core(kernel: FakeKernel, *, info: bool = True) -> bytes:
 
 
 def kdump_core(kernel: FakeKernel, compress: Callable[[bytes], tuple[bytes, int]] | None = None) -> bytes:
-    """Return a compressed core; `compress` gives a page's data and its flag, by default zlib's."""
-    pack = compress or (lambda page: (zlib.compress(page), 1))
-    memory, text = memory_of(kernel)
-    notes = notes_of(kernel, text)
-    pages: dict[int, bytes] = {}
-    for address, data in memory.items():
-        for start in range(0, len(data), PAGE):
-            pages[(address + start) // PAGE] = data[start : start + PAGE].ljust(PAGE, b"\0")
+    """Return a compressed dump; `compress` returns a page's data and its flags (default: zlib)."""
+    memory, text = build_memory(kernel)
+    notes = build_notes(kernel, text)
+    pages = _split_pages(memory)
     frames = max(pages) + 1
-    half = -(-frames // (8 * PAGE)) * PAGE
-    bitmap = bytearray(half)
-    for frame in pages:
-        bitmap[frame // 8] |= 1 << frame % 8
-    header = struct.pack(
-        "<8si390s6x2Q2i4I", b"KDUMP   ", 6, b"", 0, 0, 1, PAGE, 1, 2 * half // PAGE, frames, 0
-    )
-    first = PAGE * 2 + 2 * half
+    bitmap = _build_bitmap(pages)
+    first = PAGE * 2 + 2 * len(bitmap)
     note_at = first + 24 * len(pages)
+    header = struct.pack(
+        "<8si390s6x2Q2i4I", b"KDUMP   ", 6, b"", 0, 0, 1, PAGE, 1, 2 * len(bitmap) // PAGE, frames, 0
+    )
     sub = struct.pack("<Q2i2Q9Q", 0, 31, 0, 0, 0, 0, 0, note_at, len(notes), 0, 0, 0, 0, frames)
-    descriptors, body, at = b"", b"", note_at + len(notes)
+    descriptors, body = b"", b""
     for _frame, page in sorted(pages.items()):
-        data, flag = pack(page)
-        descriptors += struct.pack("<Q2IQ", at + len(body), len(data), flag, 0)
+        data, flags = compress(page) if compress else (zlib.compress(page), 1)
+        descriptors += struct.pack("<Q2IQ", note_at + len(notes) + len(body), len(data), flags, 0)
         body += data
-    return header.ljust(PAGE, b"\0") + sub.ljust(PAGE, b"\0") + bytes(bitmap) * 2 + descriptors + notes + body
+    return header.ljust(PAGE, b"\0") + sub.ljust(PAGE, b"\0") + bitmap * 2 + descriptors + notes + body
+
+
+def _split_pages(memory: Mapping[int, bytes]) -> dict[int, bytes]:
+    """Return the pages by page frame number."""
+    return {
+        (address + start) // PAGE: data[start : start + PAGE].ljust(PAGE, b"\0")
+        for address, data in memory.items()
+        for start in range(0, len(data), PAGE)
+    }
+
+
+def _build_bitmap(frames: Mapping[int, bytes]) -> bytes:
+    """Return a bitmap in whole blocks with the bits of these page frames set."""
+    bitmap = bytearray(-(-(max(frames) + 1) // (8 * PAGE)) * PAGE)
+    for frame in frames:
+        bitmap[frame // 8] |= 1 << frame % 8
+    return bytes(bitmap)

@@ -1,5 +1,7 @@
 """What the analysis must find in the console of lab/guest/wedge.py, on a stored log and on a fresh one."""
 
+from __future__ import annotations
+
 from sdeictl.klog.analysis import analyze
 from sdeictl.klog.episodes import Analysis, Backtrace, HardLockup, Panic, Stop
 from sdeictl.klog.log import parse_log

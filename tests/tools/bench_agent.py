@@ -5,6 +5,8 @@ python -m tests.tools.bench_agent
 The peers: an exporter of prometheus_client with nothing to export, and Debian's prometheus-node-exporter.
 """
 
+from __future__ import annotations
+
 import contextlib
 import http.client
 import json
@@ -61,7 +63,7 @@ class Peer:
         self.process = self._start()
         self.seconds: list[float] = []
 
-    def _start(self) -> "subprocess.Popen[bytes]":
+    def _start(self) -> subprocess.Popen[bytes]:
         return subprocess.Popen(self._command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
     def scrape(self) -> float:

@@ -3,6 +3,8 @@
 python -m tests.tools.bench_probe [ROUNDS]
 """
 
+from __future__ import annotations
+
 import os
 import random
 import shutil

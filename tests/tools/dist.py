@@ -5,6 +5,8 @@
 A wheel serves every Python of its architecture; only the library of `sdeictl bench` is compiled (setup.py).
 """
 
+from __future__ import annotations
+
 import os
 import shutil
 import subprocess

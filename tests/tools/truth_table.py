@@ -3,17 +3,20 @@
 python -m tests.tools.truth_table, from tests/hosts; `make truth-table` boots every host first.
 """
 
+from __future__ import annotations
+
 import json
 import re
 import sys
 from typing import NamedTuple
 
-from sdeictl.host.root import open_root
+from sdeictl.host.open import open_root
+from sdeictl.interlock.results import DrillDocument
 from sdeictl.klog.analysis import analyze
 from sdeictl.klog.episodes import Backtrace
 from sdeictl.klog.log import parse_log
 from sdeictl.probe.collect import collect
-from sdeictl.probe.report import Json, build_report
+from sdeictl.probe.report import build_report
 from tests.conftest import HOST_NAMES, PROJECT, CapturedHost, load_host
 from tests.lab.machines import MACHINES
 
@@ -88,9 +91,10 @@ def drilled(host: CapturedHost, provider: str) -> str:
     path = host.root.parent / "drills" / f"{provider}.json"
     if not path.exists():
         return NOT_THERE
-    result: Json = json.loads(path.read_text())
+    result: DrillDocument = json.loads(path.read_text())
     answers = {True: "answered", False: "no answer", None: "unknown"}
-    return f"{result['path']}, {answers[result['target']['in_window']]}"
+    target = result["target"]
+    return f"{result['path']}, {answers[target['in_window'] if target else None]}"
 
 
 def wedged(host: CapturedHost) -> str:

@@ -1,50 +1,68 @@
-"""One check: a question about a host, and the judgement on it from what its sources say."""
+"""A check: one question about a host, and how its sources answer it."""
 
-import posixpath
+from __future__ import annotations
+
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import NamedTuple, TypedDict
 
-from sdeictl.probe.facts import KMSG, HostFacts
-from sdeictl.probe.kernel import KALLSYMS
-
-PASS, FAIL, UNKNOWN, NOT_APPLICABLE = "pass", "fail", "unknown", "not-applicable"
+from sdeictl.host.paths import KALLSYMS, KMSG
+from sdeictl.klog.words import NmiPath
+from sdeictl.probe.facts import HostFacts
+from sdeictl.probe.words import Outcome, Owner, Severity
 
 
 class Witness(NamedTuple):
     """What one source says about one question."""
 
     holds: bool | None
-    """None: it leaves the question open, `seen` says why."""
+    """None: the source leaves the question open, and `seen` says why."""
     seen: str
     source: str
     applies: bool = True
-    """False: by this source the question does not arise."""
-    owner: str | None = None
-    """Who can act, if it is another than the check's."""
+    """False: this source shows that the question does not apply."""
+    owner: Owner | None = None
+    """Who can fix it, where that is not the owner of the check."""
 
 
-class Check(NamedTuple):
-    """One question about one link of the chain, or about what stands around it."""
+class CheckDocument(TypedDict):
+    """One check in JSON."""
 
     id: str
     path: str
-    """The nmi path that needs this link, `sdei` or `pseudo-nmi`; "" where the verdict does not hang on it."""
     title: str
-    """What should be so, a sentence."""
     why: str
-    """Why it matters."""
     wanted: str
-    """What the sources show where it is so."""
     remedy: str
     owner: str
-    """Who can act: firmware | kernel | admin."""
+
+
+class Check(NamedTuple):
+    """One question, about a link of the chain or about something around it."""
+
+    id: str
+    path: NmiPath | None
+    """The NMI path that needs this link; None where the verdict does not depend on it."""
+    title: str
+    """What should be true, a sentence without its full stop."""
+    why: str
+    """Why it matters, sentences."""
+    wanted: str
+    """What the sources show if it is true."""
+    remedy: str
+    owner: Owner
     witnesses: Callable[[HostFacts], Iterator[Witness]]
 
-    def to_json(self) -> dict[str, object]:
-        """Return the check as JSON has it."""
-        fields = self._asdict()
-        del fields["witnesses"]
-        return fields
+    def document(self) -> CheckDocument:
+        """Return the check as `sdeictl explain --format json` prints it."""
+        return {
+            "id": self.id,
+            "path": self.path or "",
+            "title": self.title,
+            "why": self.why,
+            "wanted": self.wanted,
+            "remedy": self.remedy,
+            "owner": self.owner,
+        }
 
 
 class Finding(NamedTuple):
@@ -52,38 +70,42 @@ class Finding(NamedTuple):
 
     id: str
     title: str
-    outcome: str
-    severity: str
-    """error (a link of the chain is broken) | warning (something around it) | notice (unknown) | info."""
+    outcome: Outcome
+    severity: Severity
     seen: str
     wanted: str
     sources: tuple[str, ...]
     remedy: str
-    owner: str
+    owner: Owner
 
 
 def judge(check: Check, facts: HostFacts) -> Finding:
-    """Return the finding of one check: the first definite witness decides, the agreeing ones are named."""
-    # Witnesses name the kernel log by its usual place.
+    """Return the finding of a check: the first definite witness decides, and those that agree are named."""
+    # Witnesses name the kernel log by its usual path.
     log = {KMSG: facts.log_source}
     witnesses = tuple(w._replace(source=log.get(w.source, w.source)) for w in check.witnesses(facts))
     decisive = next((witness for witness in witnesses if witness.holds is not None), None)
     if decisive is None:
-        outcome = UNKNOWN
+        outcome = Outcome.UNKNOWN
         seen = (
             "; ".join(witness.seen for witness in witnesses)
-            or "no source for this could be read; see the gaps"
+            or "no source that could answer this was read; see the gaps"
         )
         sources = tuple(witness.source for witness in witnesses)
         owner = None
     else:
-        outcome = (PASS if decisive.holds else FAIL) if decisive.applies else NOT_APPLICABLE
+        outcome = (
+            (Outcome.PASS if decisive.holds else Outcome.FAIL) if decisive.applies else Outcome.NOT_APPLICABLE
+        )
         others = [witness for witness in witnesses if witness is not decisive and witness.holds is not None]
         against = [w for w in others if w.holds != decisive.holds and decisive.applies]
         seen = "; ".join([decisive.seen, *(f"but {witness.seen}" for witness in against)])
         owner = decisive.owner
         sources = (decisive.source, *(w.source for w in others if w.holds == decisive.holds))
-    severity = {FAIL: "error" if check.path else "warning", UNKNOWN: "notice"}.get(outcome, "info")
+    severity = {
+        Outcome.FAIL: Severity.ERROR if check.path else Severity.WARNING,
+        Outcome.UNKNOWN: Severity.NOTICE,
+    }.get(outcome, Severity.INFO)
     return Finding(
         check.id, check.title, outcome, severity, seen, check.wanted, tuple(dict.fromkeys(sources)),
         check.remedy, owner or check.owner,
@@ -91,7 +113,7 @@ def judge(check: Check, facts: HostFacts) -> Finding:
 
 
 def configured(facts: HostFacts, symbol: str) -> Iterator[Witness]:
-    """Return what each copy of the kernel's configuration says of a symbol that should be `y`."""
+    """Return what each copy of the kernel configuration says about a symbol that should be `y`."""
     for config in facts.configs:
         value = dict(config.values).get(symbol)
         if value is not None:
@@ -99,36 +121,14 @@ def configured(facts: HostFacts, symbol: str) -> Iterator[Witness]:
             # A module may be loaded or not.
             yield Witness({"y": True, "m": None}.get(value, False), f"CONFIG_{symbol}{word}", config.source)
         else:
-            # Part of the kernel and whole: an option without a line is off in that kernel.
+            # /proc/config.gz is part of the kernel and whole: an option without a line is off.
             holds = False if config.of_running_kernel else None
             yield Witness(holds, f"CONFIG_{symbol} is not listed", config.source)
 
 
 def has_function(facts: HostFacts, name: str) -> Iterator[Witness]:
-    """Return what /proc/kallsyms says of a function of the kernel."""
+    """Return what /proc/kallsyms says about a function of the kernel."""
     if facts.symbols and name in facts.symbols.names:
         yield Witness(True, f"the kernel has {name}()", KALLSYMS)
     elif facts.symbols and facts.symbols.complete:
-        yield Witness(False, f"the kernel has no {name}()", KALLSYMS)
-
-
-def setting(facts: HostFacts, path: str) -> str | None:
-    """Return a setting's value; None if it is not there or could not be read."""
-    return dict(facts.settings or ()).get(path)
-
-
-def lacks(facts: HostFacts, path: str) -> bool:
-    """Tell whether a setting is not there, in a directory that is."""
-    known = [name for name, _ in facts.settings or ()]
-    directory = posixpath.dirname(path)
-    return (
-        path not in known
-        and any(posixpath.dirname(name) == directory for name in known)
-        and not any(gap.source == path for gap in facts.gaps)
-    )
-
-
-def number(facts: HostFacts, path: str) -> int | None:
-    """Return a setting's value as a number; None if it is none."""
-    value = setting(facts, path) or ""
-    return int(value) if value.isascii() and value.isdecimal() else None
+        yield Witness(False, f"the kernel does not have {name}()", KALLSYMS)

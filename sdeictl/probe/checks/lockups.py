@@ -1,61 +1,67 @@
-"""Who would notice a stuck CPU: the kernel's detectors, and what they have counted."""
+"""The kernel's lockup detectors: which of them run, and what they have counted."""
+
+from __future__ import annotations
 
 from collections.abc import Iterator
 
 from sdeictl.formats.cpulist import parse_cpulist
-from sdeictl.probe.checks.check import Check, Witness, configured, lacks, number, setting
-from sdeictl.probe.facts import KMSG, HostFacts
-from sdeictl.probe.settings import COUNTERS, RCU, SYSCTLS
+from sdeictl.host.paths import COUNTERS, KMSG, RCU, SYSCTLS
+from sdeictl.klog.messages.lockups import ENABLED
+from sdeictl.klog.messages.sdei import WATCHDOG_REGISTERED
+from sdeictl.probe.checks.check import Check, Witness, configured
+from sdeictl.probe.facts import HostFacts
+from sdeictl.probe.settings import lacks, number, setting
+from sdeictl.probe.words import Owner
 
 _COUNTERS = ("hardlockup_count", "softlockup_count", "rcu_stall_count")
 
 
 def _hard(facts: HostFacts) -> Iterator[Witness]:
     log = facts.bootlog
-    if log and log.sdei_watchdog and "registered successfully" in log.sdei_watchdog:
-        yield Witness(True, "the boot log says: SDEI NMI watchdog registered", KMSG)
+    if log and log.sdei_watchdog and WATCHDOG_REGISTERED in log.sdei_watchdog:
+        yield Witness(True, "the boot log says that the SDEI NMI watchdog is registered", KMSG)
     path = f"{SYSCTLS}/nmi_watchdog"
     running = number(facts, path)
     yield from _no_threshold(facts)
     if running == 0:
         why = f"; the boot log says: {log.hard_watchdog}" if log and log.hard_watchdog else ""
-        owner = "admin" if log is None or not log.hard_watchdog else None
+        owner = Owner.ADMIN if log is None or not log.hard_watchdog else None
         yield Witness(False, f"kernel.nmi_watchdog reads 0{why}", path, owner=owner)
     elif running is not None:
         yield Witness(True, f"kernel.nmi_watchdog reads {running}{_left_out(facts)}", path)
     elif lacks(facts, path):
-        yield Witness(False, "the kernel has no kernel.nmi_watchdog", path)
+        yield Witness(False, "the kernel does not have kernel.nmi_watchdog", path)
     for witness in configured(facts, "HARDLOCKUP_DETECTOR"):
         if witness.holds is False:
             yield witness
 
 
 def _no_threshold(facts: HostFacts) -> Iterator[Witness]:
-    """With a threshold of 0 nothing runs, whatever the other sysctls read (kernel/watchdog.c)."""
+    """A threshold of 0 stops the detectors, whatever the other sysctls read (kernel/watchdog.c)."""
     path = f"{SYSCTLS}/watchdog_thresh"
     if number(facts, path) == 0:
-        yield Witness(False, "kernel.watchdog_thresh is 0", path, owner="admin")
+        yield Witness(False, "kernel.watchdog_thresh is 0", path, owner=Owner.ADMIN)
 
 
 def _left_out(facts: HostFacts) -> str:
-    """Return which CPUs the detectors leave out, as on hosts with nohz_full=."""
+    """Return which CPUs the detectors watch if they skip some, as on hosts with nohz_full=."""
     mask = setting(facts, f"{SYSCTLS}/watchdog_cpumask")
     online = facts.interrupts.cpus if facts.interrupts else None
     watched = len(parse_cpulist(mask)) if mask else None
-    return f"; only CPUs {mask} are watched" if watched and online and watched < online else ""
+    return f"; it watches only CPUs {mask}" if watched and online and watched < online else ""
 
 
 def hard_lockup_detector(facts: HostFacts) -> str:
-    """Return what notices a CPU stuck with interrupts masked: sdei-watchdog, buddy, perf, none, unknown."""
+    """Return the hard-lockup detector: `sdei-watchdog`, `buddy`, `perf`, `none` or `unknown`."""
     log = facts.bootlog
-    if log and log.sdei_watchdog and "registered successfully" in log.sdei_watchdog:
+    if log and log.sdei_watchdog and WATCHDOG_REGISTERED in log.sdei_watchdog:
         return "sdei-watchdog"
     running = number(facts, f"{SYSCTLS}/nmi_watchdog")
     if number(facts, f"{SYSCTLS}/watchdog_thresh") == 0:
         return "none"
     if not running:
         return "none" if running == 0 or lacks(facts, f"{SYSCTLS}/nmi_watchdog") else "unknown"
-    if log and log.hard_watchdog and "Enabled" in log.hard_watchdog:
+    if log and log.hard_watchdog and ENABLED in log.hard_watchdog:
         return "perf"
     for kind in ("BUDDY", "PERF"):
         if any(witness.holds for witness in configured(facts, f"HARDLOCKUP_DETECTOR_{kind}")):
@@ -70,7 +76,7 @@ def _soft(facts: HostFacts) -> Iterator[Witness]:
     if running is not None:
         yield Witness(bool(running), f"kernel.soft_watchdog reads {running}", path)
     elif lacks(facts, path):
-        yield Witness(False, "the kernel has no kernel.soft_watchdog", path)
+        yield Witness(False, "the kernel does not have kernel.soft_watchdog", path)
 
 
 def _hung_task(facts: HostFacts) -> Iterator[Witness]:
@@ -79,7 +85,7 @@ def _hung_task(facts: HostFacts) -> Iterator[Witness]:
     if seconds is not None:
         yield Witness(bool(seconds), f"kernel.hung_task_timeout_secs is {seconds}", path)
     elif lacks(facts, path):
-        yield Witness(False, "the kernel has no kernel.hung_task_timeout_secs", path)
+        yield Witness(False, "the kernel does not have kernel.hung_task_timeout_secs", path)
 
 
 def _rcu_stall(facts: HostFacts) -> Iterator[Witness]:
@@ -88,7 +94,7 @@ def _rcu_stall(facts: HostFacts) -> Iterator[Witness]:
     if suppressed:
         yield Witness(False, "rcupdate.rcu_cpu_stall_suppress is set", f"{RCU}/rcu_cpu_stall_suppress")
     elif suppressed is not None and seconds is not None:
-        yield Witness(True, f"after {seconds} s", f"{RCU}/rcu_cpu_stall_timeout")
+        yield Witness(True, f"RCU reports a stall after {seconds} s", f"{RCU}/rcu_cpu_stall_timeout")
 
 
 def _seen(facts: HostFacts) -> Iterator[Witness]:
@@ -98,52 +104,52 @@ def _seen(facts: HostFacts) -> Iterator[Witness]:
         if count:
             yield Witness(False, f"{name} is {count}", f"{COUNTERS}/{name}")
     if all(lacks(facts, f"{COUNTERS}/{name}") for name in _COUNTERS):
-        yield Witness(None, "this kernel does not count them", COUNTERS)
+        yield Witness(None, "this kernel does not count lockups", COUNTERS)
     if known and not any(count for _, count in known):
         yield Witness(True, f"{', '.join(name for name, _ in known)} read 0", COUNTERS)
 
 
 LOCKUP_CHECKS = (
     Check(
-        "hard-lockup-detector", "", "A hard-lockup detector runs",
-        "A CPU that is stuck with its interrupts masked says nothing by itself: another CPU (buddy), a"
-        " counter's interrupt (perf) or firmware must notice. A kernel with pseudo-NMI built but"
-        " CONFIG_HARDLOCKUP_DETECTOR_PREFER_BUDDY off has no detector at all unless it is booted with"
-        " pseudo-NMI.",
+        "hard-lockup-detector", None, "A hard-lockup detector runs",
+        "A CPU that is stuck with its interrupts masked cannot report itself: another CPU (buddy), a"
+        " performance counter's interrupt (perf) or firmware must detect it. A kernel with"
+        " CONFIG_ARM64_PSEUDO_NMI=y and without CONFIG_HARDLOCKUP_DETECTOR_PREFER_BUDDY has no hard-lockup"
+        " detector unless it boots with pseudo-NMI.",
         "kernel.nmi_watchdog reads 1",
-        "Build the kernel with CONFIG_HARDLOCKUP_DETECTOR=y and CONFIG_HARDLOCKUP_DETECTOR_PREFER_BUDDY=y;"
-        " where it is built, boot without nowatchdog and nmi_watchdog=0, and set kernel.nmi_watchdog=1"
-        " and kernel.watchdog_thresh to 10.",
-        "kernel", _hard,
+        "Build the kernel with CONFIG_HARDLOCKUP_DETECTOR=y and CONFIG_HARDLOCKUP_DETECTOR_PREFER_BUDDY=y."
+        " If it has them, boot without nowatchdog and nmi_watchdog=0, and set kernel.nmi_watchdog to 1 and"
+        " kernel.watchdog_thresh to 10.",
+        Owner.KERNEL, _hard,
     ),
     Check(
-        "soft-lockup-detector", "", "The soft-lockup detector runs",
-        "It notices a CPU that takes interrupts but schedules nothing.",
+        "soft-lockup-detector", None, "The soft-lockup detector runs",
+        "It detects a CPU that takes interrupts but does not schedule.",
         "kernel.soft_watchdog reads 1",
-        "Build the kernel with CONFIG_SOFTLOCKUP_DETECTOR=y; where it is built, set kernel.soft_watchdog=1"
-        " and kernel.watchdog_thresh to 10.",
-        "admin", _soft,
+        "Build the kernel with CONFIG_SOFTLOCKUP_DETECTOR=y. If it has it, set kernel.soft_watchdog to 1 and"
+        " kernel.watchdog_thresh to 10.",
+        Owner.ADMIN, _soft,
     ),
     Check(
-        "rcu-stall-detector", "", "RCU stalls are reported",
-        "The report asks the stuck CPU for its backtrace: by the path of the verdict.",
+        "rcu-stall-detector", None, "The kernel reports RCU stalls",
+        "With the report the kernel asks the stuck CPU for its backtrace, by the NMI path of the verdict.",
         "rcupdate.rcu_cpu_stall_suppress is 0",
         "Boot without rcupdate.rcu_cpu_stall_suppress.",
-        "admin", _rcu_stall,
+        Owner.ADMIN, _rcu_stall,
     ),
     Check(
-        "hung-task-detector", "", "Hung tasks are reported",
-        "Tasks that wait for what a stuck CPU holds are often the first sign of it.",
-        "kernel.hung_task_timeout_secs above 0",
-        "Set kernel.hung_task_timeout_secs, 120 by default; build the kernel with CONFIG_DETECT_HUNG_TASK=y.",
-        "admin", _hung_task,
+        "hung-task-detector", None, "The kernel reports hung tasks",
+        "Tasks that wait for a lock of a stuck CPU are often its first sign.",
+        "kernel.hung_task_timeout_secs is above 0",
+        "Build the kernel with CONFIG_DETECT_HUNG_TASK=y, and set kernel.hung_task_timeout_secs (default:"
+        " 120).",
+        Owner.ADMIN, _hung_task,
     ),
     Check(
-        "no-lockup-seen", "", "No lockup was counted since the boot",
-        "What the detectors have found in this boot is in the kernel log: sdeictl analyze tells whether the"
-        " CPU answered.",
+        "no-lockup-seen", None, "The kernel has counted no lockup since the boot",
+        "The kernel log has the reports of the detectors: sdeictl analyze shows whether the CPU answered.",
         "the counters of hard lockups, soft lockups and RCU stalls read 0",
         "Read the kernel log: sdeictl analyze /dev/kmsg.",
-        "admin", _seen,
+        Owner.ADMIN, _seen,
     ),
 )  # fmt: skip

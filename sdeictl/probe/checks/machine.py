@@ -1,14 +1,17 @@
-"""What else of the machine bears on the answer: other users of SDEI, FEAT_NMI, sources that disagree."""
+"""Other facts about the machine: other users of SDEI, FEAT_NMI, sources that contradict each other."""
+
+from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from sdeictl.host.paths import ACPI_TABLES, CONFIG_GZ, KALLSYMS, KMSG, config_files
+from sdeictl.klog.messages.sdei import WATCHDOG
 from sdeictl.probe.checks.check import Check, Witness
-from sdeictl.probe.facts import KMSG, HostFacts
-from sdeictl.probe.firmware import ACPI_TABLES
-from sdeictl.probe.kernel import CONFIG_GZ, KALLSYMS
+from sdeictl.probe.facts import HostFacts
+from sdeictl.probe.words import Owner
 
 _FUNCTIONS = {"ARM_SDE_INTERFACE": "sdei_probe", "ARM_SDEI_NMI": "sdei_nmi_handler"}
-"""A function that the kernel has if, and only if, the option is on."""
+"""A function that the kernel has if and only if the option is on."""
 
 
 def _configs_agree(facts: HostFacts) -> Iterator[Witness]:
@@ -16,10 +19,10 @@ def _configs_agree(facts: HostFacts) -> Iterator[Witness]:
     differences = tuple(_differences(facts, stated))
     yield from differences
     if len(stated) > 1 and not differences:
-        yield Witness(True, f"{len(stated)} copies were compared", stated[0][0])
+        yield Witness(True, f"{len(stated)} copies agree", stated[0][0])
     elif stated and not differences:
         source = stated[0][0]
-        only = "it is part of the kernel" if source == CONFIG_GZ else "there is only one"
+        only = "the configuration is part of the kernel" if source == CONFIG_GZ else "only one copy exists"
         yield Witness(True, only, source)
 
 
@@ -44,7 +47,7 @@ def _differences(facts: HostFacts, stated: Sequence[tuple[str, dict[str, str]]])
 def _agdi(facts: HostFacts) -> Iterator[Witness]:
     path = f"{ACPI_TABLES}/AGDI"
     if facts.tables == "devicetree" or (facts.acpi_tables is not None and "AGDI" not in facts.acpi_tables):
-        yield Witness(False, "there is no ACPI table AGDI", path, applies=False)
+        yield Witness(False, "the ACPI table AGDI does not exist", path, applies=False)
         return
     bound = _bound(facts, "agdi.0")
     if facts.agdi and bound is not None:
@@ -60,13 +63,13 @@ def _agdi(facts: HostFacts) -> Iterator[Witness]:
 def _ghes(facts: HostFacts) -> Iterator[Witness]:
     path = f"{ACPI_TABLES}/HEST"
     if facts.tables == "devicetree" or (facts.acpi_tables is not None and "HEST" not in facts.acpi_tables):
-        yield Witness(False, "there is no ACPI table HEST", path, applies=False)
+        yield Witness(False, "the ACPI table HEST does not exist", path, applies=False)
         return
     if facts.hest is None:
         return
     sources = [source for source in facts.hest if source.enabled and source.sdei_event is not None]
     if not sources:
-        yield Witness(False, "no error source is notified by SDEI", path, applies=False)
+        yield Witness(False, "no error source uses SDEI for notification", path, applies=False)
         return
     bound = [_bound(facts, f"GHES.{source.id}") for source in sources]
     events = ", ".join(str(source.sdei_event) for source in sources)
@@ -74,11 +77,11 @@ def _ghes(facts: HostFacts) -> Iterator[Witness]:
         lost = sources[bound.index(False)]
         yield Witness(False, f"error source {lost.id} (event {lost.sdei_event}) has no driver", path)
     elif None not in bound:
-        yield Witness(True, f"{len(sources)} error sources, SDEI events {events}", path)
+        yield Witness(True, f"{len(sources)} error sources have a driver, SDEI events {events}", path)
 
 
 def _bound(facts: HostFacts, name: str) -> bool | None:
-    """Tell whether a platform device has a driver; a device that is not there has none."""
+    """Tell whether a platform device has a driver; a device that does not exist has none."""
     if facts.devices is None:
         return None
     return next((device.bound for device in facts.devices if device.name == name), False)
@@ -87,66 +90,67 @@ def _bound(facts: HostFacts, name: str) -> bool | None:
 def _other_watchdog(facts: HostFacts) -> Iterator[Witness]:
     log = facts.bootlog
     if log and log.sdei_watchdog:
-        yield Witness(True, f"the boot log says: SDEI NMI watchdog: {log.sdei_watchdog}", KMSG)
+        yield Witness(True, f"the boot log says: {WATCHDOG.begins}{log.sdei_watchdog}", KMSG)
     if facts.symbols and "sdei_watchdog_callback" in facts.symbols.names:
         yield Witness(True, "the kernel has sdei_watchdog_callback()", KALLSYMS)
     if (facts.symbols and facts.symbols.complete) or (log and log.complete):
         source = KALLSYMS if facts.symbols and facts.symbols.complete else KMSG
-        yield Witness(False, "the kernel has none", source, applies=False)
+        yield Witness(False, "the kernel does not have this watchdog", source, applies=False)
 
 
 def _feat_nmi(facts: HostFacts) -> Iterator[Witness]:
     if facts.bootlog and facts.bootlog.feat_nmi:
-        yield Witness(None, "the boot log says that it was detected", KMSG)
+        yield Witness(None, "the boot log says that FEAT_NMI was detected", KMSG)
     for config in facts.configs:
         if dict(config.values).get("ARM64_NMI") == "y":
-            seen = "CONFIG_ARM64_NMI=y: a use of FEAT_NMI that this tool does not know"
+            seen = "CONFIG_ARM64_NMI=y: this tool does not know how that kernel uses FEAT_NMI"
             yield Witness(None, seen, config.source)
             return
     if facts.configs and not (facts.bootlog and facts.bootlog.feat_nmi):
-        seen = "not used by this kernel; whether the CPUs have it cannot be seen"
+        seen = "this kernel does not use FEAT_NMI; a program cannot see whether the CPUs have it"
         yield Witness(False, seen, facts.configs[0].source, applies=False)
 
 
 MACHINE_CHECKS = (
     Check(
-        "kernel-config-agrees", "", "The copies of the kernel's configuration agree",
-        "A file named after the release may be of another build than the kernel that runs.",
-        "/proc/config.gz, /boot/config-RELEASE, /lib/modules/RELEASE/config and kallsyms say the same",
-        "Reinstall the kernel's package, or boot the kernel that it installed.",
-        "admin", _configs_agree,
+        "kernel-config-agrees", None, "The copies of the kernel's configuration agree",
+        "A file named after the release may belong to another build than the kernel that runs.",
+        f"{CONFIG_GZ}, {' and '.join(config_files('RELEASE'))} agree with kallsyms",
+        "Reinstall the package of the kernel, or boot the kernel that it installed.",
+        Owner.ADMIN, _configs_agree,
     ),
     Check(
-        "agdi-handled", "", "The BMC's diagnostic button reaches this kernel",
-        "The ACPI table AGDI announces an SDEI event or an interrupt by which a BMC makes a kernel panic"
-        " and dump, also one that no CPU of answers.",
-        "a table AGDI, and a driver on agdi.0",
-        "Build the kernel with CONFIG_ACPI_AGDI=y; where it is built, the boot log's lines of agdi name the"
+        "agdi-handled", None, "The BMC's diagnostic button reaches this kernel",
+        "The ACPI table AGDI announces an SDEI event or an interrupt with which a BMC makes the kernel"
+        " panic and dump, even if no CPU answers any more.",
+        "the table AGDI exists, and the device agdi.0 has a driver",
+        "Build the kernel with CONFIG_ACPI_AGDI=y. If it has it, the agdi lines of the boot log name the"
         " error.",
-        "kernel", _agdi,
+        Owner.KERNEL, _agdi,
     ),
     Check(
-        "ghes-sdei-handled", "", "Errors that firmware reports by SDEI reach this kernel",
-        "Hardware errors may be notified by SDEI events of their own: the same firmware, the same masking.",
-        "every error source of the table HEST that is notified by SDEI has a driver",
-        "Build the kernel with CONFIG_ACPI_APEI_GHES=y and CONFIG_ARM_SDE_INTERFACE=y; the boot log's lines"
-        " of GHES name the error.",
-        "kernel", _ghes,
+        "ghes-sdei-handled", None, "Errors that firmware reports through SDEI reach this kernel",
+        "Firmware may report hardware errors by further SDEI events, through the same code and the same"
+        " masking.",
+        "every error source in the table HEST that uses SDEI has a driver",
+        "Build the kernel with CONFIG_ACPI_APEI_GHES=y and CONFIG_ARM_SDE_INTERFACE=y. If it has both, the"
+        " GHES lines of the boot log name the error.",
+        Owner.KERNEL, _ghes,
     ),
     Check(
-        "sdei-watchdog", "", "The SDEI watchdog of openEuler and Anolis is recognised",
-        "It detects hard lockups by an SDEI event of a secure timer. It is another user of SDEI: it does"
-        " not carry requests for backtraces, and says nothing about event 0.",
-        "SDEI NMI watchdog in the boot log, or sdei_watchdog_callback()",
-        "Nothing is to be mended.",
-        "kernel", _other_watchdog,
+        "sdei-watchdog", None, "The SDEI watchdog of openEuler and Anolis is recognised",
+        "It detects hard lockups by an SDEI event of a secure timer. It is a separate user of SDEI: it does"
+        " not carry backtrace requests, and does not show whether event 0 works.",
+        "the boot log names the SDEI NMI watchdog, or the kernel has sdei_watchdog_callback()",
+        "No action needed.",
+        Owner.KERNEL, _other_watchdog,
     ),
     Check(
-        "feat-nmi", "", "FEAT_NMI",
+        "feat-nmi", None, "FEAT_NMI",
         "Armv8.8 has real non-maskable interrupts. Linux 7.3 does not use them on a host, and a program"
         " cannot see whether the CPUs have them.",
-        "a kernel that uses it",
-        "Nothing is to be mended.",
-        "kernel", _feat_nmi,
+        "a kernel that uses FEAT_NMI",
+        "No action needed.",
+        Owner.KERNEL, _feat_nmi,
     ),
 )  # fmt: skip

@@ -1,22 +1,38 @@
 """The links of the SDEI path: firmware, its table, the kernel's drivers, the registration of event 0."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 
+from sdeictl.host.paths import (
+    ACPI_TABLES,
+    CONFIG_GZ,
+    DEVICE_TREE,
+    HOTPLUG_STATES,
+    KALLSYMS,
+    KCORE,
+    KMSG,
+    PLATFORM_BUS,
+)
 from sdeictl.klog.bootlog import BootLog
+from sdeictl.klog.messages import sdei
+from sdeictl.klog.words import NmiPath
 from sdeictl.probe.checks.check import Check, Witness, configured, has_function
-from sdeictl.probe.facts import KMSG, HostFacts, PlatformDevice
-from sdeictl.probe.firmware import ACPI_TABLES, DEVICE_TREE
-from sdeictl.probe.kernel import CONFIG_GZ, FLAG, HOTPLUG_STATES, KALLSYMS, KCORE, PLATFORM_BUS
+from sdeictl.probe.facts import HostFacts, PlatformDevice
+from sdeictl.probe.kernel import FLAG
+from sdeictl.probe.words import Owner
 
 
 def _answered(facts: HostFacts) -> Iterator[Witness]:
     log = facts.bootlog
-    # A caller at the wrong exception level is refused by firmware that would serve another.
+    # Firmware that serves one exception level refuses a caller at another.
     refused = log is not None and _is_nvhe(log)
     if log and log.sdei_error:
         yield Witness(None if refused else False, f"the boot log says: {_explain(log)}", KMSG)
     if facts.hotplug_states and "SDEI" in facts.hotplug_states.names:
-        yield Witness(True, "the SDEI hotplug state is installed: its probe came to the end", HOTPLUG_STATES)
+        yield Witness(
+            True, "the SDEI hotplug state is installed, so the driver's probe completed", HOTPLUG_STATES
+        )
     if log and log.sdei_version:
         yield Witness(True, f"the boot log says: SDEIv{log.sdei_version} detected in firmware", KMSG)
     for device in _sdei_devices(facts):
@@ -25,7 +41,7 @@ def _answered(facts: HostFacts) -> Iterator[Witness]:
             yield Witness(False, f"the driver did not accept the device {device.name}", source)
     if _is_advertised(facts) is False:
         source = next(witness.source for witness in _advertised(facts))
-        yield Witness(False, "nobody asked: SDEI is not advertised", source, applies=False)
+        yield Witness(False, "the kernel did not ask: SDEI is not advertised", source, applies=False)
     elif log and log.complete and not (log.sdei_version or log.sdei_error):
         yield Witness(None, "the boot log has no line of the SDEI driver", KMSG)
 
@@ -45,7 +61,7 @@ def _explain(log: BootLog) -> str:
     line = log.sdei_error or ""
     meaning = _ERRNO.get(line.rpartition(" ")[2])
     if _is_nvhe(log):
-        meaning = "started at EL2 without VHE, the kernel is a caller that firmware refuses"
+        meaning = "the kernel started at EL2 without VHE, and firmware refuses such a caller"
     return f"{line} ({meaning})" if meaning else line
 
 
@@ -64,16 +80,18 @@ def _advertised(facts: HostFacts) -> Iterator[Witness]:
     if facts.acpi_sdei_broken:
         yield Witness(None, f"the ACPI table SDEI is damaged: {facts.acpi_sdei_broken}", table)
     elif "SDEI" in (facts.acpi_tables or ()):
-        yield Witness(True, "there is an ACPI table SDEI", table)
+        yield Witness(True, "the ACPI table SDEI exists", table)
     for node in facts.sdei_nodes or ():
-        seen = f"there is a node compatible with arm,sdei-1.0 (method {node.method})"
+        seen = f"a device-tree node is compatible with arm,sdei-1.0 (method {node.method})"
         yield Witness(True, seen, node.path)
     if facts.bootlog and (facts.bootlog.sdei_version or facts.bootlog.sdei_error):
-        yield Witness(True, "the boot log shows that the driver found it", KMSG)
+        yield Witness(True, "the boot log shows that the driver found SDEI", KMSG)
     if facts.acpi_tables is not None and "SDEI" not in facts.acpi_tables:
-        yield Witness(False, "there is no ACPI table SDEI", table)
+        yield Witness(False, "the ACPI table SDEI does not exist", table)
     if facts.sdei_nodes == ():
-        yield Witness(False, "no node in use is compatible with arm,sdei-1.0", f"{DEVICE_TREE}/firmware")
+        yield Witness(
+            False, "no device-tree node in use is compatible with arm,sdei-1.0", f"{DEVICE_TREE}/firmware"
+        )
 
 
 def _is_advertised(facts: HostFacts) -> bool | None:
@@ -81,7 +99,7 @@ def _is_advertised(facts: HostFacts) -> bool | None:
 
 
 def _not_advertised(facts: HostFacts) -> Iterator[Witness]:
-    """Where SDEI is not advertised, nothing more can be asked of it."""
+    """Where SDEI is not advertised, the other questions about it do not apply."""
     if _is_advertised(facts) is False:
         source = next(witness.source for witness in _advertised(facts))
         yield Witness(False, "SDEI is not advertised", source, applies=False)
@@ -104,14 +122,14 @@ def _conduit(facts: HostFacts) -> Iterator[Witness]:
 def _exception_level(facts: HostFacts) -> Iterator[Witness]:
     log = facts.bootlog
     if log and _is_nvhe(log):
-        seen = "the CPUs started at EL2, and the kernel runs at EL1 (no VHE): firmware serves EL2 only"
+        seen = "the CPUs started at EL2 and the kernel runs at EL1 (no VHE), but firmware serves EL2 only"
         yield Witness(False, seen, KMSG)
     elif log and log.exception_level:
-        vhe = " and the kernel stays there (VHE)" if log.vhe else ""
+        vhe = " and the kernel runs there (VHE)" if log.vhe else ""
         known = log.exception_level == 1 or log.vhe
         yield Witness(True if known else None, f"the CPUs started at EL{log.exception_level}{vhe}", KMSG)
     if facts.hotplug_states and "SDEI" in facts.hotplug_states.names:
-        yield Witness(True, "the driver's probe came to the end", HOTPLUG_STATES)
+        yield Witness(True, "the driver's probe completed", HOTPLUG_STATES)
 
 
 def _affinity(facts: HostFacts) -> Iterator[Witness]:
@@ -124,7 +142,7 @@ def _affinity(facts: HostFacts) -> Iterator[Witness]:
         if beyond:
             yield Witness(
                 False,
-                f"Aff0 is beyond {MAX_AFF0} on {len(beyond)} CPUs, first with MPIDR {beyond[0]:#x}",
+                f"Aff0 is above {MAX_AFF0} on {len(beyond)} CPUs, the first one with MPIDR {beyond[0]:#x}",
                 source,
             )
         elif mpidrs:
@@ -136,7 +154,9 @@ def _affinity(facts: HostFacts) -> Iterator[Witness]:
 def _interface_built_by_devices(facts: HostFacts) -> Iterator[Witness]:
     for device in _sdei_devices(facts):
         if device.name.startswith("sdei."):
-            yield Witness(True, "the driver made the device sdei.0", f"{PLATFORM_BUS}/devices/{device.name}")
+            yield Witness(
+                True, "the driver created the device sdei.0", f"{PLATFORM_BUS}/devices/{device.name}"
+            )
 
 
 def _interface_built(facts: HostFacts) -> Iterator[Witness]:
@@ -149,7 +169,7 @@ def _interface_built(facts: HostFacts) -> Iterator[Witness]:
 
 def _ghes_built(facts: HostFacts) -> Iterator[Witness]:
     if facts.tables == "devicetree":
-        seen = "with a device tree the driver looks for itself"
+        seen = "with a device tree the driver finds SDEI without this code"
         yield Witness(False, seen, DEVICE_TREE, applies=False)
         return
     yield from _interface_built_by_devices(facts)
@@ -159,7 +179,7 @@ def _ghes_built(facts: HostFacts) -> Iterator[Witness]:
 
 def _nmi_built(facts: HostFacts) -> Iterator[Witness]:
     if facts.bootlog and (facts.bootlog.sdei_nmi or facts.bootlog.sdei_nmi_error):
-        yield Witness(True, "the boot log has lines of the service (sdei_nmi:)", KMSG)
+        yield Witness(True, "the boot log has lines of the SDEI cross-CPU NMI (sdei_nmi:)", KMSG)
     if facts.symbols:
         if "sdei_nmi_handler" in facts.symbols.names:
             yield Witness(True, "the kernel has sdei_nmi_handler()", KALLSYMS)
@@ -171,98 +191,99 @@ def _nmi_built(facts: HostFacts) -> Iterator[Witness]:
 def _nmi_registered(facts: HostFacts) -> Iterator[Witness]:
     log = facts.bootlog
     if log and log.sdei_disabled:
-        yield Witness(False, "the boot log says: sdei: disabling SDEI firmware interface", KMSG)
+        yield Witness(False, f"the boot log says: {sdei.DISABLED}", KMSG)
     if facts.sdei_nmi_available is not None:
         seen = f"the kernel's {FLAG} reads {int(facts.sdei_nmi_available)}"
         yield Witness(facts.sdei_nmi_available, seen, KCORE)
     if log and log.sdei_nmi:
-        yield Witness(True, "the boot log says: using SDEI cross-CPU NMI", KMSG)
+        yield Witness(True, f"the boot log says: {sdei.USING}", KMSG)
     if log and log.sdei_nmi_error:
         yield Witness(False, f"the boot log says: {log.sdei_nmi_error}", KMSG)
     if log and log.complete and not log.sdei_nmi:
-        yield Witness(False, 'the boot log has no "using SDEI cross-CPU NMI"', KMSG)
+        yield Witness(False, f'the boot log has no "{sdei.USING}"', KMSG)
     states = facts.hotplug_states
     if states and states.complete and "SDEI" not in states.names:
-        yield Witness(False, "there is no SDEI hotplug state", HOTPLUG_STATES)
-    # A name in kallsyms proves only that the code is there; its absence proves that it cannot serve.
+        yield Witness(False, "the SDEI hotplug state is not installed", HOTPLUG_STATES)
+    # A name in kallsyms proves only that the code exists; without the name the service cannot exist.
     for witness in _nmi_built(facts):
         if witness.holds is False and witness.source in (KALLSYMS, CONFIG_GZ):
             yield witness
 
 
 MAX_AFF0 = 15
-"""The highest Aff0 that the target list of an SGI can name (Arm IHI 0069, ICC_SGI0R_EL1.TargetList)."""
+"""The highest Aff0 in the target list of an SGI (Arm IHI 0069, ICC_SGI0R_EL1.TargetList)."""
 
 SDEI_CHECKS = (
     Check(
-        "sdei-answered", "sdei", "The firmware answers SDEI calls",
-        "SDEI is a service of the firmware at EL3 (or of a hypervisor). Without it no event can interrupt"
-        " a CPU that has its interrupts masked.",
+        "sdei-answered", NmiPath.SDEI, "The firmware answers SDEI calls",
+        "SDEI is a service of the firmware at EL3, or of a hypervisor. Without it no event can interrupt a"
+        " CPU that has its interrupts masked.",
         "SDEIv1.x detected in firmware, and the driver's probe completed",
         "Ask the firmware vendor for SDEI 1.x (Arm DEN0054) with event 0 signalable; with Trusted Firmware-A:"
         " SDEI_SUPPORT=1 EL3_EXCEPTION_HANDLING=1.",
-        "firmware", _answered,
+        Owner.FIRMWARE, _answered,
     ),
     Check(
-        "sdei-affinity", "", "Every CPU's Aff0 is 15 or less",
-        "Firmware that signals event 0 by a software-generated interrupt, as Trusted Firmware-A does, can"
-        " name only 16 CPUs by Aff0: a CPU beyond would not be reached.",
-        "no MPIDR with Aff0 of 16 or more",
-        "Ask the firmware vendor how event 0 is sent to those CPUs, and prove it: sdeictl drill backtrace"
+        "sdei-affinity", None, "Every CPU's Aff0 is 15 or less",
+        "Trusted Firmware-A signals event 0 by a software-generated interrupt, which can address only 16"
+        " CPUs by Aff0. Such firmware would not reach a CPU with a higher Aff0.",
+        "no MPIDR has an Aff0 of 16 or more",
+        "Ask the firmware vendor how event 0 reaches those CPUs, and prove it: sdeictl drill backtrace"
         " --masked --cpu N.",
-        "firmware", _affinity,
+        Owner.FIRMWARE, _affinity,
     ),
     Check(
-        "sdei-advertised", "sdei", "The firmware advertises SDEI",
-        "The kernel calls SDEI only where an ACPI table or a device-tree node says that it is there.",
+        "sdei-advertised", NmiPath.SDEI, "The firmware advertises SDEI",
+        "The kernel calls SDEI only if an ACPI table or a device-tree node advertises it.",
         "an ACPI table SDEI, or /firmware/sdei in the device tree",
         "Ask the firmware vendor to publish the ACPI table SDEI, or the device-tree node"
         ' compatible with "arm,sdei-1.0".',
-        "firmware", _advertised,
+        Owner.FIRMWARE, _advertised,
     ),
     Check(
-        "sdei-conduit", "sdei", "The firmware says how it is called",
-        "The driver calls by SMC or by HVC. With a device tree it gives up if the node does not say which.",
+        "sdei-conduit", NmiPath.SDEI, "The firmware says how to call it",
+        "The driver calls firmware by SMC or by HVC. With a device tree it gives up if the node does not"
+        " say which.",
         "SMC or HVC, in the table FACP or in the node's property method",
         'Ask the firmware vendor to give the node a property method = "smc" (or "hvc").',
-        "firmware", _conduit,
+        Owner.FIRMWARE, _conduit,
     ),
     Check(
-        "sdei-interface-built", "sdei", "The kernel has the SDEI driver",
-        "Without the driver nothing in the kernel can be called by firmware.",
+        "sdei-interface-built", NmiPath.SDEI, "The kernel has the SDEI driver",
+        "Without the driver, firmware has nothing in the kernel to call.",
         "CONFIG_ARM_SDE_INTERFACE=y", "Build the kernel with CONFIG_ARM_SDE_INTERFACE=y.",
-        "kernel", _interface_built,
+        Owner.KERNEL, _interface_built,
     ),
     Check(
-        "sdei-ghes-built", "sdei", "The kernel looks for the ACPI table SDEI",
-        "With ACPI the SDEI driver is started by the code of the generic hardware error source"
-        " (acpi_ghes_init()): without it the table is never looked at, and the log says nothing.",
+        "sdei-ghes-built", NmiPath.SDEI, "The kernel looks for the ACPI table SDEI",
+        "With ACPI, the code of the generic hardware error source starts the SDEI driver (acpi_ghes_init())."
+        " Without that code the kernel never looks at the table, and logs nothing.",
         "CONFIG_ACPI_APEI_GHES=y", "Build the kernel with CONFIG_ACPI_APEI_GHES=y.",
-        "kernel", _ghes_built,
+        Owner.KERNEL, _ghes_built,
     ),
     Check(
-        "sdei-nmi-built", "sdei", "The kernel has the SDEI cross-CPU NMI",
-        "The driver alone serves firmware-first errors. Backtraces and the stopping of CPUs go by SDEI only"
-        " with the service that Linux 7.3 added.",
+        "sdei-nmi-built", NmiPath.SDEI, "The kernel has the SDEI cross-CPU NMI",
+        "The driver alone serves firmware-first errors. Only the service that Linux 7.3 added sends backtrace"
+        " requests and stops CPUs through SDEI.",
         "CONFIG_ARM_SDEI_NMI=y",
         "Build the kernel with CONFIG_ARM_SDEI_NMI=y (Linux 7.3 or a backport).",
-        "kernel", _nmi_built,
+        Owner.KERNEL, _nmi_built,
     ),
     Check(
-        "sdei-exception-level", "sdei", "The kernel runs at the exception level that the firmware serves",
-        "Firmware takes SDEI calls from the highest level below its own only. A kernel that was started at"
-        " EL2 and runs at EL1 is refused.",
+        "sdei-exception-level", NmiPath.SDEI, "The kernel runs at the exception level that firmware serves",
+        "Firmware accepts SDEI calls only from the highest exception level below its own. It refuses a kernel"
+        " that started at EL2 and runs at EL1.",
         "started at EL1, or at EL2 with VHE",
         "Boot without kvm-arm.mode=nvhe or protected. On CPUs without VHE ask the firmware vendor to start"
         " the kernel at EL1.",
-        "admin", _exception_level,
+        Owner.ADMIN, _exception_level,
     ),
     Check(
-        "sdei-nmi-registered", "sdei", "The SDEI cross-CPU NMI is registered",
-        "Only when event 0 is registered and enabled on every CPU are requests sent by SDEI. From then on"
-        " they are sent by nothing else.",
-        "the boot log says: using SDEI cross-CPU NMI",
-        "Mend the links before this one; where they hold, the boot log's lines of sdei_nmi name the error.",
-        "kernel", _nmi_registered,
+        "sdei-nmi-registered", NmiPath.SDEI, "The SDEI cross-CPU NMI is registered",
+        "The kernel sends requests through SDEI only once event 0 is registered and enabled on every CPU."
+        " From then on it uses nothing else.",
+        f"the boot log says: {sdei.USING}",
+        "Fix the earlier links first. If they all pass, the sdei_nmi lines of the boot log name the error.",
+        Owner.KERNEL, _nmi_registered,
     ),
 )  # fmt: skip

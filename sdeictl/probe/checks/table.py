@@ -1,4 +1,6 @@
-"""All checks: the chain first, then what stands around it."""
+"""All checks in order: the links of the chain, then the checks around it."""
+
+from __future__ import annotations
 
 from sdeictl.probe.checks.crash import CRASH_CHECKS
 from sdeictl.probe.checks.evidence import EVIDENCE_CHECKS
@@ -7,8 +9,8 @@ from sdeictl.probe.checks.machine import MACHINE_CHECKS
 from sdeictl.probe.checks.pseudo_nmi import PSEUDO_NMI_CHECKS
 from sdeictl.probe.checks.sdei import SDEI_CHECKS
 
-# Firmware, its tables, kernel build, boot arguments, registration: who mends the first broken link
-# may find the later ones mended.
+# Firmware, its tables, kernel build, boot arguments, registration: fixing the first broken link may fix
+# the later ones too.
 _CHAIN_ORDER = (
     "sdei-answered", "sdei-affinity", "pseudo-nmi-gic",
     "sdei-advertised", "sdei-conduit",

@@ -5,6 +5,8 @@
 Leaves /lab/ab.json: what it ended with, each boot's command line and the bare loop's time in it.
 """
 
+from __future__ import annotations
+
 import json
 import os
 import signal

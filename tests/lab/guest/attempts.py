@@ -3,6 +3,8 @@
 Prints what became of each attempt: the name of an errno, the signal that ended it, or DONE.
 """
 
+from __future__ import annotations
+
 import ctypes
 import errno
 import json

@@ -5,6 +5,8 @@ status of the run. After the trigger nothing is forked: on a host that has lost
 a CPU a fork may not come back, nor does the power-off.
 """
 
+from __future__ import annotations
+
 import os
 import time
 from pathlib import Path

@@ -5,6 +5,8 @@
 In the boot after that: resume, and leave /lab/ended.json.
 """
 
+from __future__ import annotations
+
 import os
 import sys
 import time

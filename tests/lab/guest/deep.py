@@ -5,6 +5,8 @@ rotated, what `probe --deep` says then, and what without the journal; deep.trace
 is what strace(1) saw of `probe --deep`.
 """
 
+from __future__ import annotations
+
 import os
 import shutil
 import subprocess

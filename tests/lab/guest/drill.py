@@ -5,6 +5,8 @@
 Leaves /lab/drills.json, /lab/cpus.json and, in /lab/drills, what the drills stored.
 """
 
+from __future__ import annotations
+
 import shutil
 import sys
 from typing import Any

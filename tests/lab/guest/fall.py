@@ -7,6 +7,8 @@ settings before and after. Where a CPU is left wedged, the host is reset and goe
 wedged CPU can keep a disk's journal from its end, and whoever waits for that: so nothing here is kept on one.
 """
 
+from __future__ import annotations
+
 import json
 import os
 import shutil

@@ -5,6 +5,8 @@
 Leaves /lab/kills.json: for each step what the drill, the resume and the host then said.
 """
 
+from __future__ import annotations
+
 import json
 import os
 import signal

@@ -6,6 +6,8 @@ Goes on where the last boot was left; leaves /lab/ladder.json: what each drill, 
 reset, said. /state is the disk that outlasts a reset.
 """
 
+from __future__ import annotations
+
 import json
 import os
 import shlex

@@ -1,5 +1,7 @@
 """Shared by the guest scripts: run sdeictl without starting Python anew, and look at the CPUs without it."""
 
+from __future__ import annotations
+
 import json
 import os
 import select

@@ -4,6 +4,8 @@ Leaves /lab/capture.tar.gz, /lab/probe.{txt,err,status,json} and /lab/nobody.{js
 drill.py.
 """
 
+from __future__ import annotations
+
 import os
 import runpy
 import shutil

@@ -3,6 +3,8 @@
 Leaves /lab/refusals.json: for each obstacle what the drill said.
 """
 
+from __future__ import annotations
+
 import contextlib
 import fcntl
 import os
@@ -87,7 +89,7 @@ def after_arming() -> dict[str, Any]:
     return {
         "statuses": (armed, disarmed),
         "another costly drill": while_another_runs("lockup"),
-        "nothing outlasts a reset": costly("stop", "--way-back", "a switch"),
+        "nothing survives a reset": costly("stop", "--way-back", "a switch"),
         "no crash kernel": costly("crash", "--way-back", "a switch"),
     }
 

@@ -4,6 +4,8 @@ After each step it leaves /lab/<step>.json and waits for /lab/<step>.seen: the o
 Prometheus says of it.
 """
 
+from __future__ import annotations
+
 import json
 import os
 import re

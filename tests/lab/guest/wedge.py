@@ -4,6 +4,8 @@ Leaves /lab/record.json with what it did, before it does it. Never returns.
 Everything here stays on CPU 0: what runs on the wedged CPU never runs again.
 """
 
+from __future__ import annotations
+
 import json
 import os
 import struct

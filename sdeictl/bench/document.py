@@ -1,0 +1,135 @@
+"""`sdeictl.bench/1` (schemas/bench-1.json): one benchmark run as the document that scripts read. Pure."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TypedDict
+
+from sdeictl.bench.conditions import VARIABLE, ConditionsDocument, HostConditions
+from sdeictl.bench.estimate import estimate, mad
+
+BENCH_SCHEMA = "sdeictl.bench/1"
+DISTURBED = 1.2
+"""A call is labelled if its median is more than this many times its undisturbed time."""
+
+
+class ResultDocument(TypedDict):
+    """The times of one call, in seconds."""
+
+    call: str
+    unit: str
+    min: float
+    median: float
+    mad: float
+    undisturbed: float | None
+    ci95: list[float] | None
+    samples: list[float]
+
+
+class CrossCheckDocument(TypedDict):
+    """The time of the same call, measured by another tool."""
+
+    tool: str
+    call: str
+    seconds: float
+
+
+class BenchHostDocument(TypedDict):
+    """The host of a run, without its name."""
+
+    architecture: str | None
+    kernel: str | None
+    firmware: str | None
+    model: str | None
+
+
+class BenchDocument(TypedDict):
+    """`sdeictl.bench/1`."""
+
+    schema: str
+    id: str
+    host: BenchHostDocument
+    workload: list[str] | None
+    results: list[ResultDocument]
+    empty_loop: float
+    cross_check: CrossCheckDocument | None
+    conditions: ConditionsDocument
+    labels: list[str]
+
+
+def result_document(name: str, samples: Sequence[float]) -> ResultDocument:
+    """Return the result of one call from its samples, in seconds."""
+    found = estimate(samples)
+    return {
+        "call": name,
+        "unit": "seconds",
+        "min": min(samples),
+        "median": statistics.median(samples),
+        "mad": mad(samples),
+        "undisturbed": found.value if found else None,
+        "ci95": [found.low, found.high] if found else None,
+        "samples": [float(f"{sample:.5g}") for sample in samples],
+    }
+
+
+def host_document(conditions: HostConditions) -> BenchHostDocument:
+    """Return the host part of a run."""
+    return {
+        "architecture": conditions["architecture"],
+        "kernel": conditions["kernel"],
+        "firmware": conditions["firmware"],
+        "model": conditions["model"],
+    }
+
+
+def result_labels(results: Iterable[ResultDocument]) -> list[str]:
+    """Return a label for each call that interference disturbed in half of its samples or more."""
+    return [
+        f"{result['call']}: half of the samples took {result['median'] / result['undisturbed']:.1f} times"
+        " the undisturbed time or longer."
+        for result in results
+        if result["undisturbed"] and result["median"] > DISTURBED * result["undisturbed"]
+    ]
+
+
+def encode(document: Mapping[str, object]) -> bytes:
+    """Return a document as it is stored: on one line, because the samples are many."""
+    return json.dumps(document).encode() + b"\n"
+
+
+def parse_bench(data: bytes) -> BenchDocument:
+    """Return the document of a run; raise ValueError, with a clause that says why, for anything else."""
+    try:
+        document: BenchDocument = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise ValueError("it is not JSON, or it is cut short") from error
+    try:
+        if document["schema"] != BENCH_SCHEMA:
+            raise ValueError(f"its schema is {document['schema']!r}, not {BENCH_SCHEMA!r}")
+        if not all(isinstance(text, str) for text in _texts(document)):
+            raise TypeError
+        _check_times(document["results"])
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError("it is not a result of `sdeictl bench run`") from error
+    return document
+
+
+def _texts(document: BenchDocument) -> Iterator[object]:
+    """Yield the values that a comparison uses as text."""
+    yield document["id"]
+    states = (document["conditions"].get(name) for name in VARIABLE)
+    yield from (state for state in states if state is not None)
+    yield from document["labels"]
+    yield from (result["call"] for result in document["results"])
+
+
+def _check_times(results: Sequence[ResultDocument]) -> None:
+    for result in results:
+        known = [result["undisturbed"]] if result["undisturbed"] is not None else []
+        if not all(isinstance(value, float) and 0 < value < 1e6 for value in known + result["samples"]):
+            raise ValueError(f"the samples of {result['call']} are not times in seconds")
+    calls = [result["call"] for result in results]
+    if len(set(calls)) < len(calls):
+        raise ValueError("it has the same call twice")

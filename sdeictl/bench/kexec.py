@@ -1,0 +1,123 @@
+"""Kexec: whether this host can boot its own kernel with another command line, and with which files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from sdeictl.errors import SdeictlError, Status
+from sdeictl.host.paths import BOOT_DIRECTORY, DEVICE_TREE, EFI, KEXEC_DISABLED
+from sdeictl.host.programs import has_program
+from sdeictl.host.root import Root
+from sdeictl.interlock.refusals import Reason, ReasonKind
+from sdeictl.probe.facts import HostFacts
+from sdeictl.probe.settings import read_number
+
+ITS = b"arm,gic-v3-its"
+"""The `compatible` string of an interrupt translation service in a device tree."""
+
+
+class KernelFiles(NamedTuple):
+    """The files of the running kernel, as far as the operator names them."""
+
+    image: str | None = None
+    """None: look for both files below /boot."""
+    initrd: str | None = None
+    no_initrd: bool = False
+    """The kernel needs no initrd."""
+
+
+class Kexec(NamedTuple):
+    """The means of this host to boot a kernel by kexec."""
+
+    installed: bool
+    """kexec-tools is installed."""
+    files: KernelFiles
+    """The files that were found; a missing one is None."""
+    disabled: bool
+    """kernel.kexec_load_disabled is set."""
+    has_its: bool | None
+    """The device tree has an interrupt translation service; None if it cannot be read."""
+    efi: bool
+
+
+def read_kexec(root: Root, facts: HostFacts, named: KernelFiles) -> Kexec:
+    """Read the means of this host; raise SdeictlError for a named file that does not exist."""
+    return Kexec(
+        installed=has_program("kexec"),
+        files=_find_files(facts.release, named),
+        disabled=read_number(root, KEXEC_DISABLED) == 1,
+        has_its=_has_its(root),
+        efi=os.path.isdir(EFI),
+    )
+
+
+def _find_files(release: str | None, named: KernelFiles) -> KernelFiles:
+    if not named.image:
+        image, initrd = find_kernel(release)
+        return KernelFiles(image, None if named.no_initrd else initrd, named.no_initrd)
+    for path in (named.image, named.initrd):
+        if path and not os.path.isfile(path):
+            raise SdeictlError(f"{os.path.abspath(path)} does not exist", Status.USAGE)
+    initrd = os.path.abspath(named.initrd) if named.initrd else None
+    return KernelFiles(os.path.abspath(named.image), initrd, named.no_initrd)
+
+
+def find_kernel(release: str | None, boot: str = BOOT_DIRECTORY) -> tuple[str | None, str | None]:
+    """Return the image and the initrd of a kernel release, as Debian, Fedora and SUSE name them."""
+    images = [f"{boot}/{name}-{release}" for name in ("vmlinuz", "vmlinux", "Image", "linux")]
+    initrds = [
+        f"{boot}/{name}"
+        for name in (f"initrd.img-{release}", f"initramfs-{release}.img", f"initrd-{release}")
+    ]
+    image = next((path for path in images if os.path.isfile(path)), None)
+    return image, next((path for path in initrds if os.path.isfile(path)), None)
+
+
+def _has_its(root: Root) -> bool | None:
+    """Look for an interrupt translation service in the device tree; False on a host without one."""
+    if not os.path.isdir(DEVICE_TREE):
+        return False
+    try:
+        for directory, _names, files in os.walk(DEVICE_TREE):
+            if "compatible" in files and ITS in root.read(f"{directory}/compatible").split(b"\0"):
+                return True
+    except OSError:
+        return None
+    return False
+
+
+def refusals_for_kexec(facts: HostFacts, kexec: Kexec) -> Iterator[Reason]:
+    """Yield every reason why kexec cannot boot this host's kernel."""
+    lockdown = facts.drills.lockdown if facts.drills else None
+    if lockdown not in (None, "none"):
+        text = f"The kernel is locked down ({lockdown}): kexec may refuse every kernel."
+        yield Reason(ReasonKind.PROVIDER, text)
+    if kexec.disabled:
+        text = "kexec is disabled until the next boot (kernel.kexec_load_disabled)."
+        yield Reason(ReasonKind.POLICY, text)
+    if not kexec.installed:
+        yield Reason(ReasonKind.PROVIDER, "kexec-tools is not installed.")
+    yield from _refusals_for_files(kexec.files)
+    # Only EFI keeps the tables of the GIC reserved across a kexec (gic_reserve_range() in irq-gic-v3-its.c).
+    if facts.tables != "acpi" and not kexec.efi and kexec.has_its is not False:
+        text = (
+            "This host has a device tree, an interrupt translation service and no UEFI: a kernel that kexec"
+            " starts would die, because the GIC still writes into the tables of the first kernel."
+        )
+        if kexec.has_its is None:
+            text = "sdeictl cannot read whether the GIC of this host has an interrupt translation service."
+        yield Reason(ReasonKind.PLATFORM, text)
+
+
+def _refusals_for_files(files: KernelFiles) -> Iterator[Reason]:
+    if not files.image:
+        text = "The image of the running kernel was not found below /boot: name it with --kernel."
+        yield Reason(ReasonKind.PROVIDER, text)
+    elif not files.initrd and not files.no_initrd:
+        text = (
+            f"The initrd of {files.image} is unknown: name it with --initrd, or give --no-initrd if the"
+            " kernel needs none."
+        )
+        yield Reason(ReasonKind.PROVIDER, text)

@@ -1,0 +1,11 @@
+"""Values of sysctls, and of the files below /sys with the same format. No I/O."""
+
+from __future__ import annotations
+
+
+def parse_number(text: str) -> int | None:
+    """Return the first number of a value (kernel.printk has four); None if a field is not a number."""
+    fields = text.split()
+    if not fields or not all(field.isascii() and field.isdecimal() for field in fields):
+        return None
+    return int(fields[0])

@@ -1,0 +1,28 @@
+"""Gaps: the sources of facts that could not be read, and why."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from sdeictl.text import Word
+
+
+class GapKind(Word):
+    """Why a source could not be read."""
+
+    ABSENT = "absent"
+    """It does not exist."""
+    DENIED = "denied"
+    """Permission was denied."""
+    BROKEN = "broken"
+    """It is damaged, cut short or of another kind."""
+
+
+class Gap(NamedTuple):
+    """A source that could not be read, or not to its end."""
+
+    source: str
+    """Its path on the host, or the command that reads it."""
+    kind: GapKind
+    detail: str
+    """The reason, a clause for people."""

@@ -1,0 +1,85 @@
+"""Which providers can mask a CPU of this host for a bounded time, and why another cannot."""
+
+from __future__ import annotations
+
+import errno
+from typing import NamedTuple
+
+from sdeictl.formats.sysctl import parse_number
+from sdeictl.host.paths import (
+    BPF_JIT,
+    LOCKDOWN,
+    MODULE_COMPRESSION,
+    MODULE_SIG_ENFORCE,
+    MODULES,
+    MODULES_DISABLED,
+)
+from sdeictl.host.root import Root
+from sdeictl.interlock.bpf import BpfWindow
+
+_SUFFIXES = ("", ".gz", ".xz", ".zst")
+_SIGNATURE = b"~Module signature appended~\n"
+"""How a signed module ends, kernel/module/signing.c."""
+
+
+class ModuleFile(NamedTuple):
+    """A kernel module that could be loaded."""
+
+    path: str
+    compressed: bool
+
+
+class FoundProviders(NamedTuple):
+    """What could mask a CPU for a bounded time."""
+
+    test_lockup: ModuleFile | None = None
+    no_test_lockup: str = ""
+    """Why the module cannot be used, a clause; "" where it can."""
+    no_bpf: str = ""
+    """Why the kernel refuses the BPF program, a clause; "" where it accepts it."""
+
+
+def find_providers(root: Root, release: str | None) -> FoundProviders:
+    """Look for the module test_lockup, and try whether the kernel accepts the BPF program."""
+    base = f"{MODULES}/{release}/kernel/lib/test_lockup.ko"
+    for suffix in _SUFFIXES:
+        try:
+            data = root.read(base + suffix)
+        except OSError:
+            continue
+        problem = _module_problem(root, data, compressed=bool(suffix))
+        return FoundProviders(ModuleFile(base + suffix, bool(suffix)), problem, _try_bpf(root))
+    missing = f"this kernel has no module test_lockup ({base}; CONFIG_TEST_LOCKUP)"
+    return FoundProviders(None, missing, _try_bpf(root))
+
+
+def _module_problem(root: Root, data: bytes, *, compressed: bool) -> str:
+    if parse_number(_read(root, MODULES_DISABLED)):
+        return "kernel.modules_disabled keeps modules from being loaded until the next boot"
+    lockdown = "[none]" not in (_read(root, LOCKDOWN) or "[none]")
+    enforced = _read(root, MODULE_SIG_ENFORCE).startswith("Y")
+    if (lockdown or enforced) and not data.endswith(_SIGNATURE) and not compressed:
+        return "test_lockup.ko is not signed, and this kernel accepts signed modules only"
+    if compressed and not _read(root, MODULE_COMPRESSION):
+        return "test_lockup.ko is compressed, and this kernel does not unpack modules"
+    return ""
+
+
+def _try_bpf(root: Root) -> str:
+    """Load the program and drop it again: nothing else shows whether this kernel accepts it."""
+    if not parse_number(_read(root, BPF_JIT)):
+        return "the BPF compiler is off or missing (net.core.bpf_jit_enable)"
+    try:
+        BpfWindow(1.0).close()
+    except OSError as error:
+        if error.errno == errno.EPERM:
+            return "the kernel does not let this process load a BPF program"
+        return f"the kernel refuses the BPF program: {error.strerror}"
+    return ""
+
+
+def _read(root: Root, path: str) -> str:
+    try:
+        return root.read(path).decode("utf-8", "replace")
+    except OSError:
+        return ""

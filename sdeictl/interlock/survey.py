@@ -1,0 +1,183 @@
+"""The survey of a host before a drill or `bench ab`: facts, what a drill can use, what it puts at risk."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import psutil
+
+from sdeictl.formats.cpulist import parse_cpulist
+from sdeictl.host.paths import (
+    BOOT_ID,
+    CONSOLE_LEVEL,
+    CPU_DEVICES,
+    CPU_LATENCY,
+    DRILL_RESULTS,
+    SYSRQ_TRIGGER,
+    TAINTED,
+    TERMINALS,
+    WATCHDOG_THRESH,
+    WATCHDOGS,
+    cpu_device,
+)
+from sdeictl.host.root import Root
+from sdeictl.interlock.arming import armed_seconds
+from sdeictl.interlock.lkdtm import read_crash_types
+from sdeictl.interlock.providers import FoundProviders, find_providers
+from sdeictl.interlock.results import read_unresolved
+from sdeictl.probe.facts import HostFacts
+from sdeictl.probe.settings import number, read_number
+
+
+class Watchdog(NamedTuple):
+    """One hardware watchdog of /sys/class/watchdog."""
+
+    name: str
+    active: bool | None
+    """None: the kernel does not show it (CONFIG_WATCHDOG_SYSFS)."""
+    timeout: int | None
+    """Seconds."""
+
+
+class Survey(NamedTuple):
+    """The state of the running host."""
+
+    facts: HostFacts
+    # what a drill can use
+    privileged: bool = True
+    online: tuple[int, ...] = ()
+    moving: tuple[int, ...] = ()
+    """CPUs that are going online or offline."""
+    isolated: tuple[int, ...] = ()
+    """CPUs that the administrator reserved: isolcpus= or nohz_full=."""
+    console_level: int | None = None
+    deep_idle: bool = False
+    """There are idle states other than the first."""
+    has_cpu_latency: bool = True
+    has_sysrq: bool = True
+    providers: FoundProviders = FoundProviders()
+    crash_types: tuple[str, ...] = ()
+    """What LKDTM can do here."""
+    # what a drill puts at risk
+    host_name: str = ""
+    armed: float | None = None
+    """For how many more seconds a drill may begin; None: the host is not armed."""
+    tainted: int = 0
+    users: tuple[str, ...] = ()
+    """Who is logged in on other terminals."""
+    load: float = 0.0
+    watchdogs: tuple[Watchdog, ...] = ()
+    free_bytes: int = 1 << 30
+    """On the file system of the journal."""
+    unresolved: int | None = 0
+    """How many of the last drills in a row ended unknown or lost; None: the results cannot be read."""
+
+    @property
+    def watchdog_thresh(self) -> int | None:
+        """Return kernel.watchdog_thresh in seconds: 0 if the detectors are off, None if there are none."""
+        return number(self.facts, WATCHDOG_THRESH)
+
+
+def read_survey(root: Root, facts: HostFacts, *, providers: bool) -> Survey:
+    """Read the state of the running host; with `providers` also what could mask a CPU."""
+    online = read_online(root)
+    isolated = {
+        cpu
+        for name in ("isolated", "nohz_full")
+        for cpu in parse_cpulist(_text(root, f"{CPU_DEVICES}/{name}"))
+    }
+    return Survey(
+        facts=facts,
+        privileged=os.geteuid() == 0,
+        online=online,
+        moving=tuple(cpu for cpu in online if _is_moving(root, cpu)),
+        isolated=tuple(sorted(isolated)),
+        console_level=read_number(root, CONSOLE_LEVEL),
+        deep_idle=any(read_idle_usage(root, online)),
+        has_cpu_latency=os.path.exists(CPU_LATENCY),
+        has_sysrq=os.path.exists(SYSRQ_TRIGGER),
+        providers=find_providers(root, facts.release) if providers else FoundProviders(),
+        crash_types=read_crash_types(root),
+        host_name=socket.gethostname(),
+        armed=armed_seconds(read_boot_id(root)),
+        tainted=read_number(root, TAINTED) or 0,
+        users=_other_users(),
+        load=psutil.getloadavg()[0],
+        watchdogs=tuple(_watchdogs(root)),
+        free_bytes=_free_bytes(DRILL_RESULTS),
+        unresolved=read_unresolved(),
+    )
+
+
+def read_online(root: Root) -> tuple[int, ...]:
+    """Return the CPUs that are online, () if that cannot be read."""
+    return parse_cpulist(_text(root, f"{CPU_DEVICES}/online"))
+
+
+def read_idle_usage(root: Root, cpus: tuple[int, ...]) -> dict[tuple[int, str], str]:
+    """Return how often each CPU has entered each of its idle states but the first."""
+    usage = {}
+    for cpu in cpus:
+        directory = cpu_device(cpu, "cpuidle")
+        for state in _names(root, directory):
+            if state != "state0":
+                usage[cpu, state] = _text(root, f"{directory}/{state}/usage").strip()
+    return usage
+
+
+def read_boot_id(root: Root) -> str:
+    """Return the kernel's identifier of this boot; "" if unknown."""
+    return _text(root, BOOT_ID).strip()
+
+
+def default_target(survey: Survey) -> int:
+    """Return the last CPU that is not reserved: the first ones have most to do."""
+    common = [cpu for cpu in survey.online if cpu not in survey.isolated]
+    return (common or survey.online)[-1]
+
+
+def _is_moving(root: Root, cpu: int) -> bool:
+    states = [_text(root, cpu_device(cpu, f"hotplug/{name}")) for name in ("state", "target")]
+    return states[0] != states[1]
+
+
+def _other_users() -> tuple[str, ...]:
+    own = set()
+    for descriptor in (0, 1, 2):
+        with contextlib.suppress(OSError):  # not a terminal, or one without a name, as in a container
+            own.add(os.ttyname(descriptor).removeprefix(TERMINALS))
+    return tuple(
+        sorted(f"{user.name} ({user.terminal})" for user in psutil.users() if user.terminal not in own)
+    )
+
+
+def _watchdogs(root: Root) -> Iterator[Watchdog]:
+    for name in _names(root, WATCHDOGS):
+        state = _text(root, f"{WATCHDOGS}/{name}/state").strip()
+        active = {"active": True, "inactive": False}.get(state)
+        yield Watchdog(name, active, read_number(root, f"{WATCHDOGS}/{name}/timeout"))
+
+
+def _free_bytes(directory: str) -> int:
+    while not os.path.isdir(directory):
+        directory = os.path.dirname(directory)
+    free = os.statvfs(directory)
+    return free.f_bavail * free.f_frsize
+
+
+def _text(root: Root, path: str) -> str:
+    try:
+        return root.read(path).decode("utf-8", "replace")
+    except OSError:
+        return ""
+
+
+def _names(root: Root, path: str) -> tuple[str, ...]:
+    try:
+        return root.names(path)
+    except OSError:
+        return ()

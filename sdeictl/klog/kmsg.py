@@ -1,0 +1,79 @@
+"""The records of /dev/kmsg, `<prio>,<seq>,<usec>,<flag>[,caller=...];<text>`. No I/O.
+
+Documentation/ABI/testing/dev-kmsg. host/kmsg.py reads the device.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+from sdeictl.klog.records import Line
+
+_RECORD = re.compile(r"(\d{1,10}),(\d{1,20}),(\d{1,20}),([^;]{0,200});(.*)", re.DOTALL | re.ASCII)
+_ESCAPE = re.compile(r"\\x([0-9a-f]{2})")
+_MIN_FIELDS = 4
+_SAMPLE_LINES = 500
+"""How many lines at the start of a text decide about its format."""
+
+
+class RecordHead(NamedTuple):
+    """The numbers before the text of a record."""
+
+    priority: int
+    """Facility * 8 + level."""
+    sequence: int
+    micros: int
+    """Microseconds since the boot."""
+
+    @property
+    def is_kernel(self) -> bool:
+        """Tell whether the kernel itself logged the record: its facility is 0."""
+        return self.priority < 8
+
+
+def parse_head(record: bytes) -> RecordHead | None:
+    """Return the head of a record; None if the bytes are a continuation line or not a record."""
+    fields = record.split(b",", _MIN_FIELDS - 1)
+    if len(fields) < _MIN_FIELDS or not all(field.isdigit() for field in fields[:3]):
+        return None
+    return RecordHead(*map(int, fields[:3]))
+
+
+def split_record(line: str) -> tuple[str, str] | None:
+    """Return the head and the escaped text of a record; None if the line is not a record."""
+    match = _RECORD.match(line)
+    return (line[: match.start(5) - 1], match[5]) if match else None
+
+
+def is_kmsg(lines: Sequence[str]) -> bool:
+    """Tell whether most lines are records; lines that begin with a space continue a record."""
+    heads = [line for line in lines[:_SAMPLE_LINES] if line and not line.startswith(" ")]
+    return sum(bool(_RECORD.match(line)) for line in heads) * 2 > len(heads)
+
+
+def parse_kmsg(lines: Iterable[str]) -> Iterator[Line]:
+    """Yield the kernel's lines; each number missing in the sequence counts as one lost record."""
+    previous = None
+    missing = 0
+    for line in lines:
+        match = _RECORD.match(line)
+        if not match:
+            continue
+        head = RecordHead(int(match[1]), int(match[2]), int(match[3]))
+        if previous is not None and head.sequence > previous + 1:
+            missing += head.sequence - previous - 1
+        previous = head.sequence
+        if not head.is_kernel:
+            continue
+        caller = next((part[7:] for part in match[4].split(",") if part.startswith("caller=")), None)
+        for text in _unescape(match[5]).split("\n"):
+            yield Line(text, match[3], head.micros / 1e6, caller, head.sequence, missing)
+            missing = 0
+
+
+def _unescape(text: str) -> str:
+    if "\\x" not in text:
+        return text
+    return _ESCAPE.sub(lambda match: chr(int(match[1], 16)), text)

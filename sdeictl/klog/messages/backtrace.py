@@ -1,0 +1,44 @@
+"""Messages of a backtrace request and of its answers.
+
+lib/nmi_backtrace.c, lib/dump_stack.c, arch/arm64/kernel/process.c and stacktrace.c, drivers/tty/sysrq.c
+(Linux 7.3).
+"""
+
+from __future__ import annotations
+
+import re
+
+from sdeictl.klog.messages.message import Message
+
+REQUEST_FROM = "Sending NMI from CPU "
+HEADER = "NMI backtrace for cpu "
+TIMED_OUT = "haven't responded to the NMI"
+
+REQUEST = Message(REQUEST_FROM, REQUEST_FROM + r"(\d{1,5}) to CPUs ([\d,-]{1,20000}):$")
+"""Groups: the CPU that sends the request, and the list of its targets."""
+ANSWER = Message(HEADER, HEADER + r"(\d{1,5})$")
+"""The first line of an answer with registers and stack. Group: the CPU."""
+IDLE = Message(HEADER, HEADER + r"(\d{1,5}) skipped: idling at \S")
+"""The answer of an idle CPU. Group: the CPU."""
+TIMEOUT = Message("After 10 seconds, ", rf"After 10 seconds, these CPUS still {TIMED_OUT}: ([\d,-]+)$")
+"""The kernel stops waiting. Group: the list of the CPUs that have not answered."""
+SYSRQ_L = Message("sysrq: Show backtrace", r"sysrq: Show backtrace of all active CPUs")
+"""The operator asks for backtraces by sysrq-l."""
+
+CPU_LINE = re.compile(r"CPU: (\d{1,5}) (?:UID: \d+ )?PID: ", re.ASCII)
+"""The second line of a block. Group: the CPU that prints the block."""
+REGISTER = re.compile(r"(pstate|pc|pmr) ?: ?(.*)")
+"""Groups: a register that shows whether, or where, a CPU was masked, and its value."""
+LAST_REGISTERS = "x29: "
+"""How the general registers begin. They come after the registers of REGISTER, in every block."""
+FRAME = re.compile(r" {1,4}([\w.]{1,120})\+0x[0-9a-f]{1,8}/0x[0-9a-f]{1,8}")
+"""One line of a stack. Group: the function."""
+PRIORITY_MASK = "pmr: "
+
+PUBLIC = ("sysrq: ", HEADER, REQUEST_FROM, "After 10 seconds, these CPUS ", r"CPU: \d+ ", "pstate: ", "pc : ",
+          PRIORITY_MASK, LAST_REGISTERS, "Call trace:", r" \w[\w.]*\+0x")  # fmt: skip
+
+
+def is_request(text: str) -> bool:
+    """Tell whether a line is a backtrace request."""
+    return bool(re.match(REQUEST_FROM + r"\d{1,5} to CPUs ", text, re.ASCII))

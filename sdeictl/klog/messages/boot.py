@@ -1,0 +1,30 @@
+"""Messages of a boot: the kernel, its command line, how the CPUs start, and the start of init.
+
+arch/arm64/kernel/setup.c, smp.c and cpufeature.c, init/main.c, drivers/firmware/psci/psci.c (Linux 7.3).
+"""
+
+from __future__ import annotations
+
+from sdeictl.klog.messages.message import Message
+
+BOOTING = "Booting Linux on physical CPU "
+FEATURE = "CPU features: detected: "
+
+FIRST_LINE = Message(BOOTING, BOOTING + r"0x[0-9a-f]{10} \[0x[0-9a-f]{8}\]")
+"""The first line of a boot."""
+BOOT_CPU = Message(BOOTING, BOOTING + r"0x([0-9a-f]{10}) ")
+"""Group: MPIDR_EL1 of the boot CPU, hexadecimal."""
+SECONDARY_CPU = Message("CPU", r"CPU\d+: Booted secondary processor 0x([0-9a-f]{10}) ")
+"""Group: MPIDR_EL1 of another CPU, hexadecimal."""
+VERSION = Message("Linux version ", r"Linux version (\S+)")
+"""Group: the release of the kernel."""
+COMMAND_LINE = Message("Kernel command line: ", r"Kernel command line: (.*)")
+"""Group: the command line."""
+EXCEPTION_LEVEL = Message("CPU: All", r"CPU: All CPU\(s\) started at EL([12])")
+"""Group: the exception level at which the boot loader started the CPUs."""
+VHE = Message(FEATURE, FEATURE + "Virtualization Host Extensions")
+INIT = Message("Run ", r"Run \S+ as init process")
+"""The kernel starts init; all initcalls have run."""
+
+PUBLIC = (BOOTING, r"Run \S+ as init process", VERSION.begins, r"CPU\d+: Booted secondary processor ",
+          "CPU features: ", EXCEPTION_LEVEL.begins, "psci: ")  # fmt: skip

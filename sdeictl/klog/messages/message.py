@@ -1,0 +1,29 @@
+"""The type of a kernel message: the beginning of its line, and the pattern that reads it. No I/O.
+
+Each module of messages/ holds the messages of one subject and names the kernel files that print them. Its
+PUBLIC lists patterns of the beginnings of lines that may leave the host in a capture.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+
+class Message(NamedTuple):
+    """A message of the kernel. Its pattern is compiled only when a line has the right beginning."""
+
+    begins: str
+    pattern: str
+    """A regular expression that matches at the start of the line."""
+
+    def match(self, text: str) -> re.Match[str] | None:
+        """Return the match of a line; None if the line is another message."""
+        return re.match(self.pattern, text, re.ASCII) if text.startswith(self.begins) else None
+
+    def first(self, text: str) -> str | None:
+        """Return the first group, or the whole match if there are no groups; None for another message."""
+        match = self.match(text)
+        if not match:
+            return None
+        return match[1] if match.re.groups else match[0]

@@ -1,0 +1,31 @@
+"""Messages of the end of a boot: panic, reset, the stop ladder, the crash kernel.
+
+arch/arm64/kernel/smp.c and machine_kexec.c, kernel/panic.c, reboot.c and crash_reserve.c,
+drivers/tty/sysrq.c (Linux 7.3).
+"""
+
+from __future__ import annotations
+
+from sdeictl.klog.messages.message import Message
+
+REASON = tuple(
+    Message(begins, begins + "(Resetting|Restarting system|System halted|Power down)")
+    for begins in ("sysrq: ", "reboot: ")
+)
+"""The kernel is about to stop its CPUs. Group: what it does next."""
+PANIC = Message("Kernel panic - not syncing: ", r"Kernel panic - not syncing: (.*)")
+"""Group: the message of the panic."""
+LADDER = Message(
+    "SMP: ",
+    r"SMP: (?:(?P<ipi>stopping secondary CPUs)|retry stop with NMI for CPUs (?P<nmi>[\d,-]+)"
+    r"|retry stop with SDEI NMI for CPUs (?P<sdei>[\d,-]+)"
+    r"|failed to stop secondary CPUs (?P<failed>[\d,-]+))$",
+)
+"""A rung of smp_send_stop(), or the CPUs that no rung stopped. The name of the group says which."""
+CRASH_KERNEL = Message("Starting crashdump", r"Starting crashdump kernel\.\.\.")
+"""The kernel starts the crash kernel after a panic."""
+BYE = Message("Bye!", r"Bye!$")
+"""The last line of a kernel that starts another one by kexec."""
+
+PUBLIC = (LADDER.begins, PANIC.begins, r"---\[ ", "Starting crashdump kernel", BYE.begins, "reboot: ",
+          "crashkernel ")  # fmt: skip

@@ -1,0 +1,50 @@
+"""The records of a kernel log, independent of the format of the log. No I/O."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Record(NamedTuple):
+    """One line of kernel text, with its boot."""
+
+    text: str
+    at: float | None
+    """Seconds since that boot; None if the log has no times."""
+    boot: int = 0
+    """0 for the first boot in the log, 1 for the second, and so on."""
+    caller: str | None = None
+    """`T<pid>` or `C<cpu>` of the kernel code that logged it; None without CONFIG_PRINTK_CALLER."""
+    lost_before: int = 0
+    """How many records are known to be missing right before this one."""
+
+
+class KernelLog(NamedTuple):
+    """All kernel records of a log in their order, without quotations."""
+
+    records: tuple[Record, ...]
+    lost: int
+    """How many records are known to be missing: sequence gaps, and lines that a console dropped."""
+    relayed: bool = False
+    """The log came through syslog or the journal, which may have lost records without a trace."""
+
+    def last_boot(self) -> tuple[Record, ...]:
+        """Return the records of the latest boot in the log."""
+        if not self.records:
+            return ()
+        latest = self.records[-1].boot
+        return tuple(record for record in self.records if record.boot == latest)
+
+
+class Line(NamedTuple):
+    """One line of kernel text as a parser reads it, before quotations are left out."""
+
+    text: str
+    stamp: str | None
+    """The time as it was printed: two lines can be the same record only if it is equal."""
+    at: float | None
+    """Seconds since the boot; None if the log has no times."""
+    caller: str | None = None
+    sequence: int | None = None
+    """The sequence number in /dev/kmsg; None in other formats."""
+    lost_before: int = 0

@@ -1,0 +1,97 @@
+"""Renders an analysis as text, with one paragraph for each episode."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator
+
+from sdeictl.klog.document import CpuDocument, LadderDocument, cpu_document
+from sdeictl.klog.episodes import (
+    Analysis,
+    Backtrace,
+    CrashKernel,
+    Episode,
+    HardLockup,
+    HungTask,
+    Panic,
+    RcuStall,
+    SoftLockup,
+    Stop,
+)
+from sdeictl.klog.words import IN_TIME, CpuState, NmiPath
+from sdeictl.text import Line, name_cpus, show_ladder
+
+_PATH_TEXTS = {NmiPath.NONE: "none (a plain IPI)"}
+
+
+def render_analysis(analysis: Analysis) -> Iterator[Line]:
+    """Yield an analysis as lines of text, with one paragraph for each episode."""
+    lost = f", {analysis.records_lost} lost" if analysis.records_lost else ""
+    count = len(analysis.episodes)
+    episodes = f"{count} episode{'s' * (count != 1)}"
+    yield ((f"{analysis.records} kernel records{lost}, {episodes}", "bold"),)
+    several_boots = any(episode.boot for episode in analysis.episodes)
+    for episode in analysis.episodes:
+        at = "" if episode.at is None else f"{episode.at:.6f} s"
+        boot = f"boot {episode.boot} " if several_boots else ""
+        yield ()
+        yield ((f"{boot}{at} ".lstrip(), "dim"), (_headline(episode), "bold"))
+        if isinstance(episode, Backtrace):
+            yield from cpu_lines(map(cpu_document, episode.cpus))
+
+
+def _headline(episode: Episode) -> str:
+    if isinstance(episode, Backtrace):
+        path = _PATH_TEXTS.get(episode.path, episode.path)
+        asked = name_cpus(episode.targets)
+        return f"backtrace ({episode.trigger}): CPU {episode.initiator} asked {asked}, path {path}"
+    if isinstance(episode, HardLockup):
+        return _hard_lockup(episode)
+    if isinstance(episode, Stop):
+        return f"stop ({episode.reason}): {_ladder(episode.rungs, episode.retried, episode.failed)}"
+    if isinstance(episode, Panic):
+        return f"panic: {episode.message}"
+    if isinstance(episode, CrashKernel):
+        return f"crash kernel {'started' if episode.handed_over else 'being started'}"
+    if isinstance(episode, SoftLockup):
+        return f"soft lockup of CPU {episode.cpu} for {episode.seconds} s in {episode.task}"
+    if isinstance(episode, RcuStall):
+        cpus = name_cpus(episode.cpus) if episode.cpus else "unknown CPUs"
+        return f"RCU stall ({episode.flavor}) of {cpus}"
+    assert isinstance(episode, HungTask)  # noqa: S101 - the last kind
+    return f"hung task {episode.task}:{episode.pid} for {episode.seconds} s"
+
+
+def _hard_lockup(episode: HardLockup) -> str:
+    stack = "with its stack" if episode.has_stack else "without its stack"
+    cause = "" if episode.secondary_to is None else f"; it was waiting for CPU {episode.secondary_to}"
+    return f"hard lockup of CPU {episode.cpu}, detected by CPU {episode.detected_by}, {stack}{cause}"
+
+
+def _ladder(rungs: Iterable[str], retried: Collection[int], failed: Collection[int]) -> str:
+    text = show_ladder(rungs)
+    text += f"; the IPI did not stop {name_cpus(retried)}" if retried else ""
+    return text + (f"; no rung stopped {name_cpus(failed)}" if failed else "")
+
+
+def ladder_line(stop: LadderDocument) -> Line:
+    """Return the ladder of a stop as a line of text."""
+    return ((f"stop ladder: {_ladder(stop['rungs'], stop['retried'], stop['failed'])}", ""),)
+
+
+def cpu_lines(cpus: Iterable[CpuDocument]) -> Iterator[Line]:
+    """Yield one line for each CPU of a request: its state and its registers."""
+    for cpu in cpus:
+        state = CpuState(cpu["state"])
+        style = "red" if IN_TIME[state] is False else ""
+        yield ((f"  cpu {cpu['cpu']:<4}", ""), (f"{state:10}", style), (_details(cpu), ""))
+
+
+def _details(cpu: CpuDocument) -> str:
+    masked = {True: "masked", False: "not masked", None: ""}[cpu["masked"]]
+    if cpu["pstate"] and cpu["masked"] is None:
+        masked = "masked unknown"
+    registers = " ".join(
+        f"{name} {value}" for name, value in (("pstate", cpu["pstate"]), ("pmr", cpu["pmr"])) if value
+    )
+    latency = "" if cpu["latency_seconds"] is None else f"after {cpu['latency_seconds']:.6f} s"
+    return "  ".join(part for part in (masked, cpu["pc"], registers, latency) if part)

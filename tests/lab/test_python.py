@@ -1,0 +1,52 @@
+"""The tests of behaviour on the Python of other Debians: 3.9 is the oldest, trixie's the newest.
+
+The tests that lint the repository depend on the tools, not on the Python, and run in `make test` alone.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from tests.lab.build import PROJECT, Lab
+from tests.lab.deb import run_in
+
+LINTS = ("test_repository.py", "test_imports.py", "test_dist.py")
+TESTS = f"""
+ip link set lo up
+cd /build/sdeictl
+/venv/bin/python -c 'import sys; print("Python", sys.version)'
+/venv/bin/pip install --quiet --no-index --no-build-isolation --no-deps --editable .
+/venv/bin/pytest tests --ignore=tests/lab {" ".join(f"--ignore=tests/{name}" for name in LINTS)} \\
+    --numprocesses 2 --quiet -p no:cacheprovider
+"""
+
+
+def copy_checkout(target: Path) -> None:
+    """Copy what git keeps of this checkout, or would keep."""
+    target.mkdir(parents=True)
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=PROJECT, check=True, capture_output=True,
+    ).stdout  # fmt: skip
+    names = [name for name in listed.decode().split("\0") if name and (PROJECT / name).exists()]
+    subprocess.run(
+        ["tar", "-cf", "-", "--null", "--files-from=-"], cwd=PROJECT, check=True,
+        input="\0".join(names).encode(), stdout=(target / "checkout.tar").open("wb"),
+    )  # fmt: skip
+    subprocess.run(["tar", "-C", str(target), "-xf", str(target / "checkout.tar")], check=True)
+    (target / "checkout.tar").unlink()
+
+
+@pytest.mark.parametrize(("suite", "version"), [("bullseye", "Python 3.9."), ("trixie", "Python 3.13.")])
+def test_behaviour_on_python(lab: Lab, suite: str, version: str) -> None:
+    with tempfile.TemporaryDirectory(prefix="python-", dir=lab.cache) as root:
+        subprocess.run(["tar", "-C", root, "-xf", lab.part(suite) / "root.tar"], check=True)
+        copy_checkout(Path(root, "build/sdeictl"))
+        said = run_in(root, TESTS)
+    assert version in said
+    assert " passed" in said
+    assert " failed" not in said

@@ -1,0 +1,95 @@
+"""How the modules depend on each other: layers, no circles, and facts that stand once."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import grimp
+import pytest
+
+from tests.conftest import PROJECT
+from tests.support.tools import run, tool
+
+PACKAGES = ("sdeictl", "agent/sdeictl_agent")
+MODULES = sorted(path for package in PACKAGES for path in (PROJECT / package).rglob("*.py"))
+HOST_PATHS = ("/proc/", "/sys/", "/dev/")
+
+
+def test_layers() -> None:
+    run(tool("lint-imports"), "--no-cache")
+
+
+def test_no_import_circle() -> None:
+    """Lazy imports count too; grimp reads the source, and runs none of it."""
+    graph = grimp.build_graph("sdeictl", "sdeictl_agent", cache_dir=None)
+    imports = {module: graph.find_modules_directly_imported_by(module) for module in graph.modules}
+    assert len(imports) > 100
+    list(TopologicalSorter(imports).static_order())
+
+
+def test_few_files_at_the_top() -> None:
+    assert len(list((PROJECT / "sdeictl").glob("*.py"))) <= 5
+
+
+def constants(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield the string constants of a module, but for docstrings and the like."""
+    tree = ast.parse(path.read_text())
+    expressions = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and id(node) not in expressions:
+            if isinstance(node.value, str):
+                yield node.lineno, node.value
+            elif isinstance(node.value, bytes):
+                yield node.lineno, node.value.decode("latin-1")
+
+
+def test_host_paths_stand_once() -> None:
+    found = [
+        f"{path}:{line}: {text}"
+        for path in MODULES
+        if path != PROJECT / "sdeictl/host/paths.py"
+        for line, text in constants(path)
+        if text.startswith(HOST_PATHS)
+    ]
+    assert found == []
+
+
+def message_words() -> dict[str, str]:
+    """Return the fixed words of the kernel's messages, and the file of each."""
+    words: dict[str, str] = {}
+    for path in (PROJECT / "sdeictl/klog/messages").glob("*.py"):
+        for _line, text in constants(path):
+            fixed = text.strip(" :,.'\"^$()|")
+            if (
+                len(fixed) >= LEAST_WORD
+                and fixed.replace(" ", "").replace("-", "").isalnum()
+                and " " in fixed
+            ):
+                words[fixed] = path.name
+    return words
+
+
+LEAST_WORD = 10
+"""A message has more letters than this."""
+MAX_QUOTES = 10
+QUOTES = {
+    "NMI watchdog": "a check names the watchdog to the user",
+    "SDEI NMI watchdog": "as above",
+}
+"""Words of a message that stand elsewhere too, and why."""
+
+
+@pytest.mark.parametrize("word", sorted(message_words()))
+def test_messages_stand_once(word: str) -> None:
+    found = [
+        f"{path}:{line}: {text}"
+        for path in MODULES
+        if "messages" not in path.parts
+        for line, text in constants(path)
+        if word in text
+    ]
+    assert len(QUOTES) <= MAX_QUOTES
+    assert found == [] or word in QUOTES
