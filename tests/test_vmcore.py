@@ -149,6 +149,18 @@ def test_headline_counts_unmatched_registers(count: int, words: str) -> None:
     assert text.startswith(f"UNKNOWN  the dump does not show which CPU wrote {words} of registers\n")
 
 
+@pytest.mark.parametrize("last_bytes", [1000, 1008, 1016, 1024, 1032])
+def test_log_wraps_around_its_buffer(last_bytes: int) -> None:
+    """A block of 8 bytes and its text ends before, at and after the end of the buffer of 8 KiB."""
+    full = tuple(f"{number}.0 {str(number) * 1016}" for number in range(1, 8))
+    log = (*full, f"8.0 {'8' * last_bytes}", "9.0 last")
+    core = read(elf_core(STOPPED._replace(log=log)))
+    assert core.log is not None
+    texts = [line.partition(b";")[2] for line in core.log.splitlines()]
+    assert texts[-2:] == [b"8" * last_bytes, b"last"]
+    assert texts[:-2] == [line.partition(" ")[2].encode() for line in full[-len(texts) + 2 :]]
+
+
 def test_relative_base_of_older_kernels() -> None:
     core = read(elf_core(STOPPED._replace(relative_base=True)))
     assert core.cpus[2].function == "lkdtm_HARDLOCKUP+0x8"

@@ -81,7 +81,8 @@ class _Ring:
         """Return the text between two logical positions."""
         if begin & 1:  # FAILED_LPOS or EMPTY_LINE_LPOS: the record has no text
             return b""
-        first, last = begin % len(self._text), end % len(self._text)
+        size = len(self._text)
+        first, last = begin % size, (end - 1) % size + 1  # a block may end where the buffer ends
         if last <= first:  # a block that does not fit before the end of the buffer is at its start
             first = 0
         return self._text[first + _BLOCK_ID_BYTES : last]

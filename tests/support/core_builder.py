@@ -23,6 +23,7 @@ PERCPU_BYTES = 0x2000
 NOTES_OFFSET = 0x1000
 """Offset of a CPU's note in its per-CPU memory."""
 RING_BITS, TEXT_BITS = 6, 13
+TEXT_BYTES = 1 << TEXT_BITS
 RING_OFFSETS = {
     "printk_ringbuffer.desc_ring": 0, "printk_ringbuffer.text_data_ring": 40,
     "prb_desc_ring.count_bits": 0, "prb_desc_ring.descs": 8, "prb_desc_ring.infos": 16,
@@ -134,25 +135,47 @@ def _place_log(image: _Image, log: tuple[str, ...]) -> dict[str, str]:
     """Lay out the printk ring buffer and return its part of VMCOREINFO."""
     names = ("prb_descs", "prb_infos", "prb_text")
     tables = [image.place(name, data) for name, data in zip(names, _build_records(log))]
-    ring = struct.pack("<I4x4Q", RING_BITS, tables[0], tables[1], len(log) - 1 if log else 0, 0)
+    blocks = _lay_out_blocks(log)
+    oldest = next((index for index, block in enumerate(blocks) if block[0] + TEXT_BYTES >= blocks[-1][1]), 0)
+    ring = struct.pack("<I4x4Q", RING_BITS, tables[0], tables[1], max(len(log) - 1, 0), oldest)
     ring += struct.pack("<I4xQ", TEXT_BITS, tables[2])
     prb = image.place("prb", struct.pack("<Q", image.place("printk_rb_static", ring)))
     info = {f"OFFSET({name})": str(offset) for name, offset in RING_OFFSETS.items()}
     return info | {"SIZE(prb_desc)": "24", "SIZE(printk_info)": "32", "SYMBOL(prb)": f"{prb:x}"}
 
 
+def _lay_out_blocks(log: tuple[str, ...]) -> list[tuple[int, int]]:
+    """Return the first and the next logical position of the data block of each line.
+
+    A block that does not fit before the end of the buffer is at its start (get_next_lpos() of Linux 7.3.4).
+    """
+    blocks: list[tuple[int, int]] = []
+    begin = 0
+    for line in log:
+        length = 8 + (len(_text_of(line)) + 7) // 8 * 8
+        end = begin + length
+        if begin // TEXT_BYTES != (end - 1) // TEXT_BYTES:
+            end = end // TEXT_BYTES * TEXT_BYTES + length
+        blocks.append((begin, end))
+        begin = end
+    return blocks
+
+
+def _text_of(line: str) -> bytes:
+    return line.partition(" ")[2].encode()
+
+
 def _build_records(log: tuple[str, ...]) -> tuple[bytes, bytes, bytes]:
     """Return the descriptors, the array of struct printk_info and the text buffer."""
-    descs, infos, text = bytearray(24 << RING_BITS), bytearray(32 << RING_BITS), bytearray(1 << TEXT_BITS)
-    at = 0
-    for index, line in enumerate(log):
-        time, _, words = line.partition(" ")
-        data = words.encode()
-        end = at + 8 + len(data) + (-len(data) % 8)
-        text[at + 8 : at + 8 + len(data)] = data
-        struct.pack_into("<3Q", descs, 24 * index, 2 << 62 | index, at, end)
-        struct.pack_into("<2QHBB", infos, 32 * index, index, round(float(time) * 1e9), len(data), 0, 6 << 5)
-        at = end
+    descs, infos, text = bytearray(24 << RING_BITS), bytearray(32 << RING_BITS), bytearray(TEXT_BYTES)
+    for index, (line, (begin, end)) in enumerate(zip(log, _lay_out_blocks(log))):
+        data = _text_of(line)
+        wraps = begin // TEXT_BYTES != (end - 1) // TEXT_BYTES
+        start = 8 if wraps else begin % TEXT_BYTES + 8
+        text[start : start + len(data)] = data
+        struct.pack_into("<3Q", descs, 24 * index, 2 << 62 | index, begin, end)
+        nanoseconds = round(float(line.partition(" ")[0]) * 1e9)
+        struct.pack_into("<2QHBB", infos, 32 * index, index, nanoseconds, len(data), 0, 6 << 5)
     return bytes(descs), bytes(infos), bytes(text)
 
 
