@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from sdeictl_agent import counters
 from sdeictl_agent.counters import LogCounter, add, count
@@ -80,15 +80,18 @@ TOTAL = Counters(hard_lockups=10, backtrace_requests=10, backtrace_answers=10)
 
 
 @settings(max_examples=EXAMPLES // 10, deadline=None)
+@example([(0, 112, True)], 1)
 @given(
     st.lists(st.tuples(st.integers(0, len(LONG)), st.integers(0, len(LONG)), st.booleans()), max_size=12),
     st.integers(1, 300),
 )
 def test_wrapping_log_counted_across_restarts(turns: list[tuple[int, int, bool]], piece: int) -> None:
     """At each turn the kernel keeps a range of the records, and a reader that opens the log gets them all."""
-    counter, before, seen, lost = LogCounter(), Counters(), 0, 0
+    counter, before, seen, lost, cut = LogCounter(), Counters(), 0, 0, False
+    restarted = False
     starts, ends = (sorted(turn[side] for turn in turns) for side in (0, 1))
     for start, end, restarts in zip(starts, ends, (turn[2] for turn in turns)):
+        cut = cut or (start < end and restarted and start > counter.progress.open_from)
         for at in range(start, end, piece):
             counter.feed(LONG[at : min(at + piece, end)])
             assert all(now >= then for now, then in zip(counter.counters, before))
@@ -97,11 +100,14 @@ def test_wrapping_log_counted_across_restarts(turns: list[tuple[int, int, bool]]
             lost += max(start - seen, 0)
             seen = max(seen, end)
         assert counter.counters.records_lost == lost
+        restarted = restarted and start >= end
         if restarts:
-            counter = LogCounter(counter.progress)
+            counter, restarted = LogCounter(counter.progress), True
+    cut = cut or (restarted and seen > counter.progress.open_from)
     counter.feed(LONG[seen:])
     assert counter.counters.records_lost == lost
-    if not lost:
+    # An episode of which the kernel overwrote records while no reader ran is counted in part.
+    if not lost and not cut:
         assert counter.counters == TOTAL
 
 

@@ -152,7 +152,9 @@ def test_comparison_has_a_sentence() -> None:
     comparison = compare_runs([run_of(noisy(1e-7, 1))], [run_of(noisy(1.05e-7, 2), "on", "relaxed")])
     (found,) = comparison["effects"]
     assert found["differs"] is True
-    assert found["sentence"].startswith("getppid: second is 5.0 % slower than first (95 % interval +4.")
+    assert found["sentence"].startswith(
+        "getppid: the second is 5.0 % slower than the first (95 % interval +4."
+    )
     text = to_plain(render_comparison(comparison))
     assert "second: pseudo-NMI on (relaxed), 1 run" in text
 

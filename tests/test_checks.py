@@ -139,7 +139,12 @@ CASES = [
     ),
     ("sdei-exception-level", changed("nvhe"), "fail", "started at EL2 and the kernel runs at EL1 (no VHE)"),
     ("sdei-exception-level", changed("acpi-vhe"), "pass", "started at EL2 and the kernel runs there (VHE)"),
-    ("pseudo-nmi-gic", changed("gicv2"), "fail", "the interrupt controller is a GIC-0"),
+    (
+        "pseudo-nmi-gic",
+        changed("gicv2"),
+        "fail",
+        "the driver of the interrupt controller is GIC-0, which is not a GICv3",
+    ),
     ("pseudo-nmi-gic", changed("cloud-vm"), "pass", "GICv3"),
     (
         "pseudo-nmi-enabled",

@@ -64,7 +64,7 @@ def test_probe_of_each_host(host: CapturedHost, form: str) -> None:
 def test_live_probe_off_arm64() -> None:
     done = sdeictl("probe")
     assert done.returncode == 3
-    assert done.stdout.startswith(b"NOT APPLICABLE  nmi path: not-applicable\n")
+    assert done.stdout.startswith(b"NOT APPLICABLE  NMI path: not-applicable\n")
 
 
 @pytest.mark.skipif(platform.machine() == "aarch64", reason="needs another architecture than arm64")

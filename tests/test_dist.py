@@ -71,6 +71,6 @@ def test_wheel_installs_in_empty_environment(sdist: Path, tmp_path: Path) -> Non
         [tmp_path / "venv/bin/sdeictl", "probe", "--root", PROJECT / "tests/hosts/dt-sdei/root"],
         cwd=tmp_path / "elsewhere", capture_output=True, text=True, check=False, timeout=60,
     )  # fmt: skip
-    assert (done.returncode, done.stdout.splitlines()[0]) == (0, "READY  nmi path: sdei")
+    assert (done.returncode, done.stdout.splitlines()[0]) == (0, "READY  NMI path: sdei")
     done = subprocess.run([python, "-c", SCHEMAS], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert done.stdout.split() == sorted(path.name for path in (PROJECT / "sdeictl/schemas").iterdir())

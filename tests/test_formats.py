@@ -91,7 +91,7 @@ def test_monitoring_plugin_line(ready: bool | None, hazards: list[str], status: 
     report = report_with(ready, hazards)
     assert plugin_status(report) == status
     line = plugin_line(report)
-    assert line.startswith(f"SDEICTL {word} - nmi path sdei: So it is.")
+    assert line.startswith(f"SDEICTL {word} - NMI path sdei: So it is.")
     assert line.count("|") == line.count("\n") == 1
     assert line.endswith(f" | missing=0 hazards={len(hazards)} gaps=0\n")
 

@@ -104,7 +104,7 @@ def test_good_host_has_no_refusals() -> None:
 @pytest.mark.parametrize(
     ("survey", "consent", "fact"),
     [
-        (SURVEY._replace(armed=None), CONSENT, "This boot is not armed"),
+        (SURVEY._replace(armed=None), CONSENT, "This host is not armed"),
         (SURVEY, Consent(None, "x"), "The name of the host was not given"),
         (SURVEY, Consent("other", "x"), "This host is lab, not other."),
         (SURVEY._replace(tainted=1 << 9 | 1 << 14), CONSENT, "already had a warning and a soft lockup"),

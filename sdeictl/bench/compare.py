@@ -204,7 +204,7 @@ def effect_sentence(call: str, found: Interval | None) -> str:
     if not differs(found):
         return f"{call}: no difference found ({interval})"
     word = "slower" if found.value > 0 else "faster"
-    return f"{call}: second is {100 * abs(found.value):.1f} % {word} than first ({interval})"
+    return f"{call}: the second is {100 * abs(found.value):.1f} % {word} than the first ({interval})"
 
 
 def aa_document(documents: Sequence[BenchDocument]) -> AaDocument:

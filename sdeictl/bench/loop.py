@@ -29,8 +29,8 @@ class Call(NamedTuple):
 CALLS = (
     Call("getppid", "the null system call, through syscall(2) of the C library"),
     Call("gettid", "another null system call"),
-    Call("getppid-raw", "getppid by the bare instruction"),
-    Call("gettid-raw", "gettid by the bare instruction"),
+    Call("getppid-raw", "getppid by a bare svc instruction"),
+    Call("gettid-raw", "gettid by a bare svc instruction"),
     Call("read-zero", "read of one byte from /dev/zero"),
     Call("pipe", "one byte to another process and back, both on one CPU"),
     Call("page-fault", "the first write to a page of anonymous memory"),

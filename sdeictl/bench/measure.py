@@ -1,4 +1,4 @@
-"""Samples of about a millisecond each, from interleaved rounds after a warm-up."""
+"""The loop that measures: samples of about a millisecond each, from interleaved rounds after a warm-up."""
 
 from __future__ import annotations
 

@@ -85,7 +85,7 @@ def _side_line(name: str, side: SideDocument) -> Line:
 
 def _effect_line(found: EffectDocument) -> Line:
     first, second = map(show_time, found["seconds"])
-    return ((found["sentence"], _EFFECT_STYLES[found["differs"]]), (f": {first} and {second}", ""))
+    return ((found["sentence"], _EFFECT_STYLES[found["differs"]]), (f": first {first}, second {second}", ""))
 
 
 def render_aa(document: AaDocument) -> Iterator[Line]:
@@ -96,7 +96,7 @@ def render_aa(document: AaDocument) -> Iterator[Line]:
 
 
 def _aa_lines(judged: AaCallDocument) -> Iterator[Line]:
-    wrong = f"{judged['called_different']} of {judged['pairs']} equal pairs were called different"
+    wrong = f"{judged['called_different']} of {judged['pairs']} pairs of equal runs were called different"
     if judged["largest"] is not None:
         wrong += f"; largest false difference: {100 * judged['largest']:.1f} %"
     yield ((f"{judged['call']}: ", "bold"), (wrong, ""))

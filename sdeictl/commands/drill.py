@@ -51,7 +51,7 @@ _EVIDENCE = click.option(
 
 @click.group(short_help="Mask a CPU under interlocks, and prove that it is reached.")
 def drill() -> None:
-    """Do to a CPU what a lockup does, under interlocks, and prove what arrives.
+    """Mask a CPU under interlocks, as a lockup does, and prove that it is reached.
 
     Exit status: 0 pass, 1 fail or a CPU lost, 3 could not tell, or refused
     because privilege, platform or a way to mask a CPU is missing, 4 refused by
@@ -262,7 +262,7 @@ def drill_arm(*, time: str | None, off: bool) -> None:
             disarm()
     except OSError as error:
         raise SdeictlError(f"it cannot be noted: {error.strerror}", Status.REFUSED) from error
-    said = "not armed" if off else f"armed for {time}: one drill that can cost this host may begin"
+    said = "not armed" if off else f"armed for {time}: one drill that can take this host down may begin"
     write(f"{said}\n".encode())
 
 
@@ -291,7 +291,8 @@ def drill_status(form: str) -> None:
 def drill_resume(evidence: str | None, form: str) -> None:
     """End a drill that has not ended: restore what it left; judge it if it reset the host.
 
-    Exit status: that of the drill if it is judged now, else 0.
+    Exit status: the status of the drill if this command judges it; 1 if a CPU is
+    lost; 3 or 4 if the command is refused; else 0.
     """
     if evidence and not os.path.exists(evidence):
         raise SdeictlError(f"{evidence} does not exist", Status.USAGE)

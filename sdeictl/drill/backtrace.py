@@ -95,7 +95,7 @@ class BacktraceSteps:
             # Nothing comes between the opening of the window and this: it does not stay open for long.
             self._trigger.go()
             self._triggered = True
-            self._session.say("waiting for the answer of every CPU, for 10 s and more if one is silent")
+            self._session.say("waiting until every CPU has answered: 10 s or more if a CPU does not answer")
         self._wait()
 
     def _open_window(self) -> bool:

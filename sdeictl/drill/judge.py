@@ -161,8 +161,10 @@ def _failures(plan: Plan, result: DrillResult) -> list[str]:
         failures.append(f"{name_cpus(silent)} did not answer within the kernel's 10 seconds.")
     target = result.target
     if target and result.in_window is False and target.cpu not in silent:
-        how = "it was idle" if target.state is CpuState.IDLE else f"it was in {target.pc}"
-        failures.append(f"CPU {target.cpu} did not answer from inside the window: {how} when it did.")
+        where = "idle" if target.state is CpuState.IDLE else f"in {target.pc}"
+        failures.append(
+            f"CPU {target.cpu} did not answer from inside the window: it answered while it was {where}."
+        )
     if plan.target is None and result.path is NmiPath.NONE:
         failures.append("Every CPU answered a plain interrupt; a masked CPU would not answer.")
     return failures

@@ -76,7 +76,12 @@ def plan_lines(plan: Plan, console_level: int | None) -> list[PlanLine]:
         )
     lines.append(("write", f"{SYSRQ_TRIGGER}: l, from CPU {plan.trigger}"))
     lines += _expectations(plan)
-    lines.append(("way back", "the window ends by itself; the console level is restored, the request ends"))
+    lines.append(
+        (
+            "way back",
+            "the window ends by itself, and the drill restores the console level and the latency limit",
+        )
+    )
     lines.append(("way back", "if this process is killed: sdeictl drill resume"))
     return lines
 

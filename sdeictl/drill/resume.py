@@ -126,7 +126,7 @@ def _judge(root: LiveRoot, entry: Entry, fired: Aftermath, evidence: str | None,
     close_journal()
     status = DRILL_OUTCOMES[judged.result.outcome].status
     assert status is not None  # noqa: S101 - a judged drill was not refused
-    return Resumed(f"judged the drill {entry.id} by {judged.path}", status, document)
+    return Resumed(f"judged the drill {entry.id} from {judged.path}", status, document)
 
 
 def _find_and_judge(entry: Entry, fired: Aftermath, evidence: str | None) -> _Judged | None:

@@ -1,4 +1,4 @@
-"""The session of a drill: lock, journal, preparation and restoration, which all drills have in common."""
+"""The session of a drill: the lock, the journal and the order of the steps, which all drills share."""
 
 from __future__ import annotations
 

@@ -86,7 +86,7 @@ def render_status(status: StatusDocument) -> Iterator[Line]:
     if pending:
         yield (("not ended: ", "bold yellow"), (f"{pending['id']}; {_pending_words(pending)}", ""))
     if status["armed_seconds"]:
-        left = f"one drill that can cost this host may begin, for {status['armed_seconds']:.0f} s more"
+        left = f"one drill that can take this host down may begin, for {status['armed_seconds']:.0f} s more"
         yield (("armed: ", "bold yellow"), (left, ""))
     for path in status["unreadable"]:
         yield ((f"not a result: {path}", "yellow"),)

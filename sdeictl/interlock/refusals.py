@@ -101,7 +101,10 @@ def refusals_for_window(survey: Survey, request: WindowRequest) -> Iterator[Reas
 def refusals_for_risk(survey: Survey, consent: Consent) -> Iterator[Reason]:
     """Yield what speaks against anything that can cost the host."""
     if survey.armed is None:
-        text = "This boot is not armed: `sdeictl drill arm --for 10m` allows one such drill."
+        text = (
+            "This host is not armed: `sdeictl drill arm --for 10m` allows one drill that can take the host"
+            " down."
+        )
         yield Reason(ReasonKind.POLICY, text)
     if consent.host_name is None:
         yield Reason(ReasonKind.POLICY, "The name of the host was not given (--host).")

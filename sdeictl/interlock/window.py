@@ -29,7 +29,7 @@ BPF = Provider(
     3,
     r"bpf_prog_[0-9a-f]{16}_sdeictl_win",
     "bpf(2): BPF_PROG_LOAD and BPF_PROG_TEST_RUN on CPU {target}, called from CPU {caller},"
-    " which runs nothing else in that time",
+    " which runs nothing else while the window is open",
 )
 TEST_LOCKUP = Provider(
     "test_lockup",

@@ -70,7 +70,7 @@ def _hard_lockup(episode: HardLockup) -> str:
 def _ladder(rungs: Iterable[str], retried: Collection[int], failed: Collection[int]) -> str:
     text = show_ladder(rungs)
     text += f"; the IPI did not stop {name_cpus(retried)}" if retried else ""
-    return text + (f"; no rung stopped {name_cpus(failed)}" if failed else "")
+    return text + (f"; {name_cpus(failed)} did not stop" if failed else "")
 
 
 def ladder_line(stop: LadderDocument) -> Line:

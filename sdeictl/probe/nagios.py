@@ -24,7 +24,7 @@ def plugin_status(report: ReportDocument) -> int:
 def plugin_line(report: ReportDocument) -> str:
     """Return the line: status, verdict, broken links, first hazard, and counts as performance data."""
     verdict = report["verdict"]
-    text = f"SDEICTL {_WORDS[plugin_status(report)]} - nmi path {verdict['nmi_path']}: {verdict['summary']}"
+    text = f"SDEICTL {_WORDS[plugin_status(report)]} - NMI path {verdict['nmi_path']}: {verdict['summary']}"
     if verdict["missing"]:
         text += f" Missing: {', '.join(verdict['missing'])}."
     if verdict["hazards"]:

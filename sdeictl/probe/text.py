@@ -41,7 +41,7 @@ def _verdict_lines(report: ReportDocument) -> Iterator[Line]:
     word, style = _READY_WORDS[verdict["ready"]]
     if verdict["nmi_path"] == NmiPath.NOT_APPLICABLE:
         word, style = "NOT APPLICABLE", "bold"
-    yield ((word, style), (f"  nmi path: {verdict['nmi_path']}", "bold"))
+    yield ((word, style), (f"  NMI path: {verdict['nmi_path']}", "bold"))
     yield ((verdict["summary"], ""),)
     for hazard in verdict["hazards"]:
         yield (("hazard: ", "bold yellow"), (hazard, ""))

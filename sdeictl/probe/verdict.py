@@ -98,7 +98,7 @@ def waive_unused_path(findings: Sequence[Finding], path: NmiPath) -> tuple[Findi
         finding._replace(
             outcome=Outcome.NOT_APPLICABLE,
             severity=Severity.INFO,
-            seen=f"{finding.seen}; not needed, because {path} serves",
+            seen=f"{finding.seen}; not needed, because this host uses {path}",
         )
         if finding.id in other and finding.outcome in (Outcome.FAIL, Outcome.UNKNOWN)
         else finding
@@ -131,8 +131,8 @@ def _hazards(facts: HostFacts, path: NmiPath) -> tuple[str, ...]:
             f"CPUs use the idle state {', '.join(idle.used)} ({idle.driver}), in which the kernel masks SDEI."
             " Firmware such as Trusted Firmware-A does not end the event there, so a backtrace request can"
             " lose such a CPU until the host is reset. Boot with cpuidle.off=1, or hold /dev/cpu_dma_latency"
-            " at 0, until the firmware vendor confirms that event 0 to a CPU with SDEI masked is harmless;"
-            " `sdeictl drill` holds it while a drill runs"
+            " at 0, until the firmware vendor confirms that event 0 to a CPU with SDEI masked is harmless."
+            " `sdeictl drill` holds that file while a drill runs."
         )
     if path != NmiPath.NONE and facts.unanswered:
         hazards.append(

@@ -82,7 +82,7 @@ def test_every_obstacle_is_named(lab: Lab, tmp_path: Path) -> None:
         "another drill": "Another drill is running, or has not ended yet.",
         "a killed drill": "was killed: `sdeictl drill resume` restores its changes.",
         "cpu off line": "CPU 3 is not online.",
-        "not armed": "`sdeictl drill arm --for 10m` allows one such drill.",
+        "not armed": "`sdeictl drill arm --for 10m` allows one drill that can take the host down.",
         "another costly drill": "Another drill is running, or has not ended yet.",
         "a stuck cpu": "Nothing runs on CPU 2: it is stuck already, or closed to this process.",
     }

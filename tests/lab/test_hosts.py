@@ -51,7 +51,7 @@ def test_in_the_guest(machine: Machine, share: Path) -> None:
     assert bool(report["verdict"]["hazards"]) is machine.idle_state
     assert (share / "probe.status").read_text().strip() == STATUS[machine.nmi_path]
     assert (share / "probe.err").read_text() == ""
-    assert (share / "probe.txt").read_text().splitlines()[0].endswith(f"nmi path: {machine.nmi_path}")
+    assert (share / "probe.txt").read_text().splitlines()[0].endswith(f"NMI path: {machine.nmi_path}")
 
 
 def test_of_its_capture_here(share: Path) -> None:

@@ -112,8 +112,8 @@ def equal() -> bool:
     worst = max((abs(value.value) for value in found if value), default=0.0)
     good = len(wrong) <= ALLOWED
     print(
-        f"A/A: {len(wrong)} of {PAIRS} equal pairs of {PAIR_SECONDS:g} s were called different, largest false"
-        f" difference: {100 * worst:.1f} %; allowed: {ALLOWED}{'' if good else '  MISSED'}"
+        f"A/A: {len(wrong)} of {PAIRS} pairs of equal runs of {PAIR_SECONDS:g} s were called different,"
+        f" largest false difference: {100 * worst:.1f} %; allowed: {ALLOWED}{'' if good else '  MISSED'}"
     )
     return good
 

@@ -22,8 +22,9 @@ def _gic(facts: HostFacts) -> Iterator[Witness]:
     if log and log.gicv3:
         yield Witness(True, f"the boot log says: detected: {messages.GICV3_INTERFACE}", KMSG)
     if facts.interrupts and facts.interrupts.gic:
-        seen = f"the interrupt controller is a {facts.interrupts.gic}"
-        yield Witness(facts.interrupts.gic in GICV3, seen, INTERRUPTS)
+        is_v3 = facts.interrupts.gic in GICV3
+        seen = f"the driver of the interrupt controller is {facts.interrupts.gic}"
+        yield Witness(is_v3, seen if is_v3 else f"{seen}, which is not a GICv3", INTERRUPTS)
     if facts.madt and facts.madt.gic_version:
         version = facts.madt.gic_version
         yield Witness(version in (3, 4), f"the table APIC says GICv{version}", f"{ACPI_TABLES}/APIC")

@@ -41,7 +41,9 @@ def _answered(facts: HostFacts) -> Iterator[Witness]:
             yield Witness(False, f"the driver did not accept the device {device.name}", source)
     if _is_advertised(facts) is False:
         source = next(witness.source for witness in _advertised(facts))
-        yield Witness(False, "the kernel did not ask: SDEI is not advertised", source, applies=False)
+        yield Witness(
+            False, "the kernel did not ask the firmware: SDEI is not advertised", source, applies=False
+        )
     elif log and log.complete and not (log.sdei_version or log.sdei_error):
         yield Witness(None, "the boot log has no line of the SDEI driver", KMSG)
 
