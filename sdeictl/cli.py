@@ -13,13 +13,14 @@ from typing import NoReturn
 import click
 
 from sdeictl import __version__
+from sdeictl.commands.group import Group
 from sdeictl.errors import SdeictlError, Status
 
 COMMANDS = ("probe", "capture", "explain", "analyze", "drill", "vmcore", "bench", "version")
 """Each command is the function of that name in commands/NAME.py."""
 
 
-class _LazyGroup(click.Group):
+class _LazyGroup(Group):
     """Imports a command only when it is used, so that a probe does not import the drills."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click names it

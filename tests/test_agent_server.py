@@ -372,8 +372,9 @@ def test_any_bytes_parse_as_request(data: bytes) -> None:
         ("[exporter]\ntextfile_seconds = 301\n", "must be between 1 and 300."),
         ("[exporter]\ntextfile = ''\n", "exporter.textfile is empty or contains a NUL."),
         ('[tls]\ncertificate = "a\\u0000"\nkey = "b"\n', "tls.certificate is empty or contains a NUL."),
-        ("a = " + "[" * 3000, "c.toml: "),
-        (f"a = {'9' * 5000}\n", "c.toml: "),
+        pytest.param("a = " + "[" * 3000, "c.toml: ", id="nested lists"),
+        # Python 3.9 reads it; a later one refuses so many digits.
+        pytest.param(f"a = {'9' * 5000}\n", "c.toml", id="long number"),
         ("[exporter\n", "c.toml: "),
         ("exporter = 1\n", "line 1: unknown key exporter."),
         ("[exporter.listen]\na = 1\n", "exporter.listen must be text."),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import math
 import os
 import random
 import shutil
@@ -338,8 +339,12 @@ def test_library_times_every_call(compiled: Path) -> None:
     assert loops.kind is LoopKind.C
     assert set(loops.timers) == {EMPTY, *(call.name for call in CALLS)}
     for name, timer in loops.timers.items():
-        short, long = (min(timer(count) for _ in range(5)) for count in (100, 2000))
-        assert 0 < short < long, name
+        short = long = math.inf
+        for _ in range(50):  # other processes may run in any of these samples
+            short, long = min(short, timer(100)), min(long, timer(2000))
+            if 0 < 2 * short < long:
+                break
+        assert 0 < 2 * short < long, name
 
 
 def test_failed_call_is_an_error(compiled: Path) -> None:

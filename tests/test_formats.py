@@ -153,8 +153,8 @@ def test_report_equals_its_own_host(host: CapturedHost, tmp_path: Path) -> None:
             "is not a complete sdeictl.report/1: ",
         ),
         (b'{"schema": "sdeictl.report/1", ', 3, "is not JSON, or is cut short"),
-        (b"[" * 100_000, 3, "cannot be read as a capture"),
-        (b'{"a": ' * 100_000, 3, "is not JSON, or is cut short"),
+        pytest.param(b"[" * 100_000, 3, "cannot be read as a capture", id="nested lists"),
+        pytest.param(b'{"a": ' * 100_000, 3, "is not JSON, or is cut short", id="nested objects"),
         (b"", 3, "cannot be read as a capture"),
     ],
 )

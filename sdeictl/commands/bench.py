@@ -29,6 +29,7 @@ from sdeictl.bench.measure import Timing
 from sdeictl.bench.run import check_calls, run_bench, run_repeatedly, store_bench
 from sdeictl.bench.text import render_aa, render_ab, render_bench, render_calls, render_comparison
 from sdeictl.commands.consent import DRY_RUN, HOST, WAY_BACK, ask_consent
+from sdeictl.commands.group import Group
 from sdeictl.commands.output import FILE, FORMAT, check_new_file, print_result, read_input, write_new_file
 from sdeictl.errors import SdeictlError, Status
 from sdeictl.interlock.dry_run import PlanLine, plan_document, render_plan, render_reasons
@@ -48,7 +49,7 @@ _ROUNDS = click.option(
 )  # fmt: skip
 
 
-@click.group(short_help="Measure what pseudo-NMI costs on this host.")
+@click.group(cls=Group, short_help="Measure what pseudo-NMI costs on this host.")
 def bench() -> None:
     """Measure what pseudo-NMI costs on this host, and compare runs under equal conditions.
 

@@ -13,6 +13,7 @@ from typing import NoReturn
 import click
 
 from sdeictl.commands.consent import DRY_RUN, HOST, WAY_BACK, ask_consent
+from sdeictl.commands.group import Group
 from sdeictl.commands.output import FILE, FORMAT, print_result, write
 from sdeictl.drill.backtrace import plan_backtrace, run_backtrace
 from sdeictl.drill.case import DrillRefusedError
@@ -49,7 +50,7 @@ _EVIDENCE = click.option(
 )  # fmt: skip
 
 
-@click.group(short_help="Mask a CPU under interlocks, and prove that it is reached.")
+@click.group(cls=Group, short_help="Mask a CPU under interlocks, and prove that it is reached.")
 def drill() -> None:
     """Mask a CPU under interlocks, as a lockup does, and prove that it is reached.
 

@@ -43,7 +43,9 @@ def test_what_it_says_of_itself(package: Package, tree: Path) -> None:
     assert (fields["Package"], fields["Version"], fields["Architecture"]) == ("sdeictl", __version__, "arm64")
     assert package.file.name == f"sdeictl_{__version__}_arm64.deb"
     project = toml.loads((PROJECT / "pyproject.toml").read_text())["project"]
-    wanted = {f"python3-{re.split('[^a-z-]', line)[0]}" for line in project["dependencies"]}
+    # Debian trixie's Python needs no package that is only for older ones.
+    lines = [line for line in project["dependencies"] if ";" not in line]
+    wanted = {f"python3-{re.split('[^a-z-]', line)[0]}" for line in lines}
     assert len(wanted) == 6
     assert {"libc6", "systemd", *wanted} <= set(re.findall(r"[a-z][\w.+-]*", fields["Depends"]))
     assert re.findall(r"(?m)^[EW]: .*", package.lintian) == []

@@ -89,7 +89,10 @@ def name_of(command: str) -> tuple[str, str | None]:
 def check_rung(machine: Machine, command: str, status: int, result: Mapping[str, Any]) -> None:
     """Assert that a drill's result is what the machine is known to do."""
     reached = is_reached(machine)
-    assert (status, result["outcome"]) == ((0, "pass") if reached else (1, "fail")), (command, result)
+    assert (status, result["outcome"]) == ((0, "pass") if reached else (1, "fail")), (
+        command,
+        result["reasons"],
+    )
     kind = command.split(maxsplit=1)[0]
     if kind == "lockup":
         check_lockup(machine, result, permanent="--permanent" in command)

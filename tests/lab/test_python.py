@@ -5,6 +5,7 @@ The tests that lint the repository depend on the tools, not on the Python, and r
 
 from __future__ import annotations
 
+import os
 import subprocess
 import tempfile
 from pathlib import Path
@@ -17,6 +18,9 @@ from tests.lab.deb import run_in
 LINTS = ("test_repository.py", "test_imports.py", "test_dist.py")
 TESTS = f"""
 ip link set lo up
+mkdir -p /dev/pts
+mount -t devpts -o newinstance,ptmxmode=0666 devpts /dev/pts
+ln -sf pts/ptmx /dev/ptmx
 cd /build/sdeictl
 /venv/bin/python -c 'import sys; print("Python", sys.version)'
 /venv/bin/pip install --quiet --no-index --no-build-isolation --no-deps --editable .
@@ -32,7 +36,7 @@ def copy_checkout(target: Path) -> None:
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=PROJECT, check=True, capture_output=True,
     ).stdout  # fmt: skip
-    names = [name for name in listed.decode().split("\0") if name and (PROJECT / name).exists()]
+    names = [name for name in listed.decode().split("\0") if name and os.path.lexists(PROJECT / name)]
     subprocess.run(
         ["tar", "-cf", "-", "--null", "--files-from=-"], cwd=PROJECT, check=True,
         input="\0".join(names).encode(), stdout=(target / "checkout.tar").open("wb"),
