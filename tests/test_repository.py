@@ -153,7 +153,9 @@ def test_page_has_all_options(name: str) -> None:
     for parameter in COMMANDS[name].params:
         if isinstance(parameter, click.Option):
             item = told[parameter.opts[0]]
-            values = list(parameter.type.choices) if isinstance(parameter.type, click.Choice) else []
+            values: list[object] = []
+            if isinstance(parameter.type, click.Choice):
+                values += parameter.type.choices
             if isinstance(parameter.type, click.IntRange):
                 values += [limit for limit in (parameter.type.min, parameter.type.max) if limit and limit > 1]
             if parameter.show_default:

@@ -11,7 +11,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tarfile
 import tempfile
 from pathlib import Path
 
@@ -55,8 +54,7 @@ def build_wheel(sdist: Path, directory: Path, machine: str | None) -> Path:
     if machine:
         environment = {"CC": COMPILERS[machine], "_PYTHON_HOST_PLATFORM": f"linux-{machine}"}
     with tempfile.TemporaryDirectory() as base:
-        with tarfile.open(sdist) as archive:
-            archive.extractall(base, filter="data")
+        subprocess.run(["tar", "-C", base, "-xf", str(sdist)], check=True)
         (source,) = Path(base).iterdir()
         wheel = build("wheel", source, directory, environment)
     if machine and not wheel.stem.endswith(machine):

@@ -88,7 +88,7 @@ def look_at_cpus(seconds: float) -> dict[str, Any]:
     """Return for each CPU how often its timer ticked in a time, and whether it runs what is pinned there."""
     before = timer_row()
     time.sleep(seconds)
-    ticks = [now - then for then, now in zip(before, timer_row(), strict=True)]
+    ticks = [now - then for then, now in zip(before, timer_row())]
     return {"ticks": ticks, "runs": [runs_on(cpu) for cpu in range(len(ticks))]}
 
 
