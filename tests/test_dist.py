@@ -19,7 +19,8 @@ from tests.tools.dist import COMPILERS, LIBRARY, build_sdist, build_wheel
 EM = {"aarch64": 183, "x86_64": 62}
 """An ELF file's machine."""
 SCHEMAS = (
-    "import importlib.resources as r; print(*sorted(f.name for f in r.files('sdeictl.schemas').iterdir()))"
+    "import importlib.resources as r;"
+    " print(*sorted(file.name for file in (r.files('sdeictl') / 'schemas').iterdir()))"
 )
 NOT_OF_A_PACKAGE = ("tests/", ".ci/", ".gitignore")
 
