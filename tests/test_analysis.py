@@ -94,12 +94,19 @@ def test_late_answer_and_own_dump() -> None:
     assert [cpu.state for cpu in second.cpus] == ["backtrace", "self", "backtrace"]
 
 
-def test_next_request_makes_pending_silent() -> None:
+@pytest.mark.parametrize(("seconds", "state"), [(0.1, "answered"), (8.0, "answered"), (12.0, "silent")])
+def test_next_request_ends_the_wait(seconds: float, state: str) -> None:
     asked = (SYSRQ, *SELF_IPI, "Sending NMI from CPU 0 to CPUs 1:")
     (pending,) = backtraces(read(lines(*asked)))
     assert cpu_of(pending, 1).state == "pending"
-    first, second = backtraces(read(lines(*asked, *asked)))
-    assert (cpu_of(first, 1).state, cpu_of(second, 1).state) == ("silent", "pending")
+    first, second = backtraces(read(lines(*asked) + lines(*asked, start=100.0 + seconds)))
+    assert (cpu_of(first, 1).state, cpu_of(second, 1).state) == (state, "pending")
+
+
+def test_untimed_next_request_proves_nothing() -> None:
+    asked = ("sysrq: Show backtrace of all active CPUs", "Sending NMI from CPU 0 to CPUs 1:")
+    first, _second = backtraces(read("".join(f"{line}\n" for line in (*asked, *asked)).encode()))
+    assert states(first) == ["self", "pending"]
 
 
 def test_detector_waiting_is_secondary() -> None:
@@ -135,9 +142,9 @@ def test_warning_inside_a_block() -> None:
 
 
 def test_warning_after_damaged_header() -> None:
-    for header in ("NMI backtrace for cpu 1", "NMI backtrace for cpu 1#2"):
+    for header, state in (("NMI backtrace for cpu 1", "backtrace"), ("NMI backtrace for cpu 1#2", "pending")):
         (episode,) = backtraces(read(lines("Sending NMI from CPU 0 to CPUs 1,12:", header, *block(12)[1:])))
-        assert cpu_of(episode, 1).state == "pending"
+        assert (cpu_of(episode, 1).state, cpu_of(episode, 1).pc) == (state, None)
 
 
 def test_stalls_hung_tasks_crash_kernel() -> None:
@@ -169,7 +176,7 @@ def test_stalls_hung_tasks_crash_kernel() -> None:
 def test_plain_kexec_is_no_crash() -> None:
     assert read(lines("reboot: Restarting system", "SMP: stopping secondary CPUs", "Bye!")).episodes[
         0
-    ] == Stop(0, 100.001, StopReason.REBOOT, ("ipi",), (), ())
+    ] == Stop(0, 100.001, StopReason.REBOOT, ("ipi",), (), (), True, False)
 
 
 def test_boots_keep_their_numbers() -> None:
@@ -212,7 +219,7 @@ def test_registers_after_lost_records() -> None:
     ):
         (episode,) = backtraces(read(log))
         assert [cpu.pc for cpu in episode.cpus] == [None, None, None]
-        assert states(episode) == ["self", "pending", "pending"]
+        assert states(episode) == ["self", "backtrace", "pending"]
 
 
 def test_cut_initiator_stack_hides_path() -> None:
@@ -280,7 +287,7 @@ def test_damaged_quotation_is_no_answer() -> None:
     quote = [line.replace(b"daIF", b"d?IF").replace(b"pc : s", b"pc : ?s") for line in stamped[1:10]]
     (episode,) = backtraces(read(b"".join(stamped + quote)))
     assert cpu_of(episode, 2).pc is None
-    assert cpu_of(episode, 2).state == "pending"
+    assert cpu_of(episode, 2).state == "backtrace"  # its first line is there
 
 
 @pytest.mark.parametrize(
@@ -307,8 +314,9 @@ def test_foreign_syslog_lines_are_no_evidence() -> None:
 @pytest.mark.parametrize("text", ["0-65535", "1,1-", "0-1", "2,1"])
 def test_damaged_target_list_ends_request(text: str) -> None:
     asked = "Sending NMI from CPU 0 to CPUs 1:"
-    (episode,) = backtraces(read(lines(asked, f"Sending NMI from CPU 0 to CPUs {text}:", IDLE_1)))
-    assert states(episode) == ["self", "silent"]
+    first, unseen = backtraces(read(lines(asked, f"Sending NMI from CPU 0 to CPUs {text}:", IDLE_1)))
+    assert states(first) == ["self", "pending"]
+    assert (unseen.initiator, states(unseen)) == (None, ["idle"])
 
 
 def test_only_ascii_digits_are_cpus() -> None:

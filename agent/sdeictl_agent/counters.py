@@ -87,8 +87,12 @@ class LogCounter:
         closing = self._closable()
         if len(self._open) - closing > MAX_OPEN_RECORDS:
             closing = len(self._open) - MAX_OPEN_RECORDS // 2
-        closed = add(self.progress.closed, count(self._open[:closing]))
-        self._open = self._open[closing:]
+        closed = self.progress.closed
+        if closing:
+            # What a record means may depend on later ones: keep what the open records no longer show.
+            before = add(closed, count(self._open))
+            self._open = self._open[closing:]
+            closed = Counters(*map(operator.sub, before, count(self._open)))
         self.progress = self.progress._replace(open_from=sequence_of(self._open[0]) or 0, closed=closed)
 
     def _closable(self) -> int:

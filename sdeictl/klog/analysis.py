@@ -1,6 +1,7 @@
 """Finds the episodes in the records of a kernel log: requests, lockups, stalls, stops, crashes. No I/O.
 
-klog/messages/ has the messages; klog/requests.py collects the answers to a request.
+klog/messages/ has the messages; klog/requests.py collects the answers to a request, and klog/reports.py what
+the kernel reports about lockups, stalls and stops.
 """
 
 from __future__ import annotations
@@ -11,25 +12,27 @@ from typing import Union
 
 from sdeictl.formats.cpulist import parse_cpulist
 from sdeictl.klog.bootlog import BootLog, read_bootlog
+from sdeictl.klog.causes import TRIGGER_SECONDS, Cause, Causes
 from sdeictl.klog.episodes import (
     Analysis,
-    CrashKernel,
+    CsdLock,
     Episode,
-    HardLockup,
     HungTask,
     Panic,
-    RcuStall,
     SoftLockup,
-    Stop,
+    TaskDump,
+    WorkqueueLockup,
 )
-from sdeictl.klog.messages import backtrace, lockups, rcu, stop
+from sdeictl.klog.kernel import Kernel, logging_cpu
+from sdeictl.klog.messages import backtrace, lockups, rcu, sdei, stop
 from sdeictl.klog.messages.message import Message
 from sdeictl.klog.records import KernelLog, Record
-from sdeictl.klog.requests import NO_CPU, Block, Group, Request
-from sdeictl.klog.words import IPI, CpuState, NmiPath, StopReason, Trigger
+from sdeictl.klog.reports import Handover, LockupReport, Stall, StopLadder
+from sdeictl.klog.requests import NO_CPU, Block, Boot, Group, Request, ShownCpus
+from sdeictl.klog.words import CpuState, NmiPath, StopReason, Trigger
 
-TRIGGER_SECONDS = 30.0
-"""A lockup or stall report does not count as the trigger of a request that comes later than this."""
+ANSWER_SECONDS = 10.0
+"""Answers to a request that the log lacks belong together if they come within this time."""
 
 
 def analyze(log: KernelLog, bootlog: BootLog | None = None) -> Analysis:
@@ -38,9 +41,13 @@ def analyze(log: KernelLog, bootlog: BootLog | None = None) -> Analysis:
     `bootlog` has the facts of the boot if the log is only a part of it.
     """
     episodes: list[Episode] = []
+    architectures: set[str] = set()
     for records in _by_boot(log.records):
-        episodes += _Boot(records, bootlog).episodes()
-    return Analysis(len(log.records), log.lost, tuple(episodes))
+        boot = _BootReader(records, bootlog)
+        episodes += boot.episodes()
+        architectures |= boot.kernel.all_architectures()
+    only = architectures.pop() if len(architectures) == 1 else None
+    return Analysis(len(log.records), log.lost, only, tuple(episodes))
 
 
 def _by_boot(records: Sequence[Record]) -> Iterable[tuple[Record, ...]]:
@@ -50,69 +57,33 @@ def _by_boot(records: Sequence[Record]) -> Iterable[tuple[Record, ...]]:
     return [tuple(boot) for boot in boots.values()]
 
 
-# Episodes while their records are read.
-
-
-class _StopLadder:
-    def __init__(self, record: Record, reason: StopReason) -> None:
-        self.record = record
-        self.reason = reason
-        self.rungs: list[str] = [IPI]
-        self.retried: set[int] = set()
-        self.failed: set[int] = set()
-
-
-class _LockupReport:
-    def __init__(self, record: Record, cpu: int, detected_by: int, secondary_to: int | None) -> None:
-        self.record = record
-        self.cpu = cpu
-        self.detected_by = detected_by
-        self.secondary_to = secondary_to
-        self.request: Request | None = None
-        """The backtrace request that the detector sent to the stuck CPU."""
-        self.own_block: Block | None = None
-        """The registers that the stuck CPU prints if it detected the lockup itself."""
-
-
-class _Stall:
-    def __init__(self, record: Record, flavor: str, self_detected: bool) -> None:
-        self.record = record
-        self.flavor = flavor
-        self.self_detected = self_detected
-        self.cpus: list[int] = []
-
-
-class _Handover:
-    def __init__(self, record: Record) -> None:
-        self.record = record
-        self.done = False
-
-
-_Open = Union[Request, "_LockupReport", "_StopLadder", "_Stall", "_Handover", Episode]
+_Open = Union[Request, ShownCpus, LockupReport, StopLadder, Stall, Handover, Episode]
 
 _REGISTER_VALUE = re.compile(r"[0-9a-f]{8,16}")
 
 
-class _Boot:
+class _BootReader:
     """Reads the records of one boot in order. _RULES names the method for each message."""
 
     def __init__(self, records: Sequence[Record], bootlog: BootLog | None) -> None:
         self.records = records
         self.bootlog: BootLog = bootlog or read_bootlog(records)
-        self.prints_pmr = bool(self.bootlog.pseudo_nmi) or any(
-            r.text.startswith(backtrace.PRIORITY_MASK) for r in records
-        )
+        self.kernel = Kernel(self.bootlog.release)
+        self.sdei_registered = bootlog is not None and bootlog.sdei_nmi
+        self.says_timeouts = False
         self.found: list[_Open] = []
         self.request: Request | None = None
         """The request that answers may belong to."""
+        self.overdue: Request | None = None
+        """The latest request that the kernel no longer waits for: its late answers belong to no other one."""
+        self.shown: ShownCpus | None = None
         self.groups: dict[str | None, Group] = {}
         """The blocks of each caller (CONFIG_PRINTK_CALLER); without callers all are under None."""
-        self.trigger: tuple[Trigger, float | None, int | None] | None = None
-        """The latest trigger, its time, and the only CPU that will send the request, if known."""
-        self.report: _LockupReport | None = None
-        self.stop: _StopLadder | None = None
-        self.stall: _Stall | None = None
-        self.handover: _Handover | None = None
+        self.causes = Causes()
+        self.report: LockupReport | None = None
+        self.stop: StopLadder | None = None
+        self.stall: Stall | None = None
+        self.handover: Handover | None = None
         self.reason = StopReason.UNKNOWN
 
     def episodes(self) -> list[Episode]:
@@ -130,59 +101,69 @@ class _Boot:
             if match:
                 method(self, record, match)
                 return
-        self._read_block_line(record)
+        self.kernel.read(record)
+        if self.stall and self.stall.is_over(record):
+            self.stall = None
+        if not (self.stall and self.stall.takes(record)):
+            self._read_block_line(record)
 
     # Requests and their answers
 
     def _on_request(self, record: Record, match: re.Match[str]) -> None:
         initiator, targets = int(match[1]), parse_cpulist(match[2])
-        if self.request:
-            self.request.superseded = True
+        previous = self.request
         if not targets or initiator in targets:
             self.request = None  # the line is damaged, so its targets are unknown
             return
-        request = Request(record, self._trigger_of(record, initiator), initiator, targets)
+        if previous and previous.initiator is not None:
+            previous.next = record
+        request = Request(record, self.causes.trigger_of(record, initiator, targets), initiator, targets)
+        request.sdei_registered = self.sdei_registered
         group = self.groups.get(record.caller)
         own = group.only() if group and not group.pstates else None
         if own and own.cpu == initiator:
             request.initiator_frames = own.frames
-        self._assign_to_report(request)
+            if previous:
+                previous.retract(own)
+        if self.report and request.trigger is Trigger.HARD_LOCKUP:
+            self.report.takes(request)
         self.groups.clear()
-        self.request = request
+        self.request, self.overdue = request, None
         self.found.append(request)
-
-    def _assign_to_report(self, request: Request) -> None:
-        """Note that the latest lockup report sent this request, if it did."""
-        report = self.report
-        if not report or report.request or request.trigger != Trigger.HARD_LOCKUP:
-            return
-        if report.detected_by == request.initiator and report.cpu in request.targets:
-            report.request = request
-
-    def _trigger_of(self, record: Record, initiator: int) -> Trigger:
-        if not self.trigger:
-            return Trigger.OTHER
-        kind, at, cpu = self.trigger
-        if cpu is not None and cpu != initiator:
-            return Trigger.OTHER
-        if at is not None and record.at is not None and record.at - at > TRIGGER_SECONDS:
-            return Trigger.OTHER
-        # One sysrq-l sends one request. A report may send many, and each can wait for 10 s and more.
-        self.trigger = None if kind == Trigger.SYSRQ_L else (kind, record.at, cpu)
-        return kind
 
     def _forget_overdue(self) -> None:
         """Forget a request that the kernel no longer waits for: later answers may belong to another one."""
         if self.request and self.request.timed_out is not None:
-            self.request = None
+            self.request, self.overdue = None, self.request
+
+    def _request_of(self, record: Record, cpu: int) -> Request | None:
+        """Return the request that a CPU answers; the log may lack the request itself."""
+        request = self.request
+        if request and request.initiator is None and not _is_within(request, record):
+            request = None
+        if not request and not (self.overdue and cpu in self.overdue.waiting):
+            request = self.request = self._unseen_request(record)
+        return request
+
+    def _unseen_request(self, record: Record) -> Request:
+        request = Request(record, Trigger.OTHER, None, ())
+        request.sdei_registered = self.sdei_registered
+        self.found.append(request)
+        return request
 
     def _on_idle(self, record: Record, match: re.Match[str]) -> None:
-        if self.request:
-            state = CpuState.IDLE if self.request.timed_out is None else CpuState.LATE
-            self.request.accept(int(match[1]), state, record.at)
+        cpu = int(match[1])
+        if request := self._request_of(record, cpu):
+            state = CpuState.IDLE if request.timed_out is None else CpuState.LATE
+            request.accept(cpu, state, record.at)
 
     def _on_answer(self, record: Record, match: re.Match[str]) -> None:
-        self._open_block(int(match[1]), record)
+        block = self._open_block(int(match[1]), record)
+        if self.request and self.request.initiator is not None:
+            self._accept(self.request, block)
+
+    def _accept(self, request: Request, block: Block) -> None:
+        request.accept(block.cpu, CpuState.LATE if block.late else CpuState.BACKTRACE, block.at, block)
 
     def _open_block(self, cpu: int, record: Record) -> Block:
         block = Block(cpu, record)
@@ -195,16 +176,17 @@ class _Boot:
 
     def _read_block_line(self, record: Record) -> None:
         group = self.groups.get(record.caller)
-        if not group or not (group.is_open() or record.text.startswith(" ")):
+        if not group or not (group.is_open() or record.text.startswith((" ", "["))):
             return
         only = group.only()
         if cpu_line := backtrace.CPU_LINE.match(record.text):
-            group.cpu_lines += 1
-            # Another CPU, or the same one again: a warning or an oops has begun inside the block.
-            if group.cpu_lines > len(group.blocks) or (only and int(cpu_line[1]) != only.cpu):
-                group.add(Block(NO_CPU, record))
+            self._read_cpu_line(group, int(cpu_line[1]), record)
+        elif old := backtrace.OLD_REGISTERS.match(record.text):
+            self._read_register(group, "pstate", old[1], record)
+        elif only and (old := backtrace.OLD_PC.match(record.text)):
+            only.pc = old[1].strip()
         elif register := backtrace.REGISTER.match(record.text):
-            self._read_register(group, register[1], register[2])
+            self._read_register(group, register[1], register[2], record)
         elif record.text.startswith(backtrace.LAST_REGISTERS):
             group.ends += 1
             if only:
@@ -212,42 +194,60 @@ class _Boot:
         elif only and (frame := backtrace.FRAME.match(record.text)):
             only.frames.add(frame[1])
 
-    def _read_register(self, group: Group, name: str, value: str) -> None:
+    def _read_cpu_line(self, group: Group, cpu: int, record: Record) -> None:
+        only = group.only()
+        group.cpu_lines += 1
+        # Another CPU, or the same one again: a warning or an oops has begun inside the block.
+        if group.cpu_lines > len(group.blocks) or (only and cpu != only.cpu):
+            group.add(Block(NO_CPU, record))
+        elif only and self.report and self.report.own_block is only:
+            self.report.name_detector(cpu)
+
+    def _read_register(self, group: Group, name: str, value: str, record: Record) -> None:
         group.pstates += name == "pstate"
         only = group.only()
-        if only and name == "pc":
+        if not only:
+            return
+        if name == "pc":
             only.pc = value.strip()
-        elif only and (digits := _REGISTER_VALUE.match(value)):
+        elif digits := _REGISTER_VALUE.match(value):
             setattr(only, name, digits[0])
-        # A register makes a block an answer: the initiator prints its own stack without registers.
-        if only or group.pstates == len(group.blocks):
-            for block in group.blocks:
-                self._accept(block)
+        # A CPU that begins a request prints itself without registers, so registers are an answer.
+        own = self.report is not None and self.report.own_block is only
+        if name == "pstate" and not own and only.cpu != NO_CPU:
+            request = self._request_of(record, only.cpu)
+            if request and request.initiator is None:
+                self._accept(request, only)
 
-    def _accept(self, block: Block) -> None:
-        if self.request and not (self.report and self.report.own_block is block):
-            self.request.accept(
-                block.cpu, CpuState.LATE if block.late else CpuState.BACKTRACE, block.at, block
-            )
-
-    def _on_timeout(self, _record: Record, match: re.Match[str]) -> None:
-        if self.request and self.request.timed_out is None:
+    def _on_timeout(self, record: Record, match: re.Match[str]) -> None:
+        self.says_timeouts = True
+        if not self.request:
+            self.request = self._unseen_request(record)
+        if self.request.timed_out is None:
             self.request.timed_out = parse_cpulist(match[1])
+
+    def _on_show_cpu(self, record: Record, match: re.Match[str]) -> None:
+        if not self.shown:
+            asked = self.causes.latest_kind() is Trigger.SYSRQ_L
+            self.shown = ShownCpus(record, asked=asked)
+            self.found.append(self.shown)
+        self.shown.add(int(match[1]), idle=match["idle"] is not None)
 
     # Reports
 
     def _on_sysrq_backtrace(self, record: Record, _match: re.Match[str]) -> None:
         self._forget_overdue()
-        self.trigger = (Trigger.SYSRQ_L, record.at, None)
+        self.shown = None
+        self.causes.add(Cause(Trigger.SYSRQ_L, record.at))
 
     def _on_hard_lockup(self, record: Record, match: re.Match[str]) -> None:
-        detector, stuck = int(match[1]), int(match[2])
-        self.report = _LockupReport(record, stuck, detector, self._waits_for(stuck, record.at))
+        detector, stuck = int(match[1]) if match[1] else None, int(match[2])
+        self.report = LockupReport(record, stuck, detector, self._waits_for(stuck, record.at))
         self._forget_overdue()
-        if detector == stuck:
+        if detector in (None, stuck):
             # The perf detector runs on the stuck CPU: it prints the registers there, without a request.
             self.report.own_block = self._open_block(stuck, record)
-        self.trigger = (Trigger.HARD_LOCKUP, record.at, detector)
+        self.causes.add(Cause(Trigger.HARD_LOCKUP, record.at, detector, stuck))
         self.found.append(self.report)
 
     def _waits_for(self, cpu: int, at: float | None) -> int | None:
@@ -260,21 +260,31 @@ class _Boot:
         return min(request.waiting)
 
     def _on_soft_lockup(self, record: Record, match: re.Match[str]) -> None:
-        self.trigger = (Trigger.SOFT_LOCKUP, record.at, int(match[1]))
+        self.causes.add(Cause(Trigger.SOFT_LOCKUP, record.at, int(match[1])))
         self.found.append(SoftLockup(record.boot, record.at, int(match[1]), int(match[2]), match[3].strip()))
 
     def _on_rcu_stall(self, record: Record, match: re.Match[str]) -> None:
-        self.stall = _Stall(record, match[1], "self-detected" in match[2])
-        self.trigger = (Trigger.RCU_STALL, record.at, None)
+        self.stall = Stall(record, match[1], match[2], match["members"] or "")
+        self.causes.add(Cause(Trigger.RCU_STALL, record.at))
         self.found.append(self.stall)
 
-    def _on_stalled_cpu(self, _record: Record, match: re.Match[str]) -> None:
-        if self.stall:
-            self.stall.cpus.append(int(match[1]))
-
     def _on_hung_task(self, record: Record, match: re.Match[str]) -> None:
-        self.trigger = (Trigger.HUNG_TASK, record.at, None)
+        self.causes.add(Cause(Trigger.HUNG_TASK, record.at))
         self.found.append(HungTask(record.boot, record.at, match[1], int(match[2]), int(match[3])))
+
+    def _on_csd_lock(self, record: Record, match: re.Match[str]) -> None:
+        cpu, target = int(match[1]), int(match[2])
+        self.causes.add(Cause(Trigger.CSD_LOCK, record.at, cpu, target))
+        self.found.append(CsdLock(record.boot, record.at, cpu, target))
+
+    def _on_workqueue_lockup(self, record: Record, match: re.Match[str]) -> None:
+        self.found.append(WorkqueueLockup(record.boot, record.at, parse_cpulist(match[1])))
+
+    def _on_task_dump(self, record: Record, match: re.Match[str]) -> None:
+        self.found.append(TaskDump(record.boot, record.at, int(match[1])))
+
+    def _on_sdei_registered(self, _record: Record, _match: re.Match[str]) -> None:
+        self.sdei_registered = self.bootlog.sdei_nmi
 
     # The end of a boot
 
@@ -284,24 +294,29 @@ class _Boot:
 
     def _on_panic(self, record: Record, match: re.Match[str]) -> None:
         self.reason = StopReason.PANIC
+        self.kernel.panics(record)
         self.found.append(Panic(record.boot, record.at, match[1]))
 
     def _on_rung(self, record: Record, match: re.Match[str]) -> None:
         if not self.stop:
-            self.stop = _StopLadder(record, self.reason)
+            stopper = logging_cpu(record)
+            self.stop = StopLadder(record, self.reason, self.kernel.stopper if stopper is None else stopper)
             self.found.append(self.stop)
-        rung, cpus = match.lastgroup, parse_cpulist(match[match.lastgroup or 0])
+        rung, cpus = match.lastgroup, parse_cpulist(match[match.lastgroup or 0].strip())
         if rung in ("nmi", "sdei"):
-            path = NmiPath.SDEI if rung == "sdei" else NmiPath.PSEUDO_NMI
-            if path not in self.stop.rungs:
-                self.stop.rungs.append(path)
-            self.stop.retried.update(cpus)
+            self.stop.add_retry(NmiPath.SDEI if rung == "sdei" else NmiPath.PSEUDO_NMI, cpus)
         elif rung == "failed":
-            self.stop.failed.update(cpus)
+            self.stop.add_failure(cpus)
 
     def _on_crash_kernel(self, record: Record, _match: re.Match[str]) -> None:
-        self.handover = _Handover(record)
+        self.handover = Handover(record)
         self.found.append(self.handover)
+        if self.stop:
+            self.stop.for_crash_kernel = True
+
+    def _on_stale_cpus(self, _record: Record, _match: re.Match[str]) -> None:
+        if self.handover:
+            self.handover.stale_cpus = True
 
     def _on_bye(self, _record: Record, _match: re.Match[str]) -> None:
         if self.handover:
@@ -310,48 +325,45 @@ class _Boot:
     def _close(self, item: _Open) -> Episode:
         """Return the finished episode."""
         if isinstance(item, Request):
-            return item.close(self.bootlog, prints_pmr=self.prints_pmr)
-        if isinstance(item, _LockupReport):
-            return HardLockup(
-                item.record.boot, item.record.at, item.cpu, item.detected_by,
-                _has_stack(item), item.secondary_to,
-            )  # fmt: skip
-        if isinstance(item, _StopLadder):
-            return Stop(
-                item.record.boot, item.record.at, item.reason, tuple(item.rungs),
-                tuple(sorted(item.retried)), tuple(sorted(item.failed)),
-            )  # fmt: skip
-        if isinstance(item, _Stall):
-            cpus = tuple(sorted(set(item.cpus)))
-            return RcuStall(item.record.boot, item.record.at, item.flavor, item.self_detected, cpus)
-        if isinstance(item, _Handover):
-            return CrashKernel(item.record.boot, item.record.at, item.done)
+            says_timeouts = self.says_timeouts or self.kernel.says_timeouts()
+            return item.close(Boot(self.bootlog, self._prints_pmr(), says_timeouts, self.records[-1].at))
+        if isinstance(item, LockupReport):
+            return item.close(prints_pmr=self._prints_pmr())
+        if isinstance(item, StopLadder):
+            return item.close(lists_exactly=self.kernel.lists_exactly())
+        if isinstance(item, (ShownCpus, Stall, Handover)):
+            return item.close()
         return item
 
-
-def _has_stack(report: _LockupReport) -> bool:
-    if report.own_block:
-        return report.own_block.pc is not None
-    answer = report.request.answers.get(report.cpu) if report.request else None
-    return answer is not None and answer[0] == CpuState.BACKTRACE
+    def _prints_pmr(self) -> bool:
+        return bool(self.bootlog.pseudo_nmi) or self.kernel.prints_pmr
 
 
-_Method = Callable[[_Boot, Record, re.Match[str]], None]
+def _is_within(request: Request, record: Record) -> bool:
+    return None in (request.at, record.at) or 0 <= (record.at or 0) - (request.at or 0) <= ANSWER_SECONDS
+
+
+_Method = Callable[[_BootReader, Record, re.Match[str]], None]
 
 _RULES: tuple[tuple[Message, _Method], ...] = (
-    (backtrace.ANSWER, _Boot._on_answer),
-    (backtrace.IDLE, _Boot._on_idle),
-    (backtrace.REQUEST, _Boot._on_request),
-    (backtrace.TIMEOUT, _Boot._on_timeout),
-    (backtrace.SYSRQ_L, _Boot._on_sysrq_backtrace),
-    *((message, _Boot._on_hard_lockup) for message in lockups.HARD_LOCKUP),
-    *((message, _Boot._on_soft_lockup) for message in lockups.SOFT_LOCKUP),
-    *((message, _Boot._on_rcu_stall) for message in rcu.STALL),
-    (rcu.STALLED_CPU, _Boot._on_stalled_cpu),
-    (lockups.HUNG_TASK, _Boot._on_hung_task),
-    *((message, _Boot._on_stop_reason) for message in stop.REASON),
-    (stop.PANIC, _Boot._on_panic),
-    (stop.LADDER, _Boot._on_rung),
-    (stop.CRASH_KERNEL, _Boot._on_crash_kernel),
-    (stop.BYE, _Boot._on_bye),
+    (backtrace.ANSWER, _BootReader._on_answer),
+    (backtrace.IDLE, _BootReader._on_idle),
+    (backtrace.REQUEST, _BootReader._on_request),
+    (backtrace.TIMEOUT, _BootReader._on_timeout),
+    (backtrace.SYSRQ_L, _BootReader._on_sysrq_backtrace),
+    (backtrace.SHOW_CPU, _BootReader._on_show_cpu),
+    (backtrace.TASK_DUMP, _BootReader._on_task_dump),
+    *((message, _BootReader._on_hard_lockup) for message in lockups.HARD_LOCKUP),
+    *((message, _BootReader._on_soft_lockup) for message in lockups.SOFT_LOCKUP),
+    *((message, _BootReader._on_rcu_stall) for message in rcu.STALL),
+    *((message, _BootReader._on_csd_lock) for message in lockups.CSD_LOCK),
+    (lockups.WORKQUEUE_LOCKUP, _BootReader._on_workqueue_lockup),
+    (lockups.HUNG_TASK, _BootReader._on_hung_task),
+    (sdei.NMI, _BootReader._on_sdei_registered),
+    *((message, _BootReader._on_stop_reason) for message in stop.REASON),
+    (stop.PANIC, _BootReader._on_panic),
+    (stop.LADDER, _BootReader._on_rung),
+    (stop.CRASH_KERNEL, _BootReader._on_crash_kernel),
+    (stop.STALE_CPUS, _BootReader._on_stale_cpus),
+    (stop.BYE, _BootReader._on_bye),
 )

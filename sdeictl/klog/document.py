@@ -33,6 +33,7 @@ class AnalysisDocument(TypedDict):
     """`sdeictl.analysis/1`."""
 
     schema: str
+    architecture: str | None
     records: int
     records_lost: int
     episodes: list[dict[str, object]]
@@ -43,6 +44,7 @@ def analysis_document(analysis: Analysis) -> AnalysisDocument:
     """Return an analysis as its JSON document."""
     return {
         "schema": ANALYSIS_SCHEMA,
+        "architecture": analysis.architecture,
         "records": analysis.records,
         "records_lost": analysis.records_lost,
         "episodes": [_episode(episode) for episode in analysis.episodes],

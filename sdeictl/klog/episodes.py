@@ -35,8 +35,8 @@ class Backtrace(NamedTuple):
     boot: int
     at: float | None
     trigger: Trigger
-    initiator: int
-    """The CPU that sent the request."""
+    initiator: int | None
+    """The CPU that sent the request; None if the log lacks the request and has only its answers."""
     targets: tuple[int, ...]
     path: NmiPath
     timed_out: tuple[int, ...]
@@ -52,11 +52,18 @@ class HardLockup(NamedTuple):
     at: float | None
     cpu: int
     """The CPU that is stuck."""
-    detected_by: int
+    detected_by: int | None
+    """None if unknown: kernels before 6.14 do not print it."""
     has_stack: bool
     """The log has the stack of the stuck CPU."""
     secondary_to: int | None
     """The CPU is only waiting for the answer of this CPU to its own backtrace request."""
+    masked: bool | None
+    """The stuck CPU had its interrupts masked; None if unknown."""
+    pc: str | None
+    """Where the stuck CPU was: `symbol+0xoffset/0xsize`."""
+    path: NmiPath | None
+    """How the detector reached the stuck CPU to see its registers; None for a detector on another CPU."""
 
 
 class Stop(NamedTuple):
@@ -70,7 +77,11 @@ class Stop(NamedTuple):
     retried: tuple[int, ...]
     """The CPUs that the first rung did not stop."""
     failed: tuple[int, ...]
-    """The CPUs that no rung stopped."""
+    """The CPUs that the kernel lists as not stopped, without the CPU that stops the others."""
+    failed_exact: bool
+    """Each CPU in `failed` was not stopped. Otherwise the list may hold others, and at least one was not."""
+    failed_unnamed: bool
+    """The kernel could not stop every CPU, and does not say which."""
 
 
 class Panic(NamedTuple):
@@ -88,6 +99,8 @@ class CrashKernel(NamedTuple):
     at: float | None
     handed_over: bool
     """The last line of the panicking kernel, "Bye!", was seen."""
+    stale_cpus: bool
+    """The kernel says that some CPUs may still run, so that the dump is unreliable."""
 
 
 class SoftLockup(NamedTuple):
@@ -110,6 +123,35 @@ class RcuStall(NamedTuple):
     self_detected: bool
     """The stalled CPU itself reported it."""
     cpus: tuple[int, ...]
+    expedited: bool
+    tasks: tuple[int, ...]
+    """The pids of the tasks that stall RCU."""
+
+
+class CsdLock(NamedTuple):
+    """A CPU waited for another CPU, which did not take its call (kernel/smp.c)."""
+
+    boot: int
+    at: float | None
+    cpu: int
+    target: int
+    """The CPU that does not respond."""
+
+
+class WorkqueueLockup(NamedTuple):
+    """A pool of kernel workers made no progress."""
+
+    boot: int
+    at: float | None
+    cpus: tuple[int, ...]
+
+
+class TaskDump(NamedTuple):
+    """Another CPU printed the stack of the task on a CPU, without an NMI."""
+
+    boot: int
+    at: float | None
+    cpu: int
 
 
 class HungTask(NamedTuple):
@@ -122,7 +164,10 @@ class HungTask(NamedTuple):
     seconds: int
 
 
-Episode = Union[Backtrace, HardLockup, Stop, Panic, CrashKernel, SoftLockup, RcuStall, HungTask]
+Episode = Union[
+    Backtrace, HardLockup, Stop, Panic, CrashKernel, SoftLockup, RcuStall, HungTask, CsdLock, WorkqueueLockup,
+    TaskDump,
+]  # fmt: skip
 
 
 KINDS: dict[type, str] = {
@@ -134,6 +179,9 @@ KINDS: dict[type, str] = {
     SoftLockup: "soft-lockup",
     RcuStall: "rcu-stall",
     HungTask: "hung-task",
+    CsdLock: "csd-lock",
+    WorkqueueLockup: "workqueue-lockup",
+    TaskDump: "task-dump",
 }
 """The `kind` of each episode in JSON."""
 
@@ -145,4 +193,6 @@ class Analysis(NamedTuple):
     """How many records of the kernel were read."""
     records_lost: int
     """How many are known to be missing."""
+    architecture: str | None
+    """`arm64`, `arm`, `x86`, `riscv` or `powerpc`; None if the log does not show it, or shows two."""
     episodes: tuple[Episode, ...]

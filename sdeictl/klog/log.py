@@ -29,7 +29,7 @@ def parse_log(data: bytes) -> KernelLog:
         from sdeictl.klog.journald import parse_journal  # noqa: PLC0415 - a probe rarely reads a journal
 
         data = parse_journal(data)
-    lines = [_COLOUR.sub("", line).rstrip("\r") for line in data.decode("utf-8", "replace").split("\n")[:-1]]
+    lines = [_clean(line) for line in data.decode("utf-8", "replace").split("\n")[:-1]]
     if is_kmsg(lines):
         parsed = list(parse_kmsg(lines))
         lost = sum(line.lost_before for line in parsed)
@@ -41,3 +41,12 @@ def parse_log(data: bytes) -> KernelLog:
         lost = sum(map(dropped_records, lines))
         relayed = relayed or is_relayed(lines)
     return KernelLog(tuple(Boots(parsed).records()), lost, relayed)
+
+
+def _clean(line: str) -> str:
+    r"""Return a line without colours and trailing blanks, and with real tabs (syslog: #011, dmesg: \x09)."""
+    if "\x1b" in line:
+        line = _COLOUR.sub("", line)
+    if "#011" in line or "\\x09" in line:
+        line = line.replace("#011", "\t").replace("\\x09", "\t")
+    return line.rstrip()

@@ -9,6 +9,7 @@ from sdeictl.klog.episodes import (
     Analysis,
     Backtrace,
     CrashKernel,
+    CsdLock,
     Episode,
     HardLockup,
     HungTask,
@@ -16,6 +17,8 @@ from sdeictl.klog.episodes import (
     RcuStall,
     SoftLockup,
     Stop,
+    TaskDump,
+    WorkqueueLockup,
 )
 from sdeictl.klog.words import IN_TIME, CpuState, NmiPath
 from sdeictl.text import Line, name_cpus, show_ladder
@@ -41,30 +44,62 @@ def render_analysis(analysis: Analysis) -> Iterator[Line]:
 
 def _headline(episode: Episode) -> str:
     if isinstance(episode, Backtrace):
-        path = _PATH_TEXTS.get(episode.path, episode.path)
-        asked = name_cpus(episode.targets)
-        return f"backtrace ({episode.trigger}): CPU {episode.initiator} asked {asked}, path {path}"
+        return _backtrace(episode)
     if isinstance(episode, HardLockup):
         return _hard_lockup(episode)
     if isinstance(episode, Stop):
-        return f"stop ({episode.reason}): {_ladder(episode.rungs, episode.retried, episode.failed)}"
+        return _stop(episode)
+    if isinstance(episode, RcuStall):
+        return _rcu_stall(episode)
+    if isinstance(episode, CrashKernel):
+        state = "started" if episode.handed_over else "being started"
+        return (
+            f"crash kernel {state}" + "; some CPUs may still run, the dump is unreliable" * episode.stale_cpus
+        )
     if isinstance(episode, Panic):
         return f"panic: {episode.message}"
-    if isinstance(episode, CrashKernel):
-        return f"crash kernel {'started' if episode.handed_over else 'being started'}"
+    return _stuck(episode)
+
+
+def _stuck(episode: SoftLockup | HungTask | CsdLock | WorkqueueLockup | TaskDump) -> str:
     if isinstance(episode, SoftLockup):
         return f"soft lockup of CPU {episode.cpu} for {episode.seconds} s in {episode.task}"
-    if isinstance(episode, RcuStall):
-        cpus = name_cpus(episode.cpus) if episode.cpus else "unknown CPUs"
-        return f"RCU stall ({episode.flavor}) of {cpus}"
-    assert isinstance(episode, HungTask)  # noqa: S101 - the last kind
-    return f"hung task {episode.task}:{episode.pid} for {episode.seconds} s"
+    if isinstance(episode, HungTask):
+        return f"hung task {episode.task}:{episode.pid} for {episode.seconds} s"
+    if isinstance(episode, CsdLock):
+        return f"CSD lock: CPU {episode.cpu} waits for CPU {episode.target}, which does not respond"
+    if isinstance(episode, WorkqueueLockup):
+        return f"workqueue lockup of {name_cpus(episode.cpus)}"
+    return f"task dump of CPU {episode.cpu}, without an NMI"
+
+
+def _backtrace(episode: Backtrace) -> str:
+    initiator = "an unknown CPU" if episode.initiator is None else f"CPU {episode.initiator}"
+    path = _PATH_TEXTS.get(episode.path, episode.path)
+    return f"backtrace ({episode.trigger}): {initiator} asked {name_cpus(episode.targets)}, path {path}"
 
 
 def _hard_lockup(episode: HardLockup) -> str:
+    detector = "an unknown CPU" if episode.detected_by is None else f"CPU {episode.detected_by}"
     stack = "with its stack" if episode.has_stack else "without its stack"
+    path = f" by {episode.path}" if episode.path and episode.path is not NmiPath.UNKNOWN else ""
+    masked = {True: ", masked", False: ", not masked", None: ""}[episode.masked]
     cause = "" if episode.secondary_to is None else f"; it was waiting for CPU {episode.secondary_to}"
-    return f"hard lockup of CPU {episode.cpu}, detected by CPU {episode.detected_by}, {stack}{cause}"
+    return f"hard lockup of CPU {episode.cpu}, detected by {detector}{path}, {stack}{masked}{cause}"
+
+
+def _rcu_stall(episode: RcuStall) -> str:
+    stalled = [name_cpus(episode.cpus)] if episode.cpus else []
+    stalled += [f"task {task}" for task in episode.tasks]
+    kind = "expedited RCU stall" if episode.expedited else "RCU stall"
+    return f"{kind} ({episode.flavor}) of {' and '.join(stalled) or 'unknown CPUs'}"
+
+
+def _stop(episode: Stop) -> str:
+    text = f"stop ({episode.reason}): {_ladder(episode.rungs, episode.retried, episode.failed)}"
+    if episode.failed_unnamed:
+        return f"{text}; some CPUs did not stop"
+    return text if episode.failed_exact else f"{text}, or only some of them"
 
 
 def _ladder(rungs: Iterable[str], retried: Collection[int], failed: Collection[int]) -> str:

@@ -5,7 +5,8 @@ lib/nmi_backtrace.c, arch/arm64/kernel/process.c (Linux 7.3). No I/O.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
+from typing import NamedTuple
 
 from sdeictl.formats.cpulist import MAX_CPU
 from sdeictl.klog.bootlog import BootLog
@@ -19,6 +20,14 @@ PMR_UNMASKED = 0xE0
 """GIC_PRIO_IRQON in include/linux/irqchip/arm-gic-v3-prio.h."""
 PMR_NOT_CAPTURED = 0
 """The entry from SDEI stores no PMR (arch/arm64/kernel/entry.S)."""
+WAIT_SECONDS = 10.0
+"""How long the kernel waits for the answers: 10,000 times 1 ms."""
+SURE_SECONDS = 9.0
+"""A next request that comes earlier than this proves that every target of the last one had answered. The
+kernel sends one request at a time (backtrace_flag in lib/nmi_backtrace.c)."""
+LOST_LINE_SECONDS = 30.0
+"""The line that the kernel stops waiting was lost if it is missing after this time. An emulated kernel can
+wait much longer than 10 s."""
 NO_CPU = -1
 """The CPU of a block that does not answer the request, such as the registers in a warning."""
 SDEI_FRAME = "sdei_nmi_trigger_cpumask_backtrace"
@@ -59,6 +68,20 @@ class Block:
         """The general registers were read: a register that is missing now will not follow."""
         self.frames: set[str] = set()
 
+    def masked(self, *, prints_pmr: bool) -> bool | None:
+        """Tell whether the CPU had its interrupts masked; None if the registers do not show it."""
+        masked = is_masked(self.pstate, self.pmr)
+        if masked is False and not self.pmr and (prints_pmr or not self.complete):
+            return None  # the line with the PMR is missing, and it decides
+        return masked
+
+    def path(self) -> NmiPath | None:
+        """Return the path that reached the CPU, as its registers show it; None if they do not."""
+        if self.pmr is not None:
+            return NmiPath.PSEUDO_NMI if int(self.pmr, 16) != PMR_NOT_CAPTURED else NmiPath.SDEI
+        # The kernel prints no PMR without pseudo-NMI; then only SDEI reaches a CPU with PSTATE.I set.
+        return NmiPath.SDEI if self.pstate is not None and int(self.pstate, 16) & PSTATE_I else None
+
 
 class Group:
     """Blocks with possibly mixed lines: each began before an earlier one had all its registers.
@@ -92,77 +115,152 @@ class Group:
         return self.blocks[0] if len(self.blocks) == 1 else None
 
 
-class Request:
-    """A backtrace request while its answers are read."""
+class Boot(NamedTuple):
+    """What the close of a request needs to know about its boot."""
 
-    def __init__(self, record: Record, trigger: Trigger, initiator: int, targets: tuple[int, ...]) -> None:
+    bootlog: BootLog
+    prints_pmr: bool
+    """The kernel uses pseudo-NMI, so it prints the priority mask of each CPU."""
+    says_timeouts: bool
+    """The kernel prints a line when it stops waiting (Linux 7.2 and later)."""
+    last_at: float | None
+    """The time of the last record, in seconds since the boot."""
+
+
+class Request:
+    """A backtrace request while its answers are read. Without an initiator the log lacks its first line."""
+
+    def __init__(
+        self, record: Record, trigger: Trigger, initiator: int | None, targets: Iterable[int]
+    ) -> None:
         self.boot = record.boot
         self.at = record.at
         self.trigger = trigger
         self.initiator = initiator
-        self.targets = targets
+        self.targets = tuple(targets)
         self.timed_out: tuple[int, ...] | None = None
         """The CPUs that the kernel named when it stopped waiting; None before that."""
         self.answers: dict[int, tuple[CpuState, Block | None, float | None]] = {}
         """For each target that answered: its state, its block if there is one, and the time of the answer."""
         self.initiator_frames: set[str] = set()
         """Functions on the stack of the initiator."""
-        self.superseded = False
-        """The kernel sent its next request, so it had stopped waiting."""
-        self.waiting = set(targets)
+        self.next: Record | None = None
+        """The kernel's next request: the kernel had stopped waiting."""
+        self.sdei_registered = False
+        """The kernel had registered SDEI event 0 before the request."""
+        self.waiting = set(self.targets)
         """The targets that have not answered."""
 
     def accept(self, cpu: int, state: CpuState, at: float | None, block: Block | None = None) -> None:
         """Take an answer; only the first one of each target counts."""
+        if self.initiator is None and cpu not in self.answers:
+            self.waiting.add(cpu)
         if cpu in self.waiting:
             self.waiting.remove(cpu)
             self.answers[cpu] = (state, block, at)
 
-    def close(self, bootlog: BootLog, *, prints_pmr: bool) -> Backtrace:
+    def retract(self, block: Block) -> None:
+        """Forget an answer: the CPU printed this block as the initiator of another request."""
+        if self.answers.get(block.cpu, (None, None))[1] is block:
+            del self.answers[block.cpu]
+            self.waiting.add(block.cpu)
+
+    def close(self, boot: Boot) -> Backtrace:
         """Return the request with the part of each CPU in it."""
-        over = self.timed_out is not None or self.superseded
-        missing = CpuState.SILENT if over else CpuState.PENDING
-        cpus = [self._answer(cpu, missing, prints_pmr=prints_pmr) for cpu in self.targets]
-        if self.initiator not in self.targets:
+        targets = self.targets or tuple(sorted({*self.answers, *(self.timed_out or ())}))
+        missing = self._missing(boot)
+        cpus = [self._answer(cpu, missing, boot) for cpu in targets]
+        if self.initiator is not None and self.initiator not in targets:
             cpus.append(CpuAnswer(self.initiator, CpuState.SELF, frames=frozenset(self.initiator_frames)))
         return Backtrace(
             boot=self.boot,
             at=self.at,
             trigger=self.trigger,
             initiator=self.initiator,
-            targets=self.targets,
-            path=self._path(cpus, bootlog),
+            targets=targets,
+            path=self._path(boot.bootlog),
             timed_out=self.timed_out or (),
             cpus=tuple(sorted(cpus)),
         )
 
-    def _answer(self, cpu: int, missing: CpuState, *, prints_pmr: bool) -> CpuAnswer:
+    def _missing(self, boot: Boot) -> CpuState:
+        """Return the state of the targets without an answer in the log."""
+        if self.timed_out is not None:
+            return CpuState.SILENT
+        if self.next:
+            waited = _seconds(self.at, self.next.at)
+            if waited is None:
+                return CpuState.PENDING
+            return CpuState.ANSWERED if waited < SURE_SECONDS else CpuState.SILENT
+        waited = _seconds(self.at, boot.last_at)
+        limit = LOST_LINE_SECONDS if boot.says_timeouts else WAIT_SECONDS
+        return CpuState.SILENT if waited is not None and waited > limit else CpuState.PENDING
+
+    def _answer(self, cpu: int, missing: CpuState, boot: Boot) -> CpuAnswer:
         if cpu not in self.answers:
             return CpuAnswer(cpu, missing)
         state, block, at = self.answers[cpu]
-        latency = None
-        if at is not None and self.at is not None and at >= self.at:
-            latency = round(at - self.at, 6)
+        latency = _seconds(self.at, at)
+        if self.initiator is None:
+            latency = None
+        elif latency is not None and latency > WAIT_SECONDS and not boot.says_timeouts:
+            state = CpuState.LATE
         if not block:
             return CpuAnswer(cpu, state, latency_seconds=latency)
-        masked = is_masked(block.pstate, block.pmr)
-        if masked is False and not block.pmr and (prints_pmr or not block.complete):
-            masked = None  # the line with the PMR is missing, and it decides
+        masked = block.masked(prints_pmr=boot.prints_pmr)
         frames = frozenset(block.frames)
         return CpuAnswer(cpu, state, masked, block.pstate, block.pmr, block.pc, latency, frames)
 
-    def _path(self, cpus: Sequence[CpuAnswer], bootlog: BootLog) -> NmiPath:
+    def _path(self, bootlog: BootLog) -> NmiPath:
         """Return the path of the request; the first rule that applies decides."""
-        pmrs = [int(cpu.pmr, 16) for cpu in cpus if cpu.pmr is not None]
         if SDEI_FRAME in self.initiator_frames:
             return NmiPath.SDEI
-        if pmrs:
-            return NmiPath.PSEUDO_NMI if any(pmrs) else NmiPath.SDEI
-        # The kernel prints no PMR without pseudo-NMI; then only SDEI reaches a CPU with PSTATE.I set.
-        if any(cpu.pstate is not None and int(cpu.pstate, 16) & PSTATE_I for cpu in cpus):
+        blocks = [block for _state, block, _at in self.answers.values() if block]
+        paths = {block.path() for block in blocks if block.pmr is not None}
+        if paths:
+            return NmiPath.PSEUDO_NMI if NmiPath.PSEUDO_NMI in paths else NmiPath.SDEI
+        if any(block.path() is NmiPath.SDEI for block in blocks):
             return NmiPath.SDEI
-        if bootlog.sdei_nmi:
+        if self.sdei_registered:
             return NmiPath.SDEI
         if IPI_FRAME in self.initiator_frames or bootlog.complete:
             return NmiPath.PSEUDO_NMI if bootlog.pseudo_nmi else NmiPath.NONE
         return NmiPath.UNKNOWN
+
+
+class ShownCpus:
+    """The CPUs that print themselves after sysrq-l on a kernel without NMIs (drivers/tty/sysrq.c)."""
+
+    def __init__(self, record: Record, *, asked: bool) -> None:
+        self.record = record
+        self.asked = asked
+        """The log has the line of sysrq-l, so the CPU that prints first is the one that was asked."""
+        self.states: dict[int, CpuState] = {}
+
+    def add(self, cpu: int, *, idle: bool) -> None:
+        """Note a CPU that printed itself, in the order of the log."""
+        first = CpuState.SELF if self.asked and not self.states else CpuState.BACKTRACE
+        self.states.setdefault(cpu, CpuState.IDLE if idle else first)
+
+    def close(self) -> Backtrace:
+        """Return the episode. A CPU that printed nothing may have been offline: no line lists the CPUs."""
+        cpus = [CpuAnswer(cpu, state) for cpu, state in sorted(self.states.items())]
+        initiator = next((cpu.cpu for cpu in cpus if cpu.state is CpuState.SELF), None)
+        targets = tuple(cpu.cpu for cpu in cpus if cpu.cpu != initiator)
+        return Backtrace(
+            self.record.boot,
+            self.record.at,
+            Trigger.SYSRQ_L,
+            initiator,
+            targets,
+            NmiPath.NONE,
+            (),
+            tuple(cpus),
+        )
+
+
+def _seconds(began: float | None, ended: float | None) -> float | None:
+    """Return the seconds between two times; None if one is unknown or they are not in order."""
+    if began is None or ended is None or ended < began:
+        return None
+    return round(ended - began, 6)

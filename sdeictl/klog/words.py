@@ -29,8 +29,10 @@ class CpuState(Word):
     """It answered with its registers, and mostly with its stack."""
     LATE = "late"
     """It answered after the kernel had stopped waiting."""
+    ANSWERED = "answered"
+    """The log lacks its answer, but the kernel sent its next request too early to have given up."""
     SILENT = "silent"
-    """It did not answer before the kernel stopped waiting or sent the next request."""
+    """It did not answer before the kernel stopped waiting."""
     PENDING = "pending"
     """It did not answer before the log ended."""
 
@@ -40,6 +42,7 @@ IN_TIME = {
     CpuState.IDLE: True,
     CpuState.BACKTRACE: True,
     CpuState.LATE: False,
+    CpuState.ANSWERED: True,
     CpuState.SILENT: False,
     CpuState.PENDING: None,
 }
@@ -54,6 +57,7 @@ class Trigger(Word):
     SOFT_LOCKUP = "soft-lockup"
     RCU_STALL = "rcu-stall"
     HUNG_TASK = "hung-task"
+    CSD_LOCK = "csd-lock"
     OTHER = "other"
 
 

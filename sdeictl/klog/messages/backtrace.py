@@ -1,7 +1,7 @@
 """Messages of a backtrace request and of its answers.
 
-lib/nmi_backtrace.c, lib/dump_stack.c, arch/arm64/kernel/process.c and stacktrace.c, drivers/tty/sysrq.c
-(Linux 7.3).
+lib/nmi_backtrace.c, lib/dump_stack.c, arch/arm64/kernel/process.c and stacktrace.c, kernel/sched/core.c,
+drivers/tty/sysrq.c (Linux 4.19 to 7.3; docs/kernels.md says which kernel prints which form).
 """
 
 from __future__ import annotations
@@ -24,19 +24,30 @@ TIMEOUT = Message("After 10 seconds, ", rf"After 10 seconds, these CPUS still {T
 """The kernel stops waiting. Group: the list of the CPUs that have not answered."""
 SYSRQ_L = Message("sysrq: Show backtrace", r"sysrq: Show backtrace of all active CPUs")
 """The operator asks for backtraces by sysrq-l."""
+SHOW_CPU = Message("sysrq: CPU", r"sysrq: CPU(\d{1,5}):(?P<idle> backtrace skipped as idling)?$")
+"""Without NMIs, as on arm64 before Linux 6.7, sysrq-l makes each CPU print itself. Group: the CPU."""
+TASK_DUMP = Message("Task dump for CPU ", r"Task dump for CPU (\d{1,5}):$")
+"""Another CPU prints the stack of a CPU's task, without an NMI. Group: the CPU."""
 
 CPU_LINE = re.compile(r"CPU: (\d{1,5}) (?:UID: \d+ )?PID: ", re.ASCII)
 """The second line of a block. Group: the CPU that prints the block."""
-REGISTER = re.compile(r"(pstate|pc|pmr) ?: ?(.*)")
-"""Groups: a register that shows whether, or where, a CPU was masked, and its value."""
+REGISTER = re.compile(r"(pstate|pc|pmr)(?:_save)? ?: ?(.*)")
+"""Groups: a register that shows whether, or where, a CPU was masked, and its value. The priority mask is
+`pmr_save` before Linux 6.13."""
+OLD_PC = re.compile(r"PC is at (.*)")
+"""Before Linux 4.15 the function has a line of its own. Group: the function."""
+OLD_REGISTERS = re.compile(r"pc : \[<[0-9a-f]{8,16}>\] lr : \[<[0-9a-f]{8,16}>\] pstate: ([0-9a-f]{8,16})$")
+"""Before Linux 4.15 one line has the addresses and pstate. Group: pstate."""
 LAST_REGISTERS = "x29: "
 """How the general registers begin. They come after the registers of REGISTER, in every block."""
-FRAME = re.compile(r" {1,4}([\w.]{1,120})\+0x[0-9a-f]{1,8}/0x[0-9a-f]{1,8}")
-"""One line of a stack. Group: the function."""
-PRIORITY_MASK = "pmr: "
+FRAME = re.compile(r"(?: {1,4}|\[<[0-9a-f]{8,16}>\] )([\w.]{1,120})\+0x[0-9a-f]{1,8}/0x[0-9a-f]{1,8}")
+"""One line of a stack; before Linux 4.15 it begins with an address. Group: the function."""
+PRIORITY_MASK = ("pmr: ", "pmr_save: ")
+"""How the line of the priority mask begins: the kernel prints it only with pseudo-NMI."""
 
 PUBLIC = ("sysrq: ", HEADER, REQUEST_FROM, "After 10 seconds, these CPUS ", r"CPU: \d+ ", "pstate: ", "pc : ",
-          PRIORITY_MASK, LAST_REGISTERS, "Call trace:", r" \w[\w.]*\+0x")  # fmt: skip
+          "PC is at ", r"pmr(?:_save)?: ", LAST_REGISTERS, "Call trace:", TASK_DUMP.begins,
+          r" \w[\w.]*\+0x")  # fmt: skip
 
 
 def is_request(text: str) -> bool:

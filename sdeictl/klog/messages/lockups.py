@@ -1,6 +1,7 @@
-"""Messages of the lockup detectors and of the hung-task detector.
+"""Messages of the lockup detectors, of the hung-task detector, of CSD locks and of stuck worker pools.
 
-kernel/watchdog.c, kernel/watchdog_perf.c, kernel/hung_task.c (Linux 7.3).
+kernel/watchdog.c, kernel/watchdog_perf.c, kernel/hung_task.c, kernel/smp.c, kernel/workqueue.c (Linux 4.19 to
+7.3; docs/kernels.md says which kernel prints which form).
 """
 
 from __future__ import annotations
@@ -13,13 +14,18 @@ ENABLED = "Enabled"
 """In a line of DETECTOR: the perf hard-lockup detector has started."""
 
 # The kernel version decides which prefix these lines have, so each message exists with both.
-HARD_LOCKUP = tuple(
-    Message(prefix, prefix + rf"CPU(\d{{1,5}}): {HARD_LOCKUP_ON}(\d{{1,5}})$") for prefix in WATCHDOGS
-)
-"""Groups: the CPU that detected the lockup, and the CPU that is stuck."""
+HARD_LOCKUP = (
+    *(Message(prefix, prefix + rf"CPU(\d{{1,5}}): {HARD_LOCKUP_ON}(\d{{1,5}})$") for prefix in WATCHDOGS),
+    *(Message(prefix + HARD_LOCKUP_ON, prefix + rf"()?{HARD_LOCKUP_ON}(\d{{1,5}})$")
+      for prefix in (*WATCHDOGS, "")),
+)  # fmt: skip
+"""Groups: the CPU that detected the lockup, from Linux 6.14 on, and the CPU that is stuck."""
 SOFT_LOCKUP = tuple(
-    Message(prefix, prefix + r"BUG: soft lockup - CPU#(\d{1,5}) stuck for (\d{1,9})s! \[(.*)\]$")
-    for prefix in WATCHDOGS
+    Message(
+        prefix + "BUG: soft lockup",
+        prefix + r"BUG: soft lockup - CPU#(\d{1,5}) stuck for (\d{1,9})s! \[(.*)\]$",
+    )
+    for prefix in (*WATCHDOGS, "")
 )
 """Groups: the CPU, the seconds, and the task with its pid."""
 DETECTOR = tuple(
@@ -37,6 +43,19 @@ HUNG_TASK = Message(
 )
 """Groups: the task, its pid, and the seconds."""
 
-PUBLIC = (r"(?:NMI )?watchdog: ", HUNG_TASK.begins)
+CSD_LOCK = tuple(
+    Message(
+        f"{prefix}csd: Detected",
+        prefix + r"csd: Detected non-responsive CSD lock \(#\d+\) on CPU#(\d{1,5}), waiting \d+ ns"
+        r" for CPU#(\d{1,5}) ",
+    )
+    for prefix in ("smp: ", "")
+)
+"""A CPU waits for another one to take its call. Groups: the CPU that waits, and the other one."""
+WORKQUEUE_LOCKUP = Message("BUG: workqueue lockup", r"BUG: workqueue lockup - pool cpus=([\d,-]{1,20000}) ")
+"""A worker pool makes no progress. Group: the CPUs of the pool."""
+
+PUBLIC = (r"(?:NMI )?watchdog: ", HARD_LOCKUP_ON, "BUG: soft lockup", HUNG_TASK.begins,
+          r"(?:smp: )?\t?csd: ", WORKQUEUE_LOCKUP.begins)  # fmt: skip
 TASK_NAMES = (r"(?<=INFO: task ).{1,64}(?=:\d{1,10} blocked)", r"(?<=s! \[).{1,64}(?=:\d{1,10}\]$)")
 """Patterns of the task names in these lines; a capture leaves them out."""

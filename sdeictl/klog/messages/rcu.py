@@ -1,17 +1,32 @@
-"""Messages of the RCU stall detector: kernel/rcu/tree_stall.h and tree_exp.h (Linux 7.3)."""
+"""Messages of the RCU stall detector: kernel/rcu/tree_stall.h and tree_exp.h (Linux 4.19 to 7.3)."""
 
 from __future__ import annotations
+
+import re
 
 from sdeictl.klog.messages.message import Message
 
 RCU = "rcu: "
 
 STALL = tuple(
-    Message(begins, begins + r"(\w+) (detected (?:expedited )?stalls|self-detected stall) on ")
+    Message(
+        begins,
+        begins + r"(\w+) (detected (?:expedited )?stalls|self-detected stall) on [\w/]+:?"
+        r"(?: \{(?P<members>[^{}]{0,20000})\})?",
+    )
     for begins in (f"{RCU}INFO: ", "INFO: ")
 )
-"""Groups: the flavor of RCU, and how the stall was detected."""
-STALLED_CPU = Message(f"{RCU}\t", rf"{RCU}\t(\d{{1,5}})-[.O?!][.o?!]")
-"""Group: a CPU that stalls RCU."""
+"""Groups: the flavor of RCU, how the stall was detected, and in some forms the CPUs and tasks in braces."""
+# The tab becomes blanks in some logs, and kernels before 4.20 or so print no "rcu: ".
+STALLED_CPU = re.compile(r"(?:rcu:)?\s{0,16}(\d{1,5})-[.O?!][.o?!][.?!\w]{1,2}: ", re.ASCII)
+"""Group: a CPU that stalls RCU; only after a line of STALL."""
+BLOCKED_TASKS = re.compile(
+    r"(?:rcu:)?\s{0,16}Tasks blocked on level-\d+ rcu_node \(CPUs [\d-]+\):(.*)", re.ASCII
+)
+"""Group: the tasks that stall RCU; only after a line of STALL."""
+TASK = re.compile(r"\bP(\d{1,10})\b", re.ASCII)
+"""Group: the pid of a task in BLOCKED_TASKS, or in the braces of STALL."""
+CPU = re.compile(r"(?<!\S)(\d{1,5})(?:-\S{1,6})?(?!\S)", re.ASCII)
+"""Group: a CPU in the braces of STALL."""
 
-PUBLIC = (r"(?:rcu: )?INFO: \w+ (?:self-)?detected ", STALLED_CPU.begins)
+PUBLIC = (r"(?:rcu: )?INFO: \w+ (?:self-)?detected ", f"{RCU}\t", r"\t\d+-[.O?!]", r"\tTasks blocked on ")

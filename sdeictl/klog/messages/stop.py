@@ -19,13 +19,16 @@ LADDER = Message(
     "SMP: ",
     r"SMP: (?:(?P<ipi>stopping secondary CPUs)|retry stop with NMI for CPUs (?P<nmi>[\d,-]+)"
     r"|retry stop with SDEI NMI for CPUs (?P<sdei>[\d,-]+)"
-    r"|failed to stop secondary CPUs (?P<failed>[\d,-]+))$",
+    r"|failed to stop secondary CPUs(?P<failed>(?: [\d,-]+)?))$",
 )
-"""A rung of smp_send_stop(), or the CPUs that no rung stopped. The name of the group says which."""
+"""A rung of smp_send_stop(), or the CPUs that no rung stopped. The name of the group says which. Kernels
+before 4.13 do not list the CPUs."""
 CRASH_KERNEL = Message("Starting crashdump", r"Starting crashdump kernel\.\.\.")
 """The kernel starts the crash kernel after a panic."""
+STALE_CPUS = Message("Some CPUs may be stale", r"Some CPUs may be stale, kdump will be unreliable\.")
+"""Some CPUs may still run while the crash kernel starts."""
 BYE = Message("Bye!", r"Bye!$")
 """The last line of a kernel that starts another one by kexec."""
 
-PUBLIC = (LADDER.begins, PANIC.begins, r"---\[ ", "Starting crashdump kernel", BYE.begins, "reboot: ",
-          "crashkernel ")  # fmt: skip
+PUBLIC = (LADDER.begins, PANIC.begins, r"---\[ ", "Starting crashdump kernel", STALE_CPUS.begins, BYE.begins,
+          "reboot: ", "crashkernel ")  # fmt: skip

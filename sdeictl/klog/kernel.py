@@ -1,0 +1,70 @@
+"""What a log shows about its kernel: the architecture, the release, the CPU that panicked. No I/O."""
+
+from __future__ import annotations
+
+import re
+
+from sdeictl.klog.messages import architecture, backtrace
+from sdeictl.klog.records import Record
+
+STOPPER_LINES = 3
+"""A panicking CPU prints its number within so many lines after the panic."""
+SAYS_TIMEOUTS = (7, 2)
+"""The first release that is known to print a line when it stops waiting for answers."""
+LISTS_EXACTLY = (6, 12)
+"""From this release on arm64 lists only CPUs that it could not stop (arch/arm64/kernel/smp.c)."""
+
+
+class Kernel:
+    """The kernel of one boot, as its lines show it."""
+
+    def __init__(self, release: str | None) -> None:
+        self.release = release
+        self.architectures: set[str] = set()
+        """Every architecture that a line shows; more than one in a damaged log."""
+        self.prints_pmr = False
+        """It prints the priority mask: it uses pseudo-NMI."""
+        self.stopper: int | None = None
+        """The CPU that panicked, so it stops the others; None if unknown."""
+        self._lines_after_panic = STOPPER_LINES
+
+    def read(self, record: Record) -> None:
+        """Take a line that is no message of the analysis."""
+        text = record.text
+        if evidence := architecture.architecture_of_line(text):
+            self.architectures.add(evidence)
+        self.prints_pmr = self.prints_pmr or text.startswith(backtrace.PRIORITY_MASK)
+        cpu_line = backtrace.CPU_LINE.match(text)
+        if cpu_line and self.release is None:
+            self.release = architecture.release_of_line(text)
+        if self._lines_after_panic < STOPPER_LINES:
+            self._lines_after_panic += 1
+            if cpu_line and self.stopper is None:
+                self.stopper = int(cpu_line[1])
+
+    def panics(self, record: Record) -> None:
+        """Take the line of a panic."""
+        self.stopper, self._lines_after_panic = logging_cpu(record), 0
+
+    def says_timeouts(self) -> bool:
+        """Tell whether it surely prints a line when it stops waiting for answers."""
+        return self._is_since(SAYS_TIMEOUTS)
+
+    def lists_exactly(self) -> bool:
+        """Tell whether it surely lists only CPUs that it could not stop."""
+        return self._is_since(LISTS_EXACTLY) and self.all_architectures() <= {"arm64"}
+
+    def all_architectures(self) -> set[str]:
+        """Return the architectures that its lines and its release show."""
+        named = architecture.architecture_of_release(self.release or "")
+        return self.architectures | ({named} if named else set())
+
+    def _is_since(self, release: tuple[int, int]) -> bool:
+        found = re.match(r"(\d{1,5})\.(\d{1,5})", self.release or "", re.ASCII)
+        return found is not None and (int(found[1]), int(found[2])) >= release
+
+
+def logging_cpu(record: Record) -> int | None:
+    """Return the CPU that logged a record outside a task (CONFIG_PRINTK_CALLER); None if unknown."""
+    caller = record.caller or ""
+    return int(caller[1:]) if caller.startswith("C") else None

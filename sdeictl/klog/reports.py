@@ -1,0 +1,160 @@
+"""Reports of the kernel while their lines are read: lockups, stalls, stops, a crash kernel. No I/O."""
+
+from __future__ import annotations
+
+from sdeictl.klog.episodes import CrashKernel, HardLockup, RcuStall, Stop
+from sdeictl.klog.messages import rcu
+from sdeictl.klog.records import Record
+from sdeictl.klog.requests import Block, Request
+from sdeictl.klog.words import IPI, CpuState, NmiPath, StopReason
+
+SDEI_WATCHDOG_FRAME = "sdei_watchdog_callback"
+"""Function on the stack of a CPU that the SDEI watchdog interrupted (arch/arm64/kernel/watchdog_sdei.c of
+openEuler and Anolis)."""
+STALL_SECONDS = 1.0
+"""The lines that name the CPUs of a stall follow its first line within this time."""
+STALL_LINES = 200
+"""And within so many records."""
+
+
+class LockupReport:
+    """A hard lockup while the registers of the stuck CPU may follow."""
+
+    def __init__(self, record: Record, cpu: int, detected_by: int | None, secondary_to: int | None) -> None:
+        self.record = record
+        self.cpu = cpu
+        self.detected_by = detected_by
+        self.secondary_to = secondary_to
+        self.request: Request | None = None
+        """The backtrace request that the detector sent to the stuck CPU."""
+        self.own_block: Block | None = None
+        """The registers that the stuck CPU prints if it detected the lockup itself."""
+
+    def takes(self, request: Request) -> bool:
+        """Tell whether the detector sent this request; remember it if so."""
+        if self.request or self.cpu not in request.targets:
+            return False
+        if self.detected_by not in (None, request.initiator):
+            return False
+        self.request, self.detected_by, self.own_block = request, request.initiator, None
+        return True
+
+    def name_detector(self, cpu: int) -> None:
+        """Take the CPU that prints the block after the report: a CPU that prints itself is the detector."""
+        if self.detected_by is None and cpu == self.cpu:
+            self.detected_by = cpu
+
+    def close(self, *, prints_pmr: bool) -> HardLockup:
+        """Return the episode."""
+        block = self._block()
+        return HardLockup(
+            self.record.boot, self.record.at, self.cpu, self.detected_by,
+            block is not None and (block.pc is not None or bool(block.frames)),
+            self.secondary_to,
+            block.masked(prints_pmr=prints_pmr) if block else None,
+            block.pc if block else None,
+            self._path(),
+        )  # fmt: skip
+
+    def _block(self) -> Block | None:
+        if self.request:
+            state, block, _at = self.request.answers.get(self.cpu, (None, None, None))
+            return block if state is CpuState.BACKTRACE else None
+        return self.own_block if self.own_block and self.detected_by is not None else None
+
+    def _path(self) -> NmiPath | None:
+        """Return how the stuck CPU was interrupted to report itself; the first rule that applies decides."""
+        block = self.own_block
+        if block is None or self.detected_by != self.cpu:
+            return None
+        if SDEI_WATCHDOG_FRAME in block.frames:
+            return NmiPath.SDEI
+        return block.path() or NmiPath.UNKNOWN
+
+
+class StopLadder:
+    """A run of smp_send_stop() or crash_smp_send_stop()."""
+
+    def __init__(self, record: Record, reason: StopReason, stopper: int | None) -> None:
+        self.record = record
+        self.reason = reason
+        self.stopper = stopper
+        """The CPU that stops the others; None if unknown."""
+        self.rungs: list[str] = [IPI]
+        self.retried: set[int] = set()
+        self.listed: set[int] = set()
+        """The CPUs that the kernel lists as not stopped."""
+        self.unnamed = False
+        self.for_crash_kernel = False
+
+    def add_retry(self, path: NmiPath, cpus: tuple[int, ...]) -> None:
+        """Note a further rung, and the CPUs that the first one did not stop."""
+        if path not in self.rungs:
+            self.rungs.append(path)
+        self.retried.update(cpus)
+
+    def add_failure(self, cpus: tuple[int, ...]) -> None:
+        """Note the CPUs that no rung stopped; none if the kernel does not list them."""
+        self.listed.update(cpus)
+        self.unnamed = self.unnamed or not cpus
+
+    def close(self, *, lists_exactly: bool) -> Stop:
+        """Return the episode. `lists_exactly`: this kernel lists only CPUs that it could not stop."""
+        failed = self.listed - {self.stopper}
+        exact = lists_exactly or len(self.rungs) > 1 or len(failed) < 2
+        if self.stopper is not None and not self.for_crash_kernel:
+            exact = True
+        return Stop(
+            self.record.boot, self.record.at, self.reason, tuple(self.rungs),
+            tuple(sorted(self.retried)), tuple(sorted(failed)), exact, self.unnamed and not failed,
+        )  # fmt: skip
+
+
+class Stall:
+    """An RCU stall while the lines that name its CPUs and tasks may follow."""
+
+    def __init__(self, record: Record, flavor: str, how: str, members: str) -> None:
+        self.record = record
+        self.flavor = flavor
+        self.self_detected = how.startswith("self")
+        self.expedited = "expedited" in how
+        self.tasks = {int(task) for task in rcu.TASK.findall(members)}
+        self.cpus = {int(cpu) for cpu in rcu.CPU.findall(members)}
+        self._lines = 0
+
+    def takes(self, record: Record) -> bool:
+        """Tell whether a record names CPUs or tasks of this stall; remember them if so."""
+        self._lines += 1
+        if cpu := rcu.STALLED_CPU.match(record.text):
+            self.cpus.add(int(cpu[1]))
+        elif tasks := rcu.BLOCKED_TASKS.match(record.text):
+            self.tasks.update(map(int, rcu.TASK.findall(tasks[1])))
+        else:
+            return False
+        return True
+
+    def is_over(self, record: Record) -> bool:
+        """Tell whether no more lines of this stall can follow."""
+        began, now = self.record.at, record.at
+        late = began is not None and now is not None and now > began + STALL_SECONDS
+        return late or self._lines > STALL_LINES
+
+    def close(self) -> RcuStall:
+        """Return the episode."""
+        return RcuStall(
+            self.record.boot, self.record.at, self.flavor, self.self_detected, tuple(sorted(self.cpus)),
+            self.expedited, tuple(sorted(self.tasks)),
+        )  # fmt: skip
+
+
+class Handover:
+    """The start of a crash kernel, until the last line of this kernel."""
+
+    def __init__(self, record: Record) -> None:
+        self.record = record
+        self.done = False
+        self.stale_cpus = False
+
+    def close(self) -> CrashKernel:
+        """Return the episode."""
+        return CrashKernel(self.record.boot, self.record.at, self.done, self.stale_cpus)

@@ -1,0 +1,295 @@
+"""The wordings of kernels from 4.19 to 7.3: each kind of message, and what a naive reading would claim."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from sdeictl.klog.analysis import analyze
+from sdeictl.klog.document import analysis_document
+from sdeictl.klog.log import parse_log
+from tests.conftest import validate
+
+REQUEST = "Sending NMI from CPU 1 to CPUs 3:"
+OLD = "CPU: 0 PID: 9 Comm: sh Not tainted 5.15.0 #1"
+NEW = "CPU: 0 UID: 0 PID: 9 Comm: sh Not tainted 6.12.3 #1"
+CRASH = "Starting crashdump kernel..."
+FILLER = "usb 2-1: new high-speed USB device"
+
+
+def document(*texts: str, seconds: tuple[float, ...] = ()) -> dict[str, Any]:
+    """Return the analysis of lines 10 us apart; `seconds` sets the times of the last lines."""
+    times = [50.0 + index / 100_000 for index in range(len(texts))]
+    times[len(times) - len(seconds) :] = seconds
+    log = "".join(f"[{at:12.6f}] {text}\n" for at, text in zip(times, texts))
+    found = dict(analysis_document(analyze(parse_log(log.encode()))))
+    validate("analysis-1", found)
+    return found
+
+
+def episodes(*texts: str, seconds: tuple[float, ...] = ()) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = document(*texts, seconds=seconds)["episodes"]
+    return found
+
+
+def registers(cpu: int, release: str, *mask: str, pstate: str = "20400005") -> tuple[str, ...]:
+    return (
+        f"CPU: {cpu} PID: 77 Comm: load Not tainted {release} #1", f"pstate: {pstate} (nzCv daif +PAN -UAO)",
+        "pc : busy_wait+0x1c/0x60", "lr : worker+0x8/0x90", "sp : ffff80001234be80", *mask,
+        "x29: ffff80001234be80 x28: 0000000000000000", "Call trace:", " busy_wait+0x1c/0x60",
+    )  # fmt: skip
+
+
+def states(episode: dict[str, Any]) -> list[tuple[int, str]]:
+    return [(cpu["cpu"], cpu["state"]) for cpu in episode["cpus"]]
+
+
+@pytest.mark.parametrize("name", ["pmr_save", "pmr"])
+@pytest.mark.parametrize(("value", "masked"), [("00000060", True), ("000000a0", True), ("000000e0", False)])
+def test_priority_mask_has_two_names(name: str, value: str, *, masked: bool) -> None:
+    answer = ("NMI backtrace for cpu 3", *registers(3, "6.8.4", f"{name}: {value}"))
+    (found,) = episodes(REQUEST, *answer)
+    cpu = found["cpus"][1]
+    assert (found["path"], cpu["pmr"], cpu["masked"]) == ("pseudo-nmi", value, masked)
+
+
+@pytest.mark.parametrize(
+    ("lines", "architecture"),
+    [
+        (("RIP: 0010:busy_wait+0x1c/0x60", "RSP: 0018:ffffc90000a3be80 EFLAGS: 00000246"), "x86"),
+        (("epc : busy_wait+0x1c/0x60", " ra : worker+0x8/0x90"), "riscv"),
+        (("NIP:  c0000000000a1234 LR: c0000000000a1200 CTR: 0",), "powerpc"),
+        ((), None),
+    ],
+)
+def test_header_alone_is_an_answer(lines: tuple[str, ...], architecture: str | None) -> None:
+    answer = ("NMI backtrace for cpu 3", "CPU: 3 PID: 77 Comm: load Not tainted 6.8.4 #1", *lines)
+    found = document(REQUEST, *answer, FILLER, seconds=(90.0,))
+    (request,) = found["episodes"]
+    assert states(request) == [(1, "self"), (3, "backtrace")]
+    assert (request["cpus"][1]["masked"], request["path"], found["architecture"]) == (
+        None,
+        "unknown",
+        architecture,
+    )
+
+
+@pytest.mark.parametrize(
+    ("release", "seconds", "state"),
+    [
+        ("6.8.4", 3.0, "pending"),
+        ("6.8.4", 11.0, "silent"),
+        ("7.3.4", 11.0, "pending"),
+        ("7.3.4", 40.0, "silent"),
+    ],
+)
+def test_log_that_goes_on(release: str, seconds: float, state: str) -> None:
+    """Kernels up to 6.18 print no line when they stop waiting; an emulated 7.3 can wait longer than 10 s."""
+    line = f"CPU: 1 PID: 9 Comm: sh Not tainted {release} #1"
+    (request,) = episodes(line, REQUEST, FILLER, seconds=(60.0, 60.0 + seconds))
+    assert states(request) == [(1, "self"), (3, state)]
+
+
+@pytest.mark.parametrize(("release", "state"), [("6.17.2", "late"), ("7.3.4", "idle")])
+def test_answer_after_ten_seconds(release: str, state: str) -> None:
+    line = f"CPU: 1 PID: 9 Comm: sh Not tainted {release} #1"
+    idle = "NMI backtrace for cpu 3 skipped: idling at cpu_do_idle+0x8/0x10"
+    (request,) = episodes(line, REQUEST, idle, seconds=(60.0, 74.0))
+    assert states(request) == [(1, "self"), (3, state)]
+
+
+@pytest.mark.parametrize("prefix", ["watchdog: ", "NMI watchdog: ", ""])
+def test_perf_detector_before_it_named_itself(prefix: str) -> None:
+    report = (f"{prefix}Watchdog detected hard LOCKUP on cpu 6", "Modules linked in: nfs")
+    (found,) = episodes(*report, *registers(6, "6.6.9", "pmr_save: 00000060"))
+    wanted = {"cpu": 6, "detected_by": 6, "has_stack": True, "masked": True, "path": "pseudo-nmi"}
+    assert {name: found[name] for name in wanted} == wanted
+    assert found["pc"] == "busy_wait+0x1c/0x60"
+
+
+def test_buddy_detector_asks_next() -> None:
+    lockup, request = episodes(
+        "watchdog: Watchdog detected hard LOCKUP on cpu 3", "Modules linked in:", REQUEST
+    )
+    assert (lockup["detected_by"], lockup["masked"], lockup["path"]) == (1, None, None)
+    assert request["trigger"] == "hard-lockup"
+    # Without the request nothing shows which CPU detected it.
+    (alone,) = episodes("watchdog: Watchdog detected hard LOCKUP on cpu 3", "Modules linked in:")
+    assert (alone["detected_by"], alone["has_stack"], alone["path"]) == (None, False, None)
+
+
+def test_registers_of_another_cpu() -> None:
+    """A dump of CPU 2 after a report about CPU 6 says nothing about CPU 6."""
+    (found,) = episodes(
+        "watchdog: Watchdog detected hard LOCKUP on cpu 6", *registers(2, "6.6.9", "pmr_save: 000000e0")
+    )
+    assert (found["detected_by"], found["masked"], found["pc"]) == (None, None, None)
+
+
+def test_sdei_watchdog_reports_itself() -> None:
+    stack = (" watchdog_hardlockup_check+0x1/0x2", " sdei_watchdog_callback+0x3/0x4")
+    report = (
+        "NMI watchdog: Watchdog detected hard LOCKUP on cpu 6",
+        *registers(6, "5.10.0", pstate="804000c5"),
+        *stack,
+    )
+    (found,) = episodes(*report)
+    assert (found["path"], found["masked"]) == ("sdei", True)
+
+
+def test_trigger_is_the_nearest_report() -> None:
+    soft = "watchdog: BUG: soft lockup - CPU#1 stuck for 23s! [load:77]"
+    hard = "watchdog: Watchdog detected hard LOCKUP on cpu 3"
+    assert episodes(soft, hard, REQUEST)[-1]["trigger"] == "hard-lockup"
+    assert episodes(hard, soft.replace("CPU#1", "CPU#4"), REQUEST)[-1]["trigger"] == "hard-lockup"
+    assert episodes(soft, REQUEST)[-1]["trigger"] == "soft-lockup"
+    assert episodes(soft.replace("CPU#1", "CPU#4"), REQUEST)[-1]["trigger"] == "other"
+
+
+@pytest.mark.parametrize("prefix", ["watchdog: ", "NMI watchdog: ", ""])
+def test_soft_lockup_prefixes(prefix: str) -> None:
+    (found,) = episodes(f"{prefix}BUG: soft lockup - CPU#4 stuck for 23s! [load:77]")
+    assert (found["kind"], found["cpu"], found["seconds"], found["task"]) == ("soft-lockup", 4, 23, "load:77")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "rcu: \t3-....: (2100 ticks this GP) idle=1/1/0x4 softirq=9/9 fqs=500",
+        "\t3-...: (1 GPs behind) idle=7db/2/0 softirq=4884/4886 fqs=6999",
+        "rcu:     3-...!: (0 ticks this GP) idle=1/1/0x4 softirq=9/9 fqs=500",
+        "rcu: #0113-...0: (0 ticks this GP) idle=1/1/0x4 softirq=9/9 fqs=500",
+        "rcu: \\x093-...0: (0 ticks this GP) idle=1/1/0x4 softirq=9/9 fqs=500",
+    ],
+)
+def test_lines_of_an_rcu_stall(line: str) -> None:
+    head = "INFO: rcu_preempt detected stalls on CPUs/tasks:"
+    head = f"rcu: {head}" if line.startswith("rcu:") else head
+    (found,) = episodes(head, line, "\t(detected by 1, t=5250 jiffies, g=9, q=8)")
+    assert (found["cpus"], found["tasks"], found["expedited"]) == ([3], [], False)
+    # Without the first line they say nothing, and not for long after it.
+    assert episodes(line) == []
+    (late,) = episodes(head, line, seconds=(54.0,))
+    assert late["cpus"] == []
+
+
+@pytest.mark.parametrize(
+    ("braces", "cpus", "tasks"),
+    [("{ 3-.... }", [3], []), ("{ P88 P91 0-...D 3-.... }", [0, 3], [88, 91]), ("{ P88 }", [], [88])],
+)
+def test_expedited_rcu_stall(braces: str, cpus: list[int], tasks: list[int]) -> None:
+    head = (
+        f"rcu: INFO: rcu_sched detected expedited stalls on CPUs/tasks: {braces} 30 jiffies s: 5 root: 0x8/T"
+    )
+    (found,) = episodes(head)
+    assert (found["expedited"], found["cpus"], found["tasks"]) == (True, cpus, tasks)
+
+
+def test_tasks_that_stall_rcu() -> None:
+    head = "rcu: INFO: rcu_preempt detected stalls on CPUs/tasks:"
+    (found,) = episodes(head, "rcu: \tTasks blocked on level-0 rcu_node (CPUs 0-7): P88/1:b..l P91/2:b..l")
+    assert (found["cpus"], found["tasks"]) == ([], [88, 91])
+
+
+def test_csd_lock_and_stuck_workers() -> None:
+    csd = "smp: csd: {} non-responsive CSD lock (#{}) on CPU#1, waiting {} ns for CPU#03 flush+0x0/0x10(0x0)."
+    pool = "BUG: workqueue lockup - pool cpus=2-3 flags=0x4 nice=0 stuck for 40s!"
+    found = episodes(csd.format("Detected", 1, 5000), REQUEST, csd.format("Continued", 1, 9000), pool)
+    assert [(each["kind"], each.get("target")) for each in found][::2] == [
+        ("csd-lock", 3),
+        ("workqueue-lockup", None),
+    ]
+    assert found[1]["trigger"] == "csd-lock"
+    assert found[2]["cpus"] == [2, 3]
+
+
+def test_sysrq_before_nmi_backtraces() -> None:
+    shown = ("sysrq: CPU1:", "Call trace:", " show_stack+0x1/0x2", "sysrq: CPU0: backtrace skipped as idling")
+    asked = ("sysrq: Show backtrace of all active CPUs", *shown, "sysrq: CPU3:")
+    (found,) = episodes(*asked, FILLER, seconds=(90.0,))
+    assert (found["trigger"], found["path"], found["initiator"]) == ("sysrq-l", "none", 1)
+    assert states(found) == [(0, "idle"), (1, "self"), (3, "backtrace")]
+    (cut,) = episodes(*shown)
+    assert (cut["initiator"], states(cut)) == (None, [(0, "idle"), (1, "backtrace")])
+
+
+def test_task_dump_is_no_answer() -> None:
+    stall, dump = episodes(
+        "INFO: rcu_sched self-detected stall on CPU", "\t2-...: (1 GPs behind)", "Task dump for CPU 2:"
+    )
+    assert (stall["self_detected"], stall["cpus"]) == (True, [2])
+    assert (dump["kind"], dump["cpu"]) == ("task-dump", 2)
+
+
+@pytest.mark.parametrize(
+    ("before", "listed", "after", "failed", "exact"),
+    [
+        # Before 6.12 the list holds the CPU that stops the others.
+        ((OLD,), "0,4-5", (), [4, 5], True),
+        ((), "0,4-5", (), [0, 4, 5], False),
+        # In the crash path it holds every CPU that was asked.
+        ((OLD,), "1-5", (CRASH,), [1, 2, 3, 4, 5], False),
+        # From 6.12 on it is exact.
+        ((NEW,), "4-5", (CRASH,), [4, 5], True),
+        ((NEW,), "4-5", (), [4, 5], True),
+        ((), "4", (), [4], True),
+    ],
+)  # fmt: skip
+def test_list_of_unstopped_cpus(
+    before: tuple[str, ...], listed: str, after: tuple[str, ...], failed: list[int], *, exact: bool
+) -> None:
+    ladder = ("SMP: stopping secondary CPUs", f"SMP: failed to stop secondary CPUs {listed}")
+    found = episodes("Kernel panic - not syncing: dead", *before, *ladder, *after)
+    (stop,) = (episode for episode in found if episode["kind"] == "stop")
+    assert (stop["failed"], stop["failed_exact"], stop["failed_unnamed"]) == (failed, exact, False)
+
+
+def test_unnamed_and_stale_cpus() -> None:
+    panic = (
+        "Kernel panic - not syncing: dead",
+        "SMP: failed to stop secondary CPUs",
+        "Starting crashdump kernel...",
+    )
+    _panic, stop, crash = episodes(*panic, "Some CPUs may be stale, kdump will be unreliable.   ", "Bye!   ")
+    assert (stop["failed"], stop["failed_unnamed"]) == ([], True)
+    assert (crash["handed_over"], crash["stale_cpus"]) == (True, True)
+
+
+def test_answers_without_their_request() -> None:
+    answer = ("NMI backtrace for cpu 3", *registers(3, "7.3.4", pstate="204000c5"))
+    (found,) = episodes(*answer, "NMI backtrace for cpu 4 skipped: idling at cpu_do_idle+0x8/0x10")
+    assert (found["initiator"], found["targets"], found["path"]) == (None, [3, 4], "sdei")
+    assert states(found) == [(3, "backtrace"), (4, "idle")]
+    (timed,) = episodes("After 10 seconds, these CPUS still haven't responded to the NMI: 3,5")
+    assert states(timed) == [(3, "silent"), (5, "silent")]
+    # A CPU that begins a request prints itself first, without registers.
+    own = (
+        "NMI backtrace for cpu 1",
+        "CPU: 1 PID: 9 Comm: sh Not tainted 7.3.4",
+        "Call trace:",
+        " dump_stack+0x1/0x2",
+    )
+    (request,) = episodes(*own, REQUEST)
+    assert request["initiator"] == 1
+
+
+def test_registers_before_linux_4_15() -> None:
+    answer = (
+        "NMI backtrace for cpu 3", "CPU: 3 PID: 77 Comm: load Not tainted 4.14.0-49.el7a.aarch64 #1",
+        "PC is at busy_wait+0x1c/0x60", "LR is at worker+0x8/0x90",
+        "pc : [<ffff0000080c1234>] lr : [<ffff0000080c5678>] pstate: 804000c5", "sp : ffff00000a3cbe80",
+        "x29: ffff00000a3cbe80 x28: 0000000000000000", "Call trace:",
+        "[<ffff0000080c1234>] busy_wait+0x1c/0x60",
+    )  # fmt: skip
+    found = document(REQUEST, *answer)
+    cpu = found["episodes"][0]["cpus"][1]
+    assert (cpu["pstate"], cpu["pc"], cpu["masked"]) == ("804000c5", "busy_wait+0x1c/0x60", True)
+    assert found["architecture"] == "arm64"
+
+
+def test_request_before_sdei_was_registered() -> None:
+    registered = "sdei_nmi: using SDEI cross-CPU NMI (SDEI_EVENT_SIGNAL, event 0)"
+    (early,) = episodes(REQUEST, registered)
+    (late,) = episodes(registered, REQUEST)
+    assert (early["path"], late["path"]) == ("unknown", "sdei")
