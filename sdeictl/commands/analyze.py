@@ -13,6 +13,7 @@ from sdeictl.klog.render import render_analysis
 
 COMPRESSED = (b"\x1f\x8b", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd", b"BZh")
 """The first bytes of gzip, xz, zstd and bzip2 files."""
+FORMATS = "sdeictl reads dmesg, journalctl, syslog, /dev/kmsg, pstore and serial console logs"
 
 
 @click.command(short_help="Which CPUs answered the backtrace requests in a kernel log?")
@@ -24,16 +25,17 @@ def analyze(file: str, form: str) -> None:
     For each backtrace request, show the CPU that sent it, the CPUs that
     answered, whether they were masked, and the path of the request.
 
-    FILE is text of /dev/kmsg, dmesg (also -r, -x, -T), the log of a serial
-    console, the output of `journalctl -k -o json`, or pstore records joined in
-    one file; - is standard input.
+    FILE is the output of dmesg or journalctl in any of their formats, text of
+    /dev/kmsg, a syslog file, the log of a serial console, or pstore records
+    joined in one file; - is standard input. It may have been pasted into a mail
+    or a web page.
 
     Exit status: 0 if FILE contains a kernel record, 3 otherwise.
     """
     data = read_input(file)
     analysis = analyze_log(parse_log(data))
-    print_result(form, analysis_document(analysis), render_analysis(analysis))
     if not analysis.records:
         name = "the input" if file == "-" else file
-        hint = "; it is compressed: unpack it first" if data.startswith(COMPRESSED) else ""
-        raise SdeictlError(f"no kernel record in {name}{hint}", Status.UNKNOWN)
+        hint = "it is compressed: unpack it first" if data.startswith(COMPRESSED) else FORMATS
+        raise SdeictlError(f"no kernel record in {name}; {hint}", Status.UNKNOWN)
+    print_result(form, analysis_document(analysis), render_analysis(analysis))

@@ -47,7 +47,7 @@ def analyze(log: KernelLog, bootlog: BootLog | None = None) -> Analysis:
         episodes += boot.episodes()
         architectures |= boot.kernel.all_architectures()
     only = architectures.pop() if len(architectures) == 1 else None
-    return Analysis(len(log.records), log.lost, only, tuple(episodes))
+    return Analysis(len(log.records), log.lost, only, tuple(episodes), log.notes)
 
 
 def _by_boot(records: Sequence[Record]) -> Iterable[tuple[Record, ...]]:

@@ -36,6 +36,7 @@ class AnalysisDocument(TypedDict):
     architecture: str | None
     records: int
     records_lost: int
+    notes: list[str]
     episodes: list[dict[str, object]]
     """Each has its `kind` and the fields of that kind in klog/episodes.py."""
 
@@ -47,6 +48,7 @@ def analysis_document(analysis: Analysis) -> AnalysisDocument:
         "architecture": analysis.architecture,
         "records": analysis.records,
         "records_lost": analysis.records_lost,
+        "notes": list(analysis.notes),
         "episodes": [_episode(episode) for episode in analysis.episodes],
     }
 

@@ -196,3 +196,5 @@ class Analysis(NamedTuple):
     architecture: str | None
     """`arm64`, `arm`, `x86`, `riscv` or `powerpc`; None if the log does not show it, or shows two."""
     episodes: tuple[Episode, ...]
+    notes: tuple[str, ...] = ()
+    """What limits the answer, as sentences."""

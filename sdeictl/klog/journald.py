@@ -1,13 +1,30 @@
-"""The kernel's records in the systemd journal, in the format of `journalctl -o json`. No I/O.
+"""The kernel's records in the systemd journal (`journalctl -o json`, `verbose`, ...) and `dmesg -J`. No I/O.
 
-systemd.journal-fields(7); src/journal/journald-kmsg.c.
+systemd.journal-fields(7); src/journal/journald-kmsg.c; sys-utils/dmesg.c of util-linux.
 """
 
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 _KERNEL_FACILITY = "0"
+_SAMPLE_LINES = 500
+_FIELD = re.compile(r"\s*([A-Z_][A-Z0-9_]{0,63})=(.*)")
+_ENTRY_OF_VERBOSE = re.compile(r"\w{3} \d{4}-\d\d-\d\d .* \[s=.*\]$")
+_EVENT = "data: "
+"""How a line of `journalctl -o json-sse` begins."""
+
+
+def is_journal(lines: Sequence[str]) -> bool:
+    """Tell whether a text is output of `journalctl` with all fields of each entry, or of `dmesg -J`."""
+    filled = [line.strip() for line in lines[:_SAMPLE_LINES] if line.strip()]
+    if not filled:
+        return False
+    if filled[0] in ("{", "[", "[{") or filled[0].startswith(('{"', '{ "', '[{"', _EVENT + "{")):
+        return True
+    return any(line.startswith("_TRANSPORT=") for line in filled)
 
 
 def parse_journal(output: bytes) -> bytes:
@@ -15,20 +32,75 @@ def parse_journal(output: bytes) -> bytes:
 
     The journal does not show which records it lost, so a missing line proves nothing.
     """
-    return b"".join(filter(None, map(_parse_entry, output.split(b"\n")[:-1])))
+    lines = output.decode("utf-8", "replace").split("\n")[:-1]
+    return "".join(f"{line}\n" for line in parse_entries(lines)).encode()
 
 
-def _parse_entry(line: bytes) -> bytes | None:
+def parse_entries(lines: Sequence[str]) -> Iterator[str]:
+    """Yield the records that the kernel itself logged, as lines of `dmesg -r`."""
+    as_fields = any(line.strip().startswith("_TRANSPORT=") for line in lines[:_SAMPLE_LINES])
+    for entry in _field_entries(lines) if as_fields else _json_entries(lines):
+        if line := _dmesg_line(entry):
+            yield line
+
+
+def _field_entries(lines: Iterable[str]) -> Iterator[dict[str, object]]:
+    """Yield the entries of `verbose` and `export`: one field in a line, an empty line between entries."""
+    entry: dict[str, object] = {}
+    for line in lines:
+        field = _FIELD.match(line)
+        if field:
+            entry.setdefault(field[1], field[2])
+        elif entry and (not line.strip() or _ENTRY_OF_VERBOSE.match(line)):
+            yield entry
+            entry = {}
+    yield entry
+
+
+def _json_entries(lines: Iterable[str]) -> Iterator[Mapping[str, object]]:
+    """Yield the objects of JSON lines, arrays and indented JSON; leave out damaged ones."""
+    block: list[str] = []
+    for line in lines:
+        text = line.strip()
+        text = text[len(_EVENT) :] if text.startswith(_EVENT) else text
+        if text.startswith(('{"', '{ "', "[{")):
+            yield from _load(text.rstrip(","))
+        elif text in ("{", "[{", ",{"):
+            block = ["{"]
+        elif text.rstrip(",]") == "}" and block:
+            yield from _load("".join([*block, "}"]))
+            block = []
+        elif block:
+            block.append(text)
+
+
+def _load(text: str) -> Iterator[Mapping[str, object]]:
     try:
-        fields = json.loads(line)
-        if fields["_TRANSPORT"] != "kernel" or fields["SYSLOG_FACILITY"] != _KERNEL_FACILITY:
-            return None
-        micros, priority = int(fields["_SOURCE_MONOTONIC_TIMESTAMP"]), int(fields["PRIORITY"])
-        message = fields["MESSAGE"]
+        found: object = json.loads(text)
+    except (ValueError, RecursionError):
+        return
+    for entry in found if isinstance(found, list) else [found]:
+        if isinstance(entry, dict):
+            yield entry
+
+
+def _dmesg_line(entry: Mapping[str, object]) -> str | None:
+    """Return an entry as a line of `dmesg -r`; None if the kernel did not log it."""
+    try:
+        if "msg" in entry:  # dmesg -J
+            micros, priority = round(float(str(entry["time"])) * 1e6), int(str(entry["pri"]))
+            message = entry["msg"]
+        else:
+            if (entry["_TRANSPORT"], entry["SYSLOG_FACILITY"]) != ("kernel", _KERNEL_FACILITY):
+                return None
+            micros, priority = int(str(entry["_SOURCE_MONOTONIC_TIMESTAMP"])), int(str(entry["PRIORITY"]))
+            message = entry["MESSAGE"]
         # journalctl prints a message that is not valid UTF-8 as a list of bytes.
         text = bytes(message).decode("utf-8", "replace") if isinstance(message, list) else str(message)
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except (ValueError, KeyError, TypeError, OverflowError):
+        return None
+    if priority < 0 or micros < 0:
         return None
     # A line feed in a message must not begin another record.
     text = text.replace("\n", "\\x0a").replace("\r", "\\x0d")
-    return f"<{priority}>[{micros // 1_000_000:5d}.{micros % 1_000_000:06d}] {text}\n".encode()
+    return f"<{priority}>[{micros // 1_000_000:5d}.{micros % 1_000_000:06d}] {text}"

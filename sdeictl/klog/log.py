@@ -1,4 +1,4 @@
-"""Kernel logs as records: /dev/kmsg, dmesg, dmesg -r, the journal, pstore and serial consoles. No I/O.
+"""Kernel logs as records: /dev/kmsg, dmesg, syslog, the journal, pstore and serial consoles. No I/O.
 
 Formats: Documentation/ABI/testing/dev-kmsg, print_prefix() in kernel/printk/printk.c (Linux 7.3). The content
 decides about the format, never the name of a file.
@@ -6,15 +6,12 @@ decides about the format, never the name of a file.
 
 from __future__ import annotations
 
-import re
-
 from sdeictl.klog.boots import Boots
 from sdeictl.klog.kmsg import is_kmsg, parse_kmsg
-from sdeictl.klog.records import KernelLog
+from sdeictl.klog.records import KernelLog, Line
+from sdeictl.klog.unwrap import clean, decode, split_lines
 
-_COLOUR = re.compile(r"\x1b\[[0-9;]{0,20}[mK]")
-_JOURNAL_STARTS = (b'{"', b'{ "')
-"""How the output of `journalctl -o json` begins; no kernel log begins like this."""
+CUT_LINE = "The last line has no line end and may be cut short, so it was left out."
 
 
 def parse_log(data: bytes) -> KernelLog:
@@ -24,29 +21,31 @@ def parse_log(data: bytes) -> KernelLog:
     may be cut short, so it is not evidence) and quotations: a console that shows dmesg or a pstore record
     repeats lines that were already read.
     """
-    relayed = data.startswith(_JOURNAL_STARTS)
-    if relayed:
-        from sdeictl.klog.journald import parse_journal  # noqa: PLC0415 - a probe rarely reads a journal
-
-        data = parse_journal(data)
-    lines = [_clean(line) for line in data.decode("utf-8", "replace").split("\n")[:-1]]
+    raw, whole = split_lines(decode(data))
+    lines = list(map(clean, raw))
     if is_kmsg(lines):
-        parsed = list(parse_kmsg(lines))
-        lost = sum(line.lost_before for line in parsed)
+        parsed, lost, relayed = _read_kmsg(lines)
     else:
-        from sdeictl.klog.messages.printk import dropped_records  # noqa: PLC0415 - a probe rarely reads text
-        from sdeictl.klog.text import is_relayed, parse_text  # noqa: PLC0415 - a probe rarely reads text
-
-        parsed = list(parse_text(lines))
-        lost = sum(map(dropped_records, lines))
-        relayed = relayed or is_relayed(lines)
-    return KernelLog(tuple(Boots(parsed).records()), lost, relayed)
+        parsed, lost, relayed = _read_text(lines)
+    notes = () if whole or not parsed else (CUT_LINE,)
+    return KernelLog(tuple(Boots(parsed).records()), lost, relayed, notes)
 
 
-def _clean(line: str) -> str:
-    r"""Return a line without colours and trailing blanks, and with real tabs (syslog: #011, dmesg: \x09)."""
-    if "\x1b" in line:
-        line = _COLOUR.sub("", line)
-    if "#011" in line or "\\x09" in line:
-        line = line.replace("#011", "\t").replace("\\x09", "\t")
-    return line.rstrip()
+def _read_kmsg(lines: list[str]) -> tuple[list[Line], int, bool]:
+    parsed = list(parse_kmsg(lines))
+    return parsed, sum(line.lost_before for line in parsed), False
+
+
+def _read_text(lines: list[str]) -> tuple[list[Line], int, bool]:
+    """Return the lines of a log in another format, how many are lost, and whether it was relayed."""
+    from sdeictl.klog.journald import is_journal, parse_entries  # noqa: PLC0415 - a probe rarely reads text
+    from sdeictl.klog.messages.printk import dropped_records  # noqa: PLC0415
+    from sdeictl.klog.text import is_relayed, parse_text  # noqa: PLC0415
+    from sdeictl.klog.unwrap import unwrap  # noqa: PLC0415
+
+    journal = is_journal(lines)
+    lines = list(parse_entries(lines)) if journal else unwrap(lines)
+    if is_kmsg(lines):
+        return _read_kmsg(lines)
+    parsed = list(parse_text(lines))
+    return parsed, sum(map(dropped_records, lines)), journal or is_relayed(lines)

@@ -27,6 +27,8 @@ class KernelLog(NamedTuple):
     """How many records are known to be missing: sequence gaps, and lines that a console dropped."""
     relayed: bool = False
     """The log came through syslog or the journal, which may have lost records without a trace."""
+    notes: tuple[str, ...] = ()
+    """What limits what the log can show, as sentences."""
 
     def last_boot(self) -> tuple[Record, ...]:
         """Return the records of the latest boot in the log."""

@@ -32,6 +32,8 @@ def render_analysis(analysis: Analysis) -> Iterator[Line]:
     count = len(analysis.episodes)
     episodes = f"{count} episode{'s' * (count != 1)}"
     yield ((f"{analysis.records} kernel records{lost}, {episodes}", "bold"),)
+    for note in analysis.notes:
+        yield (("note: ", "yellow"), (note, ""))
     several_boots = any(episode.boot for episode in analysis.episodes)
     for episode in analysis.episodes:
         at = "" if episode.at is None else f"{episode.at:.6f} s"

@@ -6,14 +6,19 @@ print_prefix() in kernel/printk/printk.c (Linux 7.3); sys-utils/dmesg.c of util-
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
-from sdeictl.klog.messages import backtrace, boot, rcu, stop
+from sdeictl.klog.messages import backtrace, boot, lockups, rcu, stop
 from sdeictl.klog.messages.printk import dropped_records
 from sdeictl.klog.records import Line
 
 # dmesg of util-linux prints a space before the caller; the kernel's console does not.
-_STAMP = re.compile(r"(?:<(\d{1,10})>)?\[ *(\d{1,10}\.\d{6})\](?: ?\[ *([TC]\d{1,10})\])? ?", re.ASCII)
+_STAMP = re.compile(
+    r"(?:<(\d{1,10})>)?\[ *(\d{1,10}\.\d{3}(?:\d{3})?)(?: <[ \d.]{1,20}>)?\](?: ?\[ *([TC]\d{1,10})\])? ?",
+    re.ASCII,
+)
 _LEVEL = re.compile(r"<(\d{1,10})>", re.ASCII)
 _DECODED = re.compile(r"(\w{0,10}) *:\w{0,10} *: *", re.ASCII)
 _DECODED_AT_END = re.compile(r"(?:^|\s)(\w{0,10}) *:\w{0,10} *: *$", re.ASCII)
@@ -23,8 +28,18 @@ _SAMPLE_LINES = 500
 """How many lines at the start of a text show whether it came through syslog."""
 # A level that has lost its first characters.
 _CUT_LEVEL = re.compile(r"^\d{0,10}>$", re.ASCII)
-_WALL_CLOCK = re.compile(r"\[\w{3} \w{3} [ \d]\d \d\d:\d\d:\d\d \d{4}\] ", re.ASCII)
-_SYSLOG = re.compile(r"(?:(?!: ).){0,120}? kernel: ")
+# The times of dmesg -T, -e and -H, -d and --time-format=iso: none of them is the time since the boot.
+_CLOCK = re.compile(
+    r"\[\w{3} \w{3} [ \d]\d \d\d:\d\d:\d\d \d{4}\] |\[\w{3}[ \d]\d \d\d:\d\d\] |\[ *\+\d{1,10}\.\d{6}\] "
+    r"|\[< *\d{1,10}\.\d{6}>\] |\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[,.]\d{6}[+-]\d\d:?\d\d ",
+    re.ASCII,
+)
+# wall(1) prints no blank after the colon.
+_SYSLOG = re.compile(r"(?:(?:(?!: ).){0,120}? )?kernel(?:\[\d{1,10}\])?: {0,2}")
+_MONOTONIC = re.compile(r"(\S{1,64}) ([^\s:\[]{1,64})(?:\[\d{1,10}\])?: ", re.ASCII)
+"""After the time in `journalctl -o short-monotonic`: the host, and the program that logged the line."""
+_OPENING = ('"', "'", "`", "(", "\u201c", "\u2018")
+"""A time after one of these is a quotation in prose."""
 _SYSLOG_TAG = re.compile(r"\d\d:\d\d:\d\d\S* \S+ ([^\s:\[]+)(?:\[\d+\])?: $", re.ASCII)
 _PSTORE = re.compile(r"(?:Panic|Oops|Emergency|Shutdown|Unknown)#(\d{1,9}) Part(\d{1,9})$", re.ASCII)
 # The names that dmesg -x prints.
@@ -37,7 +52,8 @@ _FACILITIES = frozenset(
 # A text without times is a kernel log only if one of these is in it.
 _KERNEL_TEXT = re.compile(
     rf"{boot.BOOTING}|{boot.VERSION.begins}\d|{backtrace.HEADER}\d|{backtrace.REQUEST_FROM}\d|sysrq: "
-    rf"|watchdog: |{rcu.RCU}|{stop.PANIC.begins}|{stop.LADDER.begins}|sdei(?:_nmi)?: |Internal error: "
+    rf"|(?:NMI )?watchdog: |{lockups.HARD_LOCKUP_ON}|BUG: |INFO: (?:task|rcu)|{rcu.RCU}|{stop.PANIC.begins}"
+    rf"|{stop.LADDER.begins}|sdei(?:_nmi)?: |Internal error: |(?:smp: )?csd: "
 )
 
 
@@ -49,11 +65,8 @@ def is_relayed(lines: Sequence[str]) -> bool:
 def parse_text(lines: Sequence[str]) -> Iterator[Line]:
     """Yield the kernel's lines among these lines; yield nothing if the text is not a kernel log."""
     lines = _in_order(lines)
-    if any(_STAMP.search(line) for line in lines):
-        parse = _parse_timed
-    elif any(_KERNEL_TEXT.search(line) for line in lines):
-        parse = _parse_syslog if any(_SYSLOG.match(line) for line in lines) else _parse_untimed
-    else:
+    parse = _choose_parser(lines)
+    if not parse:
         return
     missing = 0
     for line in lines:
@@ -62,6 +75,38 @@ def parse_text(lines: Sequence[str]) -> Iterator[Line]:
         if parsed:
             yield parsed._replace(lost_before=missing)
             missing = 0
+
+
+_Parser = Callable[[str], "Line | None"]
+
+
+def _choose_parser(lines: Sequence[str]) -> _Parser | None:
+    """Return the parser that suits the text; None if the text is not a kernel log."""
+    if any(_STAMP.search(line) for line in lines):
+        host = _monotonic_host(lines)
+        return partial(_parse_monotonic, host) if host else _parse_timed
+    indent = min((_indentation(line) for line in lines if _KERNEL_TEXT.match(line.lstrip())), default=0)
+    parsers: tuple[_Parser, ...] = (_parse_syslog, partial(_parse_untimed, indent))
+    known = [sum(map(_is_known, filter(None, map(parse, lines)))) for parse in parsers]
+    return parsers[known.index(max(known))] if any(known) else None
+
+
+def _is_known(line: Line) -> bool:
+    return _KERNEL_TEXT.match(line.text) is not None
+
+
+def _indentation(line: str) -> int:
+    return len(line) - len(line.lstrip(" "))
+
+
+def _monotonic_host(lines: Sequence[str]) -> str | None:
+    """Return the host that most lines name after their time (`journalctl -o short-monotonic`), or None."""
+    texts = [line[match.end() :] for line in lines[:_SAMPLE_LINES] if (match := _STAMP.match(line))]
+    tags = [match for text in texts if (match := _MONOTONIC.match(text))]
+    hosts = Counter(match[1] for match in tags)
+    host, count = hosts.most_common(1)[0] if hosts else ("", 0)
+    from_kernel = any((match[1], match[2]) == (host, "kernel") for match in tags)
+    return host if from_kernel and count * 2 > len(texts) else None
 
 
 def _in_order(lines: Sequence[str]) -> Sequence[str]:
@@ -86,10 +131,20 @@ def _parse_timed(line: str) -> Line | None:
     return Line(line[match.end() :], match[2], float(match[2]), match[3])
 
 
+def _parse_monotonic(host: str, line: str) -> Line | None:
+    parsed = _parse_timed(line)
+    tag = _MONOTONIC.match(parsed.text) if parsed else None
+    if not parsed or not tag or (tag[1], tag[2]) != (host, "kernel"):
+        return None
+    return parsed._replace(text=parsed.text[tag.end() :])
+
+
 def _is_foreign(prefix: str) -> bool:
     """Tell whether the text before the time shows that another program logged the record."""
     if not prefix:
         return False
+    if prefix.rstrip().endswith(_OPENING):
+        return True
     prefix = prefix[-_PREFIX_CHARACTERS:]
     facility, tag = _DECODED_AT_END.search(prefix), _SYSLOG_TAG.search(prefix)
     return bool(
@@ -102,7 +157,10 @@ def _parse_syslog(line: str) -> Line | None:
     return Line(line[prefix.end() :], None, None) if prefix else None
 
 
-def _parse_untimed(line: str) -> Line | None:
+def _parse_untimed(indent: int, line: str) -> Line | None:
+    if _indentation(line) < indent:
+        return None  # text around an indented log
+    line = line[indent:]
     if level := _LEVEL.match(line):
         return None if int(level[1]) >> 3 else Line(line[level.end() :], None, None)
     facility = _DECODED.match(line)
@@ -110,5 +168,5 @@ def _parse_untimed(line: str) -> Line | None:
         line = line[facility.end() :]
     if facility and facility[1] in _FACILITIES - {"kern"}:
         return None
-    clock = _WALL_CLOCK.match(line)
+    clock = _CLOCK.match(line)
     return Line(line[clock.end() :] if clock else line, None, None)
