@@ -150,7 +150,7 @@ def _loss(log: KernelLog, bootlog: BootLog) -> str | None:
         return None
     if not bootlog.started:
         first = f" at {bootlog.first_at:.0f} s" if bootlog.first_at is not None else ""
-        return f"the log begins{first}, after the first line of the boot"
+        return f"the log begins{first}, not with the first line of the boot"
     return "the log came through syslog" if log.relayed else "records before the start of init are missing"
 
 

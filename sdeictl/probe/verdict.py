@@ -114,7 +114,7 @@ def _summary(path: NmiPath, sdei: Outcome, pseudo_nmi: Outcome) -> str:
     if path == NmiPath.NONE:
         return (
             "This host cannot reach a CPU that is stuck with its interrupts masked:"
-            " its backtrace stays empty, and a kdump lacks its registers."
+            " its backtrace stays empty, and a crash dump lacks its registers."
         )
     words = {Outcome.PASS: "is on", Outcome.FAIL: "is not in use", Outcome.UNKNOWN: "is unknown"}
     return (

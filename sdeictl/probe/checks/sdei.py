@@ -276,8 +276,8 @@ SDEI_CHECKS = (
         "Firmware accepts SDEI calls only from the highest exception level below its own. It refuses a kernel"
         " that started at EL2 and runs at EL1.",
         "started at EL1, or at EL2 with VHE",
-        "Boot without kvm-arm.mode=nvhe or protected. On CPUs without VHE ask the firmware vendor to start"
-        " the kernel at EL1.",
+        "Boot without kvm-arm.mode=nvhe or kvm-arm.mode=protected. On CPUs without VHE ask the firmware"
+        " vendor to start the kernel at EL1.",
         Owner.ADMIN, _exception_level,
     ),
     Check(
