@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from sdeictl.klog.boots import Boots
 from sdeictl.klog.kmsg import is_kmsg, parse_kmsg
+from sdeictl.klog.lines import clean, decode, split_lines
 from sdeictl.klog.records import KernelLog, Line
-from sdeictl.klog.unwrap import clean, decode, split_lines
 
 CUT_LINE = "The last line has no line end and may be cut short, so it was left out."
 

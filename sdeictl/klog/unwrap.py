@@ -1,4 +1,4 @@
-"""Takes a kernel log out of what it was pasted into: encodings, mail, HTML, indentation, colours. No I/O.
+"""Takes a kernel log out of what it was pasted into: mail, HTML, indentation, one long line. No I/O.
 
 What a wrapper adds is a property of the whole text: a line that begins with ">" is quoted only
 if other lines are. So each function here looks at all lines before it changes one.
@@ -6,22 +6,16 @@ if other lines are. So each function here looks at all lines before it changes o
 
 from __future__ import annotations
 
-import codecs
 import html
 import re
 from collections.abc import Callable, Sequence
 
-_LINE_END = re.compile(r"\r\n|\r|\n")
-_BOMS = (
-    (codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"),
-)  # fmt: skip
-_SAMPLE_BYTES = 1000
-_COLOUR = re.compile(r"\x1b\[[0-9;]{0,20}[mK]")
+from sdeictl.klog.lines import clean
+
 _TAG = re.compile(
     r"</?(?:a|b|br|code|div|font|i|li|p|pre|span|td|tr|tt|u)(?: [^<>]{0,200})?/?>", re.IGNORECASE
 )
 _ENTITY = re.compile(r"&(?:lt|gt|amp|quot|apos|nbsp|#\d{1,7}|#x[0-9a-f]{1,6});", re.IGNORECASE)
-_BLANKS = str.maketrans({"\u00a0": " ", "\u202f": " ", "\u200b": None, "\ufeff": None})
 _QUOTE = re.compile(r" {0,8}[>|](?: |$)")
 _BARE_QUOTE = re.compile(r"[>|] ?")
 _FENCE = re.compile(r"\s*(?:```|~~~)\w{0,20}")
@@ -32,32 +26,6 @@ _NEXT_RECORD = re.compile(r" ?(?=(?:<\d{1,3}>)?\[ *\d{1,10}\.\d{6}\])")
 _SOFT_BREAK = re.compile(r"=(?:3D|20|0D|09)", re.IGNORECASE)
 _MIN_WIDTH, _MAX_WIDTH = 60, 100
 """The columns at which mailers wrap lines."""
-
-
-def decode(data: bytes) -> str:
-    """Return the text of a file in UTF-8 or UTF-16; bytes that are neither become replacement characters."""
-    for mark, encoding in _BOMS:
-        if data.startswith(mark):
-            return data[len(mark) :].decode(encoding, "replace")
-    sample = data[:_SAMPLE_BYTES]
-    if len(sample) > 1 and not any(sample[1::2]) and all(sample[::2]):
-        return data.decode("utf-16-le", "replace")
-    return data.decode("utf-8", "replace")
-
-
-def split_lines(text: str) -> tuple[list[str], bool]:
-    """Return the lines of a text that have a line end, and whether it ends with one."""
-    lines = _LINE_END.split(text)
-    return lines[:-1], not lines[-1]
-
-
-def clean(line: str) -> str:
-    r"""Return a line without colours and trailing blanks, and with real tabs (syslog: #011, dmesg: \x09)."""
-    if "\x1b" in line:
-        line = _COLOUR.sub("", line)
-    if "#011" in line or "\\x09" in line:
-        line = line.replace("#011", "\t").replace("\\x09", "\t")
-    return (line if line.isascii() else line.translate(_BLANKS)).rstrip()
 
 
 def unwrap(lines: Sequence[str]) -> list[str]:
