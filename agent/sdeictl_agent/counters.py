@@ -65,8 +65,12 @@ class LogCounter:
             self._next = sequence + 1
             self._open.append(record)
         if len(self._open) > already_open:
-            self._close()
-            self._count(read_to, lost)
+            total = add(self.progress.closed, count(self._open))
+            self._close(total)
+            self.progress = self.progress._replace(read_to=read_to)
+            # After a restart the counts already include the records that are taken again.
+            if self._next >= read_to:
+                self.progress = self.progress._replace(counters=total._replace(records_lost=lost))
 
     def _sequence_to_take(self, record: bytes) -> int | None:
         """Return the sequence number of a record to take; None for a record to skip."""
@@ -82,17 +86,16 @@ class LogCounter:
                 return None
         return sequence
 
-    def _close(self) -> None:
-        """Close the records that no running episode can include."""
+    def _close(self, total: Counters) -> None:
+        """Close the records that no running episode can include. `total` counts all records so far."""
         closing = self._closable()
         if len(self._open) - closing > MAX_OPEN_RECORDS:
             closing = len(self._open) - MAX_OPEN_RECORDS // 2
         closed = self.progress.closed
         if closing:
             # What a record means may depend on later ones: keep what the open records no longer show.
-            before = add(closed, count(self._open))
             self._open = self._open[closing:]
-            closed = Counters(*map(operator.sub, before, count(self._open)))
+            closed = Counters(*map(operator.sub, total, count(self._open)))
         self.progress = self.progress._replace(open_from=sequence_of(self._open[0]) or 0, closed=closed)
 
     def _closable(self) -> int:
@@ -106,13 +109,6 @@ class LogCounter:
             if boundary - EPISODE_SECONDS < start < boundary:
                 boundary = start
         return next(number for number, time in enumerate(times) if time >= boundary)
-
-    def _count(self, read_to: int, lost: int) -> None:
-        self.progress = self.progress._replace(read_to=read_to)
-        if self._next < read_to:
-            return  # After a restart: the counts already include the records that are taken again.
-        counters = add(self.progress.closed, count(self._open))
-        self.progress = self.progress._replace(counters=counters._replace(records_lost=lost))
 
 
 def sequence_of(record: bytes) -> int | None:
