@@ -15,7 +15,7 @@ from sdeictl.host.paths import EXPERIMENT_JOURNAL
 
 
 class ExperimentDocument(TypedDict):
-    """The stored form of an experiment. Its keys are those of release 0.1.0, which may have begun it."""
+    """The stored form of an experiment. It keeps the keys of release 0.1.0, which may have begun it."""
 
     id: str
     calls: list[str]

@@ -304,6 +304,6 @@ def drill_resume(evidence: str | None, form: str) -> None:
 
 
 def _tell(step: str) -> None:
-    # The reader may go away: that is no reason to leave a drill half done.
+    # Finish the drill even if the reader of its output goes away.
     with contextlib.suppress(OSError):
         click.echo(f"drill: {step}", err=True)
