@@ -6,14 +6,14 @@ import re
 
 MAX_CPU = 4095
 """The largest CPU number that CONFIG_NR_CPUS of arm64 allows (arch/arm64/Kconfig)."""
-_RANGE = re.compile(r"(\d{1,4})(?:-(\d{1,4}))?", re.ASCII)
+_RANGE = r"(\d{1,4})(?:-(\d{1,4}))?"
 
 
 def parse_cpulist(text: str) -> tuple[int, ...]:
     """Return the CPUs of a list in ascending order; () if the text is not such a list."""
     cpus: list[int] = []
     for part in text.strip().split(","):
-        match = _RANGE.fullmatch(part)
+        match = re.fullmatch(_RANGE, part, re.ASCII)
         if not match:
             return ()
         first, last = int(match[1]), int(match[2] or match[1])

@@ -9,8 +9,8 @@ BACKTRACE_ROW = "CPU backtrace interrupts"
 """The row of IPI_CPU_BACKTRACE, by which a backtrace request reaches a CPU without SDEI."""
 TIMER_ROW = "arch_timer"
 
-_COLUMN = re.compile(r"CPU(\d{1,4})", re.ASCII)
-_ROW = re.compile(r"\s*\S+:((?:\s+\d+)+)\s+(\S.*)", re.ASCII)
+_COLUMN = r"CPU(\d{1,4})"
+_ROW = r"\s*\S+:((?:\s+\d+)+)\s+(\S.*)"
 
 
 class Interrupts(NamedTuple):
@@ -30,10 +30,10 @@ def parse_interrupts(text: str, row: str) -> dict[int, int] | None:
     The text identifies a row, because its number differs between kernels. Several such rows are summed.
     """
     header, _, rest = text.partition("\n")
-    cpus = [int(number) for number in _COLUMN.findall(header)]
+    cpus = [int(number) for number in re.findall(_COLUMN, header, re.ASCII)]
     found: dict[int, int] | None = None
     for line in rest.splitlines():
-        match = _ROW.match(line)
+        match = re.match(_ROW, line, re.ASCII)
         if not match or not match[2].endswith(row):
             continue
         counts = [int(count) for count in match[1].split()]

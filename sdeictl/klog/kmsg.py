@@ -12,7 +12,6 @@ from typing import NamedTuple
 from sdeictl.klog.records import Line
 
 _RECORD = re.compile(r"(\d{1,10}),(\d{1,20}),(\d{1,20}),([^;]{0,200});(.*)", re.DOTALL | re.ASCII)
-_ESCAPE = re.compile(r"\\x([0-9a-f]{2})")
 _MIN_FIELDS = 4
 _SAMPLE_LINES = 500
 """How many lines at the start of a text decide about its format."""
@@ -76,4 +75,4 @@ def parse_kmsg(lines: Iterable[str]) -> Iterator[Line]:
 def _unescape(text: str) -> str:
     if "\\x" not in text:
         return text
-    return _ESCAPE.sub(lambda match: chr(int(match[1], 16)), text)
+    return re.sub(r"\\x([0-9a-f]{2})", lambda match: chr(int(match[1], 16)), text)

@@ -5,12 +5,11 @@ from __future__ import annotations
 import codecs
 import re
 
-_LINE_END = re.compile(r"\r\n|\r|\n")
 _BOMS = (
     (codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"),
 )  # fmt: skip
 _SAMPLE_BYTES = 1000
-_COLOUR = re.compile(r"\x1b\[[0-9;]{0,20}[mK]")
+_COLOUR = r"\x1b\[[0-9;]{0,20}[mK]"
 _BLANKS = str.maketrans({"\u00a0": " ", "\u202f": " ", "\u200b": None, "\ufeff": None})
 
 
@@ -27,14 +26,14 @@ def decode(data: bytes) -> str:
 
 def split_lines(text: str) -> tuple[list[str], bool]:
     """Return the lines of a text that have a line end, and whether it ends with one."""
-    lines = _LINE_END.split(text) if "\r" in text else text.split("\n")
+    lines = re.split(r"\r\n|\r|\n", text) if "\r" in text else text.split("\n")
     return lines[:-1], not lines[-1]
 
 
 def clean(line: str) -> str:
     r"""Return a line without colours and trailing blanks, and with real tabs (syslog: #011, dmesg: \x09)."""
     if "\x1b" in line:
-        line = _COLOUR.sub("", line)
+        line = re.sub(_COLOUR, "", line)
     if "#011" in line or "\\x09" in line:
         line = line.replace("#011", "\t").replace("\\x09", "\t")
     return (line if line.isascii() else line.translate(_BLANKS)).rstrip()
