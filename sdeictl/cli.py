@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import gc
 import os
 import sys
 from importlib import import_module
@@ -66,8 +65,6 @@ def cli() -> None:
 
 def main() -> NoReturn:
     """Run the command line, and exit with a status of the contract."""
-    # A command ends before it has made enough garbage for a collection to be worth its time.
-    gc.disable()
     debug = _Debug()
     try:
         cli.main(standalone_mode=False, obj=debug)

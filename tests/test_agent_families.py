@@ -18,7 +18,8 @@ from sdeictl_agent.watch_file import Counters, Events, Progress, State, encode_s
 
 from sdeictl.host.open import open_root
 from sdeictl.probe.collect import collect
-from sdeictl.probe.report import ReportDocument, build_report
+from sdeictl.probe.document import ReportDocument
+from sdeictl.probe.report import build_report
 from tests.conftest import HOST_NAMES, PROJECT, TESTS, Golden, load_host
 
 NOW = 1_795_630_000.0

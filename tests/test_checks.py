@@ -17,7 +17,6 @@ from sdeictl.klog.words import NmiPath
 from sdeictl.probe.checks.check import Finding
 from sdeictl.probe.checks.lockups import hard_lockup_detector
 from sdeictl.probe.collect import collect
-from sdeictl.probe.drills import Build, StoredDrill
 from sdeictl.probe.facts import (
     DrillAbilities,
     Evidence,
@@ -28,6 +27,7 @@ from sdeictl.probe.facts import (
     Symbols,
 )
 from sdeictl.probe.report import crash_document, describe_host
+from sdeictl.probe.stored_drills import Build, StoredDrill
 from sdeictl.probe.verdict import decide
 from tests.conftest import load_host
 

@@ -11,9 +11,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from sdeictl.klog.words import NmiPath
 from sdeictl.probe.checks.table import CHECKS
+from sdeictl.probe.document import ReportDocument
 from sdeictl.probe.metrics import exposition
 from sdeictl.probe.nagios import plugin_line, plugin_status
-from sdeictl.probe.report import ReportDocument
 from sdeictl.probe.words import OUTCOMES, Outcome
 from tests.conftest import NMI_PATHS as PATH_OF
 from tests.conftest import TESTS, CapturedHost, load_host, validate

@@ -11,8 +11,9 @@ import pytest
 from sdeictl.host.directory import DirectoryRoot
 from sdeictl.host.open import open_root
 from sdeictl.probe.collect import collect
+from sdeictl.probe.document import ReportDocument
 from sdeictl.probe.facts import HostFacts
-from sdeictl.probe.report import ReportDocument, build_report
+from sdeictl.probe.report import build_report
 from sdeictl.probe.text import render_report
 from sdeictl.probe.verdict import NOTHING_KNOWN, decide
 from sdeictl.text import to_plain

@@ -13,9 +13,11 @@ from typing import NamedTuple
 from prometheus_client.core import Metric
 
 from sdeictl.klog.words import IN_TIME, NmiPath
-from sdeictl.probe.drills import STORED_OUTCOMES, Build, DrillOutcome, build_of, stamped_at
+from sdeictl.probe.document import ReportDocument
+from sdeictl.probe.drills import STORED_OUTCOMES, DrillOutcome, stamped_at
 from sdeictl.probe.metrics import ReportCollector
-from sdeictl.probe.report import REPORT_SCHEMA, ReportDocument
+from sdeictl.probe.report import REPORT_SCHEMA
+from sdeictl.probe.stored_drills import Build, build_of
 from sdeictl_agent.json_values import number, text
 from sdeictl_agent.watch_file import (
     WATCH_SCHEMA,

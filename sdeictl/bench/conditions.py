@@ -35,8 +35,9 @@ from sdeictl.klog.messages.boot import FEATURE
 from sdeictl.klog.messages.pseudo_nmi import MASKING_FEATURES
 from sdeictl.klog.words import NmiPath
 from sdeictl.probe.collect import collect
+from sdeictl.probe.document import CoreDocument, HostDocument
 from sdeictl.probe.facts import HostFacts
-from sdeictl.probe.report import CoreDocument, HostDocument, describe_host
+from sdeictl.probe.report import describe_host
 from sdeictl.probe.verdict import judge_registered
 from sdeictl.probe.words import Outcome
 

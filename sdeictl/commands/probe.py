@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
 
 import click
 
@@ -10,9 +11,12 @@ from sdeictl.commands.output import FILE, print_result, read_input, write
 from sdeictl.errors import SdeictlError, Status
 from sdeictl.host.open import open_root
 from sdeictl.probe.collect import collect
-from sdeictl.probe.report import ReportDocument, build_report
+from sdeictl.probe.report import build_report
 from sdeictl.probe.text import render_report
 from sdeictl.probe.verdict import NOTHING_KNOWN
+
+if TYPE_CHECKING:
+    from sdeictl.probe.document import ReportDocument
 
 FORMATS = ["text", "json", "prometheus", "nagios"]
 

@@ -10,8 +10,8 @@ from sdeictl.drill.result import WindowEvidence
 from sdeictl.interlock.bpf import CLOSED, NOT_OPENED, OPEN, BpfWindow
 from sdeictl.interlock.survey import Survey
 from sdeictl.interlock.writes import fire_bpf_window, fire_test_lockup
-from sdeictl.klog.messages.backtrace import is_request
 from sdeictl.klog.messages.drills import lockup_finished, lockup_started
+from sdeictl.klog.messages.request import is_request
 from sdeictl.klog.records import Record
 
 

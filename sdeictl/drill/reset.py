@@ -55,9 +55,10 @@ from sdeictl.interlock.writes import (
     fire_sysrq,
 )
 from sdeictl.klog.kmsg import parse_head
-from sdeictl.klog.messages.backtrace import HEADER, TIMED_OUT
+from sdeictl.klog.messages.backtrace import HEADER
 from sdeictl.klog.messages.drills import LKDTM_ENTRY
 from sdeictl.klog.messages.lockups import HARD_LOCKUP_ON
+from sdeictl.klog.messages.request import TIMED_OUT
 from sdeictl.probe.drills import DrillKind, DrillOutcome
 from sdeictl.probe.facts import HostFacts
 from sdeictl.probe.settings import number, read_number, setting

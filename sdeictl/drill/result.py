@@ -18,8 +18,8 @@ from sdeictl.interlock.results import (
 from sdeictl.klog.document import LadderDocument, cpu_document
 from sdeictl.klog.episodes import CpuAnswer
 from sdeictl.klog.words import NmiPath
+from sdeictl.probe.document import HostDocument
 from sdeictl.probe.drills import DrillKind, DrillOutcome
-from sdeictl.probe.report import HostDocument
 from sdeictl.probe.words import Outcome
 
 

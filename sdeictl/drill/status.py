@@ -12,8 +12,8 @@ from sdeictl.interlock.journal import Entry, JournalError, read_journal
 from sdeictl.interlock.results import DrillDocument, read_results
 from sdeictl.interlock.survey import read_boot_id
 from sdeictl.probe.collect import collect
-from sdeictl.probe.drills import build_of
 from sdeictl.probe.report import describe_host
+from sdeictl.probe.stored_drills import build_of
 
 STATUS_SCHEMA = "sdeictl.drill-status/1"
 

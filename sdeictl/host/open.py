@@ -6,7 +6,6 @@ import os
 
 from sdeictl.errors import SdeictlError, Status
 from sdeictl.host.directory import DirectoryRoot
-from sdeictl.host.live import LiveRoot
 from sdeictl.host.root import Root
 
 
@@ -16,6 +15,8 @@ def open_root(path: str | None) -> Root:
     Raises SdeictlError: with Status.USAGE if the path does not exist, with Status.UNKNOWN if it is neither.
     """
     if path is None:
+        from sdeictl.host.live import LiveRoot  # noqa: PLC0415 - a captured host does without
+
         return LiveRoot()
     if not os.path.exists(path):
         raise SdeictlError(f"{path} does not exist", Status.USAGE)

@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 from sdeictl.host.files import sync_directory, write_whole
 from sdeictl.host.paths import CONSOLE_LEVEL, DRILL_JOURNAL, DRILL_RESULTS, HARDLOCKUP_PANIC, WATCHDOG_THRESH
+from sdeictl.probe.document import HostDocument
 from sdeictl.probe.drills import DrillKind
-from sdeictl.probe.report import HostDocument
 
 CHANGEABLE = (CONSOLE_LEVEL, WATCHDOG_THRESH, HARDLOCKUP_PANIC)
 """The only settings that drills change, and so the only ones that a journal may restore."""

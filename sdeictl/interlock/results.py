@@ -9,8 +9,8 @@ from typing import NamedTuple, TypedDict
 from sdeictl.host.files import write_whole
 from sdeictl.host.paths import DRILL_JOURNAL, DRILL_RESULTS
 from sdeictl.klog.document import CpuDocument, LadderDocument
+from sdeictl.probe.document import HostDocument
 from sdeictl.probe.drills import STORED_OUTCOMES, DrillKind, DrillOutcome
-from sdeictl.probe.report import HostDocument
 
 DRILL_SCHEMA = "sdeictl.drill/1"
 _REQUIRED = frozenset(("id", "drill", "variant", "host", "outcome", "path"))

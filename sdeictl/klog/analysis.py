@@ -24,7 +24,7 @@ from sdeictl.klog.episodes import (
     WorkqueueLockup,
 )
 from sdeictl.klog.kernel import Kernel, logging_cpu
-from sdeictl.klog.messages import backtrace, lockups, rcu, sdei, stop
+from sdeictl.klog.messages import backtrace, lockups, rcu, request, sdei, stop
 from sdeictl.klog.messages.message import Message
 from sdeictl.klog.records import KernelLog, Record
 from sdeictl.klog.reports import Handover, LockupReport, Stall, StopLadder
@@ -348,9 +348,9 @@ _Method = Callable[[_BootReader, Record, re.Match[str]], None]
 _RULES: tuple[tuple[Message, _Method], ...] = (
     (backtrace.ANSWER, _BootReader._on_answer),
     (backtrace.IDLE, _BootReader._on_idle),
-    (backtrace.REQUEST, _BootReader._on_request),
-    (backtrace.TIMEOUT, _BootReader._on_timeout),
-    (backtrace.SYSRQ_L, _BootReader._on_sysrq_backtrace),
+    (request.REQUEST, _BootReader._on_request),
+    (request.TIMEOUT, _BootReader._on_timeout),
+    (request.SYSRQ_L, _BootReader._on_sysrq_backtrace),
     (backtrace.SHOW_CPU, _BootReader._on_show_cpu),
     (backtrace.TASK_DUMP, _BootReader._on_task_dump),
     *((message, _BootReader._on_hard_lockup) for message in lockups.HARD_LOCKUP),

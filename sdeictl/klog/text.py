@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
-from sdeictl.klog.messages import backtrace, boot, lockups, rcu, stop
+from sdeictl.klog.messages import backtrace, boot, lockups, rcu, request, stop
 from sdeictl.klog.messages.printk import dropped_records
 from sdeictl.klog.records import Line
 
@@ -51,7 +51,7 @@ _FACILITIES = frozenset(
 )  # fmt: skip
 # A text without times is a kernel log only if one of these is in it.
 _KERNEL_TEXT = re.compile(
-    rf"{boot.BOOTING}|{boot.VERSION.begins}\d|{backtrace.HEADER}\d|{backtrace.REQUEST_FROM}\d|sysrq: "
+    rf"{boot.BOOTING}|{boot.VERSION.begins}\d|{backtrace.HEADER}\d|{request.FROM}\d|sysrq: "
     rf"|(?:NMI )?watchdog: |{lockups.HARD_LOCKUP_ON}|BUG: |INFO: (?:task|rcu)|{rcu.RCU}|{stop.PANIC.begins}"
     rf"|{stop.LADDER.begins}|sdei(?:_nmi)?: |Internal error: |(?:smp: )?csd: "
 )

@@ -26,10 +26,21 @@ from sdeictl.host.paths import CMDLINE, CONFIG_GZ, CPUINFO, INTERRUPTS, KALLSYMS
 from sdeictl.host.recording import RecordingRoot
 from sdeictl.host.root import Root
 from sdeictl.klog.kmsg import parse_head, split_record
-from sdeictl.klog.messages import backtrace, boot, drills, lockups, printk, pseudo_nmi, rcu, sdei, stop
+from sdeictl.klog.messages import (
+    backtrace,
+    boot,
+    drills,
+    lockups,
+    printk,
+    pseudo_nmi,
+    rcu,
+    request,
+    sdei,
+    stop,
+)
 from sdeictl.probe.collect import collect
+from sdeictl.probe.document import ToolDocument
 from sdeictl.probe.facts import HostFacts
-from sdeictl.probe.report import ToolDocument
 
 CAPTURE_SCHEMA = "sdeictl.capture/1"
 LEFT_OUT = "(left out)"
@@ -77,7 +88,7 @@ class Capture(NamedTuple):
 _PUBLIC_LINE = re.compile(
     "|".join(
         pattern
-        for subject in (boot, sdei, pseudo_nmi, backtrace, lockups, rcu, stop, drills, printk)
+        for subject in (boot, sdei, pseudo_nmi, request, backtrace, lockups, rcu, stop, drills, printk)
         for pattern in subject.PUBLIC
     )
 )

@@ -8,17 +8,14 @@ from typing import NamedTuple
 from sdeictl.formats.cmdline import wants_pseudo_nmi
 from sdeictl.formats.cpuinfo import parse_architecture, parse_cpuinfo
 from sdeictl.host.gap import GapKind
-from sdeictl.host.live import LiveRoot
 from sdeictl.host.paths import CPUINFO, KMSG, VERSION
 from sdeictl.host.reader import Reader
 from sdeictl.host.root import Root
 from sdeictl.klog.bootlog import BootLog, read_bootlog
 from sdeictl.klog.log import parse_log
-from sdeictl.klog.messages import boot
-from sdeictl.klog.messages.backtrace import REQUEST_FROM
+from sdeictl.klog.messages import boot, request
 from sdeictl.klog.records import KernelLog
 from sdeictl.klog.words import IN_TIME
-from sdeictl.probe.drills import read_stored_drills
 from sdeictl.probe.facts import HostFacts, KernelConfig
 from sdeictl.probe.firmware import with_firmware
 from sdeictl.probe.kernel import (
@@ -37,6 +34,7 @@ from sdeictl.probe.settings import (
     read_makedumpfile,
     read_settings,
 )
+from sdeictl.probe.stored_drills import read_stored_drills
 
 # The release becomes a part of paths, so other characters are refused.
 _RELEASE = re.compile(boot.VERSION.begins + r"([\w.+~:-]{1,64}) ", re.ASCII)
@@ -69,9 +67,9 @@ def collect(
         cpus=parse_cpuinfo(cpuinfo) if cpuinfo is not None else None,
     )
     facts = _with_log(reader, facts, log)
-    if isinstance(root, LiveRoot):
+    if root.live:
         if deep:
-            facts = _with_flag(reader, root, facts)
+            facts = _with_flag(reader, facts)
         if (deep or journal) and kernel_log is None:
             facts = _with_journal(reader, facts)
     facts = with_firmware(reader, facts)
@@ -156,7 +154,7 @@ def _loss(log: KernelLog, bootlog: BootLog) -> str | None:
 
 def _unanswered(log: KernelLog) -> tuple[int, ...]:
     """Return the CPUs that did not answer a backtrace request in the last boot of a log."""
-    if not any(record.text.startswith(REQUEST_FROM) for record in log.records):
+    if not any(record.text.startswith(request.FROM) for record in log.records):
         return ()
     from sdeictl.klog.analysis import analyze  # noqa: PLC0415 - the log of a healthy host has no request
     from sdeictl.klog.episodes import Backtrace  # noqa: PLC0415 - as above
@@ -172,10 +170,10 @@ def _unanswered(log: KernelLog) -> tuple[int, ...]:
     return tuple(sorted(silent))
 
 
-def _with_flag(reader: Reader, root: LiveRoot, facts: HostFacts) -> HostFacts:
+def _with_flag(reader: Reader, facts: HostFacts) -> HostFacts:
     from sdeictl.probe.deep import read_flag  # noqa: PLC0415 - only --deep needs it
 
-    return facts._replace(sdei_nmi_available=read_flag(reader, root))
+    return facts._replace(sdei_nmi_available=read_flag(reader))
 
 
 def _with_journal(reader: Reader, facts: HostFacts) -> HostFacts:

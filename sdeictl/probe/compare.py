@@ -9,7 +9,8 @@ from typing import NamedTuple, TypedDict
 
 from sdeictl.errors import SdeictlError, Status
 from sdeictl.host.files import read_stream
-from sdeictl.probe.report import REPORT_SCHEMA, ReportDocument
+from sdeictl.probe.document import ReportDocument
+from sdeictl.probe.report import REPORT_SCHEMA
 from sdeictl.text import Line
 
 COMPARISON_SCHEMA = "sdeictl.comparison/1"

@@ -28,12 +28,15 @@ def read_journal(reader: Reader) -> bytes | None:
     return None if output is None else parse_journal(output)
 
 
-def read_flag(reader: Reader, root: LiveRoot) -> bool | None:
-    """Return sdei_nmi_available from the kernel's memory.
+def read_flag(reader: Reader) -> bool | None:
+    """Return sdei_nmi_available from the memory of the running kernel.
 
-    Returns None without a gap if the kernel has no such flag, or none that /proc/kallsyms lists; returns
-    None and notes a gap if the flag cannot be read.
+    Returns None without a gap if the host is captured, or if the kernel has no such flag or none that
+    /proc/kallsyms lists; returns None and notes a gap if the flag cannot be read.
     """
+    root = reader.root
+    if not isinstance(root, LiveRoot):
+        return None  # a captured host has no memory
     symbols = reader.optional(KALLSYMS, root.read)
     line = _FLAG_LINE.search(symbols or b"")
     if line is None:

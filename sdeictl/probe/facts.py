@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from sdeictl.formats.acpi import Agdi, ErrorSource, Fadt, Madt
 from sdeictl.formats.cpuinfo import Cpus
 from sdeictl.formats.interrupts import Interrupts
 from sdeictl.host.gap import Gap
 from sdeictl.host.paths import KMSG
 from sdeictl.klog.bootlog import BootLog
-from sdeictl.probe.drills import StoredDrill
+from sdeictl.probe.stored_drills import StoredDrill
+
+if TYPE_CHECKING:  # a host with a device tree does without
+    from sdeictl.formats.acpi import Agdi, ErrorSource, Fadt, Madt
 
 
 class KernelConfig(NamedTuple):

@@ -1,14 +1,11 @@
-"""Reads how the firmware describes the machine: ACPI tables or device tree, DMI, SoC, hypervisor."""
+"""Reads how the firmware describes the machine: device tree or ACPI (acpi.py), SoC, hypervisor."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from typing import TypeVar
 
-from sdeictl.formats.acpi import AcpiError, parse_agdi, parse_fadt, parse_hest, parse_length, parse_madt
 from sdeictl.host.gap import GapKind
-from sdeictl.host.paths import ACPI_TABLES, DEVICE_TREE, DMI, HYPERVISOR, SOC_DEVICES
+from sdeictl.host.paths import ACPI_TABLES, DEVICE_TREE, HYPERVISOR, SOC_DEVICES
 from sdeictl.host.reader import Reader
 from sdeictl.probe.facts import HostFacts, SdeiNode, SocId
 
@@ -25,15 +22,15 @@ _VIRTUAL_MODELS = (
     r".* KVM Virtual Machine",
 )
 
-T = TypeVar("T")
-
 
 def with_firmware(reader: Reader, facts: HostFacts) -> HostFacts:
     """Return the facts with the description of the machine added. A populated ACPI directory means ACPI."""
     facts = facts._replace(soc=_read_soc(reader))
     tables = reader.listing(ACPI_TABLES)
     if tables:
-        return _with_virtual(reader, _with_acpi(reader, facts, tables))
+        from sdeictl.probe.acpi import with_acpi  # noqa: PLC0415 - a device tree does without
+
+        return _with_virtual(reader, with_acpi(reader, facts, tables))
     base = reader.listing(DEVICE_TREE)
     if base and "compatible" in base and not reader.has_gap(ACPI_TABLES):
         model = _read_strings(reader, f"{DEVICE_TREE}/model")
@@ -47,38 +44,6 @@ def with_firmware(reader: Reader, facts: HostFacts) -> HostFacts:
         if not reader.has_gap(source):
             reader.gap(source, GapKind.ABSENT, "it does not exist, or it is empty")
     return facts
-
-
-def _with_acpi(reader: Reader, facts: HostFacts, tables: tuple[str, ...]) -> HostFacts:
-    _, broken = _read_table(reader, tables, "SDEI", lambda data: parse_length(data, "SDEI"))
-    return facts._replace(
-        tables="acpi",
-        acpi_tables=tables,
-        acpi_sdei_broken=broken,
-        fadt=_read_table(reader, tables, "FACP", parse_fadt)[0],
-        madt=_read_table(reader, tables, "APIC", parse_madt)[0],
-        hest=_read_table(reader, tables, "HEST", parse_hest)[0],
-        agdi=_read_table(reader, tables, "AGDI", parse_agdi)[0],
-        model=_read_dmi(reader, "sys_vendor", "product_name"),
-        firmware=_read_dmi(reader, "bios_vendor", "bios_version", "bios_date"),
-    )
-
-
-def _read_table(
-    reader: Reader, tables: tuple[str, ...], signature: str, parse: Callable[[bytes], T]
-) -> tuple[T | None, str | None]:
-    """Return a parsed table, or else the problem with it; (None, None) if it is absent or denied."""
-    if signature not in tables:
-        return None, None
-    path = f"{ACPI_TABLES}/{signature}"
-    data = reader.attempt(path, reader.root.read)
-    if data is None:
-        return None, None
-    try:
-        return parse(data), None
-    except AcpiError as error:
-        reader.gap(path, GapKind.BROKEN, str(error))
-        return None, str(error)
 
 
 def _read_sdei_nodes(reader: Reader, base: tuple[str, ...]) -> tuple[SdeiNode, ...] | None:
@@ -104,10 +69,6 @@ def _read_method(reader: Reader, node: str) -> tuple[str | None, bool]:
     """Return the property `method` of a node, and whether it could be read."""
     method = _read_strings(reader, f"{node}/method")
     return (method[0] if method else None), not reader.has_gap(f"{node}/method")
-
-
-def _read_dmi(reader: Reader, *names: str) -> str | None:
-    return " ".join(filter(None, (reader.value(f"{DMI}/{name}") for name in names))) or None
 
 
 def _read_soc(reader: Reader) -> SocId | None:

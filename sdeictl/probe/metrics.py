@@ -12,7 +12,7 @@ from prometheus_client.registry import Collector
 
 from sdeictl.host.gap import GapKind
 from sdeictl.klog.words import NmiPath
-from sdeictl.probe.report import CrashDocument, HostDocument, ReportDocument, VerdictDocument
+from sdeictl.probe.document import CrashDocument, HostDocument, ReportDocument, VerdictDocument
 from sdeictl.probe.words import OUTCOMES, Outcome
 
 

@@ -5,7 +5,7 @@ Monitoring Plugins Development Guidelines, sections "Plugin Output for Nagios" a
 
 from __future__ import annotations
 
-from sdeictl.probe.report import ReportDocument
+from sdeictl.probe.document import ReportDocument
 
 OK, WARNING, CRITICAL, UNKNOWN = range(4)
 _WORDS = ("OK", "WARNING", "CRITICAL", "UNKNOWN")

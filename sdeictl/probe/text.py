@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 
 from sdeictl.klog.words import NmiPath
 from sdeictl.probe.checks.check import Check
 from sdeictl.probe.checks.table import CHAIN
-from sdeictl.probe.report import FindingDocument, HostDocument, ReportDocument
 from sdeictl.probe.verdict import REGISTERED
 from sdeictl.probe.words import OUTCOMES, Outcome
 from sdeictl.text import Line, show_ladder
+
+if TYPE_CHECKING:
+    from sdeictl.probe.document import FindingDocument, HostDocument, ReportDocument
 
 _READY_WORDS = {
     True: ("READY", "bold green"),

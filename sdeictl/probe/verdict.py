@@ -8,8 +8,8 @@ from typing import NamedTuple
 from sdeictl.klog.words import IPI, NmiPath
 from sdeictl.probe.checks.check import Finding, judge
 from sdeictl.probe.checks.table import CHAIN, CHECKS
-from sdeictl.probe.drills import Build
 from sdeictl.probe.facts import HostFacts
+from sdeictl.probe.stored_drills import Build
 from sdeictl.probe.words import Outcome, Severity
 from sdeictl.text import name_cpus
 

@@ -10,7 +10,8 @@ import pytest
 from sdeictl.host.open import open_root
 from sdeictl.host.paths import ACPI_TABLES, DEBUGFS, KMSG, RAMOOPS_CONSOLE
 from sdeictl.probe.collect import collect
-from sdeictl.probe.report import ReportDocument, build_report
+from sdeictl.probe.document import ReportDocument
+from sdeictl.probe.report import build_report
 from tests.conftest import TESTS, validate
 from tests.lab.build import Lab
 from tests.lab.machines import MACHINES_WITH_PEERS, Boot, Machine

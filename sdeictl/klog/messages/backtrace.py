@@ -1,4 +1,4 @@
-"""Messages of a backtrace request and of its answers.
+"""Messages in which CPUs answer a backtrace request, or print themselves.
 
 lib/nmi_backtrace.c, lib/dump_stack.c, arch/arm64/kernel/process.c and stacktrace.c, kernel/sched/core.c,
 drivers/tty/sysrq.c (Linux 4.19 to 7.3; docs/kernels.md says which kernel prints which form).
@@ -10,20 +10,12 @@ import re
 
 from sdeictl.klog.messages.message import Message
 
-REQUEST_FROM = "Sending NMI from CPU "
 HEADER = "NMI backtrace for cpu "
-TIMED_OUT = "haven't responded to the NMI"
 
-REQUEST = Message(REQUEST_FROM, REQUEST_FROM + r"(\d{1,5}) to CPUs ([\d,-]{1,20000}):$")
-"""Groups: the CPU that sends the request, and the list of its targets."""
 ANSWER = Message(HEADER, HEADER + r"(\d{1,5})$")
 """The first line of an answer with registers and stack. Group: the CPU."""
 IDLE = Message(HEADER, HEADER + r"(\d{1,5}) skipped: idling at \S")
 """The answer of an idle CPU. Group: the CPU."""
-TIMEOUT = Message("After 10 seconds, ", rf"After 10 seconds, these CPUS still {TIMED_OUT}: ([\d,-]+)$")
-"""The kernel stops waiting. Group: the list of the CPUs that have not answered."""
-SYSRQ_L = Message("sysrq: Show backtrace", r"sysrq: Show backtrace of all active CPUs")
-"""The operator asks for backtraces by sysrq-l."""
 SHOW_CPU = Message("sysrq: CPU", r"sysrq: CPU(\d{1,5}):(?P<idle> backtrace skipped as idling)?$")
 """Without NMIs, as on arm64 before Linux 6.7, sysrq-l makes each CPU print itself. Group: the CPU."""
 TASK_DUMP = Message("Task dump for CPU ", r"Task dump for CPU (\d{1,5}):$")
@@ -45,11 +37,6 @@ FRAME = re.compile(r"(?: {1,4}|\[<[0-9a-f]{8,16}>\] )([\w.]{1,120})\+0x[0-9a-f]{
 PRIORITY_MASK = ("pmr: ", "pmr_save: ")
 """How the line of the priority mask begins: the kernel prints it only with pseudo-NMI."""
 
-PUBLIC = ("sysrq: ", HEADER, REQUEST_FROM, "After 10 seconds, these CPUS ", r"CPU: \d+ ", "pstate: ", "pc : ",
+PUBLIC = ("sysrq: ", HEADER, r"CPU: \d+ ", "pstate: ", "pc : ",
           "PC is at ", r"pmr(?:_save)?: ", LAST_REGISTERS, "Call trace:", TASK_DUMP.begins,
           r" \w[\w.]*\+0x")  # fmt: skip
-
-
-def is_request(text: str) -> bool:
-    """Tell whether a line is a backtrace request."""
-    return bool(re.match(REQUEST_FROM + r"\d{1,5} to CPUs ", text, re.ASCII))

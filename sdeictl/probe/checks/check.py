@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import NamedTuple, TypedDict
+from typing import TYPE_CHECKING, NamedTuple
 
 from sdeictl.host.paths import KALLSYMS, KMSG
 from sdeictl.klog.words import NmiPath
 from sdeictl.probe.facts import HostFacts
 from sdeictl.probe.words import Outcome, Owner, Severity
+
+if TYPE_CHECKING:
+    from sdeictl.probe.document import CheckDocument
 
 
 class Witness(NamedTuple):
@@ -22,18 +25,6 @@ class Witness(NamedTuple):
     """False: this source shows that the question does not apply."""
     owner: Owner | None = None
     """Who can fix it, where that is not the owner of the check."""
-
-
-class CheckDocument(TypedDict):
-    """One check in JSON."""
-
-    id: str
-    path: str
-    title: str
-    why: str
-    wanted: str
-    remedy: str
-    owner: str
 
 
 class Check(NamedTuple):
