@@ -31,6 +31,7 @@ soak: lab
 
 bench: $(VENV)/ready
 	$(BIN)/python -m tests.tools.bench_probe
+	$(BIN)/python -m tests.tools.bench_analyze
 	$(BIN)/python -m tests.tools.bench_clock
 	$(BIN)/python -m tests.tools.bench_agent
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from enum import Enum
+from itertools import groupby
 
 Piece = tuple[str, str]
 """(text, style); the style is one of rich's names, "" for none."""
@@ -17,9 +18,18 @@ class Word(str, Enum):
     __str__ = str.__str__
 
 
+MAX_LISTED_CPUS = 16
+"""More CPUs than this are listed as ranges."""
+
+
 def list_cpus(cpus: Iterable[int]) -> str:
-    """Return CPU numbers in ascending order, as sentences list them: `1, 2, 3`."""
-    return ", ".join(map(str, sorted(cpus)))
+    """Return CPU numbers in ascending order, as sentences list them: `1, 2, 3`; many of them as `1-143`."""
+    numbers = sorted(cpus)
+    if len(numbers) <= MAX_LISTED_CPUS:
+        return ", ".join(map(str, numbers))
+    # The difference between a number and its place is the same all through a range.
+    ranges = [[cpu for _, cpu in run] for _, run in groupby(enumerate(numbers), lambda at: at[1] - at[0])]
+    return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in ranges)
 
 
 def name_cpus(cpus: Iterable[int]) -> str:

@@ -2,40 +2,101 @@
 
 from __future__ import annotations
 
+import os
+import sys
+from collections.abc import Iterator, Sequence
+
 import click
 
-from sdeictl.commands.output import FILE, FORMAT, print_result, read_input
+from sdeictl.commands.output import FILE, FORMAT, print_lines, write
 from sdeictl.errors import SdeictlError, Status
-from sdeictl.klog.analysis import analyze as analyze_log
-from sdeictl.klog.document import analysis_document
-from sdeictl.klog.log import parse_log
+from sdeictl.host.named import NamedFile
+from sdeictl.host.open import open_root
+from sdeictl.klog.analysis import Source, analyze_files
+from sdeictl.klog.document import analysis_json
 from sdeictl.klog.render import render_analysis
 
-COMPRESSED = (b"\x1f\x8b", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd", b"BZh")
-"""The first bytes of gzip, xz, zstd and bzip2 files."""
 FORMATS = "sdeictl reads dmesg, journalctl, syslog, /dev/kmsg, pstore and serial console logs"
+PROGRESS_BYTES = 64 << 20
+"""From this size on a terminal shows how much of the files is read."""
+CAPTURED = "A capture keeps only the lines that sdeictl knows, without addresses and task names."
 
 
 @click.command(short_help="Which CPUs answered the backtrace requests in a kernel log?")
-@click.argument("file", metavar="FILE|-", type=FILE)
+@click.argument("files", metavar="FILE|-...", type=FILE, nargs=-1, required=True)
 @FORMAT
-def analyze(file: str, form: str) -> None:
+def analyze(files: tuple[str, ...], form: str) -> None:
     """Report the backtrace requests, lockups, stalls, panics and stops in a kernel log.
 
     For each backtrace request, show the CPU that sent it, the CPUs that
     answered, whether they were masked, and the path of the request.
 
     FILE is the output of dmesg or journalctl in any of their formats, text of
-    /dev/kmsg, a syslog file, the log of a serial console, or pstore records
-    joined in one file; - is standard input. It may have been pasted into a mail
-    or a web page.
+    /dev/kmsg, a syslog file, the log of a serial console, pstore records joined
+    in one file, or a capture; - is standard input. It may have been pasted into
+    a mail or a web page, or be packed by gzip, xz, bzip2 or zstd. Several files
+    are one log, in the order given.
 
-    Exit status: 0 if FILE contains a kernel record, 3 otherwise.
+    Exit status: 0 if a FILE contains a kernel record, 3 otherwise.
     """
-    data = read_input(file)
-    analysis = analyze_log(parse_log(data))
+    analysis = analyze_files(_sources(files))
     if not analysis.records:
-        name = "the input" if file == "-" else file
-        hint = "it is compressed: unpack it first" if data.startswith(COMPRESSED) else FORMATS
-        raise SdeictlError(f"no kernel record in {name}; {hint}", Status.UNKNOWN)
-    print_result(form, analysis_document(analysis), render_analysis(analysis))
+        name = "the input" if files == ("-",) else ", ".join(files)
+        damage = "".join(f" {note}" for file in analysis.files for note in file.notes[:-1])
+        raise SdeictlError(f"no kernel record in {name}; {FORMATS}.{damage}", Status.UNKNOWN)
+    if form == "json":
+        for text in analysis_json(analysis):
+            write(text.encode())
+    else:
+        print_lines(render_analysis(analysis))
+
+
+def _sources(paths: Sequence[str]) -> list[Source]:
+    """Return each file as a source; raise SdeictlError with Status.USAGE if one does not exist."""
+    for path in paths:
+        if path != "-" and not os.path.exists(path):
+            raise SdeictlError(f"{path} does not exist", Status.USAGE)
+    return [_source(path) for path in paths]
+
+
+def _source(path: str) -> Source:
+    file = NamedFile(path)
+    captured = []
+
+    def pieces() -> Iterator[bytes]:
+        try:
+            yield from _with_progress(path, file)
+            if file.is_archive:
+                captured.append(CAPTURED)
+                yield _captured_log(path)
+        except OSError as error:
+            raise SdeictlError(f"{path} cannot be read: {error.strerror}", Status.UNKNOWN) from error
+
+    def notes() -> list[str]:
+        damage = [f"The end of the file is missing: {file.damage}."] if file.damage else []
+        return captured + damage
+
+    return Source(path, pieces(), notes)
+
+
+def _with_progress(path: str, file: NamedFile) -> Iterator[bytes]:
+    """Yield the pieces of a file; on a terminal, show how much of a large one is read."""
+    size = os.path.getsize(path) if os.path.isfile(path) else 0
+    if size < PROGRESS_BYTES or not sys.stderr.isatty():
+        yield from file.pieces()
+        return
+    with click.progressbar(length=size, label=path, file=sys.stderr) as bar:
+        for piece in file.pieces():
+            yield piece
+            bar.update(file.bytes_read - bar.pos)
+
+
+def _captured_log(path: str) -> bytes:
+    """Return the kernel log in a capture."""
+    root = open_root(path)
+    for name in ("/kmsg.txt", "/dmesg.txt"):
+        try:
+            return root.read(name)
+        except FileNotFoundError:
+            continue
+    return b""

@@ -55,7 +55,13 @@ def print_result(form: str, document: Mapping[str, object], lines: Iterable[Line
     """Print a result as JSON, styled on a terminal, or as plain lines."""
     if form == "json":
         write(json.dumps(document, indent=2).encode() + b"\n")
-    elif sys.stdout is not None and sys.stdout.isatty():
+    else:
+        print_lines(lines)
+
+
+def print_lines(lines: Iterable[Line]) -> None:
+    """Print lines of text, styled on a terminal."""
+    if sys.stdout is not None and sys.stdout.isatty():
         print_styled(lines)
     else:
         write(to_plain(lines).encode("utf-8", "replace"))

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 MAX_CPU = 4095
 """The largest CPU number that CONFIG_NR_CPUS of arm64 allows (arch/arm64/Kconfig)."""
 _RANGE = r"(\d{1,4})(?:-(\d{1,4}))?"
 
 
+_ALL = tuple(range(MAX_CPU + 1))
+
+
+@lru_cache(maxsize=64)  # the same lists come again and again, and share their memory
 def parse_cpulist(text: str) -> tuple[int, ...]:
     """Return the CPUs of a list in ascending order; () if the text is not such a list."""
     cpus: list[int] = []
@@ -19,5 +24,5 @@ def parse_cpulist(text: str) -> tuple[int, ...]:
         first, last = int(match[1]), int(match[2] or match[1])
         if last > MAX_CPU or last < first or (cpus and first <= cpus[-1]):
             return ()
-        cpus += range(first, last + 1)
+        cpus += _ALL[first : last + 1]
     return tuple(cpus)

@@ -1,38 +1,39 @@
-"""Finds the episodes in the records of a kernel log: requests, lockups, stalls, stops, crashes. No I/O.
-
-klog/messages/ has the messages; klog/requests.py collects the answers to a request, and klog/reports.py what
-the kernel reports about lockups, stalls and stops.
-"""
+"""Finds the episodes in the records of a kernel log, boot by boot, and what limits the answer. No I/O."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Sequence
-from typing import Union
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import groupby
+from operator import attrgetter
+from typing import NamedTuple
 
-from sdeictl.formats.cpulist import parse_cpulist
-from sdeictl.klog.bootlog import BootLog, read_bootlog
-from sdeictl.klog.causes import TRIGGER_SECONDS, Cause, Causes
+from sdeictl.klog.boot_reader import BEGINNINGS, BootReader
+from sdeictl.klog.bootlog import BootLog
+from sdeictl.klog.boots import Boots
 from sdeictl.klog.episodes import (
     Analysis,
-    CsdLock,
+    Backtrace,
     Episode,
-    HungTask,
-    Panic,
-    SoftLockup,
-    TaskDump,
-    WorkqueueLockup,
+    LogFileSummary,
+    Stop,
 )
-from sdeictl.klog.kernel import Kernel, logging_cpu
-from sdeictl.klog.messages import backtrace, lockups, rcu, request, sdei, stop
-from sdeictl.klog.messages.message import Message
+from sdeictl.klog.log import LogFile
 from sdeictl.klog.records import KernelLog, Record
-from sdeictl.klog.reports import Handover, LockupReport, Stall, StopLadder
-from sdeictl.klog.requests import NO_CPU, Block, Boot, Group, Request, ShownCpus
-from sdeictl.klog.words import CpuState, NmiPath, StopReason, Trigger
+from sdeictl.klog.seen import SURE_LINES
 
-ANSWER_SECONDS = 10.0
-"""Answers to a request that the log lacks belong together if they come within this time."""
+MAX_CPU_ENTRIES = 100_000
+"""With more CPUs in all requests, some of those that did not answer are left out."""
+NO_TIMES = "The log has no times since the boot, so how long the kernel waited for a CPU is unknown."
+INEXACT_STOP = (
+    "A list of CPUs that did not stop may name others too: this kernel lists every CPU that it asked, or the"
+    " one that stops them."
+)
+NO_RECORD = "It has no kernel record that was not read before."
+LOST = "Records are missing: one of them may have been an answer."
+RESTARTS = "The time falls back in {} places without the first line of a boot; each counts as a new boot."
+FORGOTTEN = "A line that repeats one more than {:,} lines before it counts twice."
+OTHER_ARCHITECTURE = "The log is of {}, not arm64: masking and paths are not judged."
+OMITTED = "{:,} CPUs that did not answer are left out: all requests together name more than {:,}."
 
 
 def analyze(log: KernelLog, bootlog: BootLog | None = None) -> Analysis:
@@ -40,330 +41,86 @@ def analyze(log: KernelLog, bootlog: BootLog | None = None) -> Analysis:
 
     `bootlog` has the facts of the boot if the log is only a part of it.
     """
+    found = find_episodes(log.records, bootlog)
+    return Analysis(
+        len(log.records), log.lost, found.architecture, found.episodes, (*log.notes, *found.notes)
+    )
+
+
+class Source(NamedTuple):
+    """One file of a log."""
+
+    name: str
+    pieces: Iterable[bytes]
+    """Its content. It is read once, piece by piece."""
+    notes: Callable[[], Sequence[str]]
+    """Returns what limits the content, as sentences, after it was read."""
+
+
+def analyze_files(sources: Sequence[Source]) -> Analysis:
+    """Return every episode of a log in one or more files, in the order given, in bounded memory."""
+    boots = Boots(BEGINNINGS)
+    files = [LogFile(source.pieces) for source in sources]
+    counts: list[int] = []
+    found = find_episodes(_records(files, boots, counts))
+    summaries = tuple(map(_summary, sources, files, counts))
+    lost = sum(file.lost for file in files)
+    several = len(sources) > 1
+    notes = [f"{file.name}: {note}" if several else note for file in summaries for note in file.notes]
+    notes += (LOST,) * (lost > 0) + (RESTARTS.format(boots.restarts),) * (boots.restarts > 0)
+    notes += (FORGOTTEN.format(SURE_LINES),) * boots.forgot_lines
+    return Analysis(boots.count, lost, found.architecture, found.episodes, (*notes, *found.notes), summaries)
+
+
+def _summary(source: Source, file: LogFile, count: int) -> LogFileSummary:
+    notes = (*source.notes(), *file.notes(), *([] if count else [NO_RECORD]))
+    return LogFileSummary(source.name, count, file.lost, notes)
+
+
+def _records(files: Sequence[LogFile], boots: Boots, counts: list[int]) -> Iterator[Record]:
+    """Yield the records of every file, and append to `counts` how many each has."""
+    for number, file in enumerate(files):
+        before, boots.file = boots.count, number
+        yield from file.read(boots)
+        yield from boots.read((), last=True)
+        counts.append(boots.count - before)
+
+
+class Found(NamedTuple):
+    """What the records of a log show."""
+
+    episodes: tuple[Episode, ...]
+    architecture: str | None
+    notes: tuple[str, ...]
+
+
+def find_episodes(records: Iterable[Record], bootlog: BootLog | None = None) -> Found:
+    """Return every episode in these records. Records with other beginnings than BEGINNINGS may be missing."""
     episodes: list[Episode] = []
     architectures: set[str] = set()
-    for records in _by_boot(log.records):
-        boot = _BootReader(records, bootlog)
-        episodes += boot.episodes()
+    room = MAX_CPU_ENTRIES
+    has_times = False
+    for _boot, of_boot in groupby(records, key=attrgetter("boot")):
+        boot = BootReader(bootlog)
+        for record in of_boot:
+            boot.read(record)
+        for episode in boot.episodes(room):
+            episodes.append(episode)
+            room -= len(episode.cpus) if isinstance(episode, Backtrace) else 0
         architectures |= boot.kernel.all_architectures()
+        has_times = has_times or boot.last_at is not None
     only = architectures.pop() if len(architectures) == 1 else None
-    return Analysis(len(log.records), log.lost, only, tuple(episodes), log.notes)
+    return Found(tuple(episodes), only, tuple(_notes(episodes, only, has_times=has_times)))
 
 
-def _by_boot(records: Sequence[Record]) -> Iterable[tuple[Record, ...]]:
-    boots: dict[int, list[Record]] = {}
-    for record in records:
-        boots.setdefault(record.boot, []).append(record)
-    return [tuple(boot) for boot in boots.values()]
-
-
-_Open = Union[Request, ShownCpus, LockupReport, StopLadder, Stall, Handover, Episode]
-
-_REGISTER_VALUE = re.compile(r"[0-9a-f]{8,16}")
-
-
-class _BootReader:
-    """Reads the records of one boot in order. _RULES names the method for each message."""
-
-    def __init__(self, records: Sequence[Record], bootlog: BootLog | None) -> None:
-        self.records = records
-        self.bootlog: BootLog = bootlog or read_bootlog(records)
-        self.kernel = Kernel(self.bootlog.release)
-        self.sdei_registered = bootlog is not None and bootlog.sdei_nmi
-        self.says_timeouts = False
-        self.found: list[_Open] = []
-        self.request: Request | None = None
-        """The request that answers may belong to."""
-        self.overdue: Request | None = None
-        """The latest request that the kernel no longer waits for: its late answers belong to no other one."""
-        self.shown: ShownCpus | None = None
-        self.groups: dict[str | None, Group] = {}
-        """The blocks of each caller (CONFIG_PRINTK_CALLER); without callers all are under None."""
-        self.causes = Causes()
-        self.report: LockupReport | None = None
-        self.stop: StopLadder | None = None
-        self.stall: Stall | None = None
-        self.handover: Handover | None = None
-        self.reason = StopReason.UNKNOWN
-
-    def episodes(self) -> list[Episode]:
-        for record in self.records:
-            self._read(record)
-        return [self._close(item) for item in self.found]
-
-    def _read(self, record: Record) -> None:
-        if record.lost_before:
-            # The lost lines may have begun a block or a request, so the owner of the next lines is unknown.
-            self.groups.clear()
-            self._forget_overdue()
-        for message, method in _RULES:
-            match = message.match(record.text)
-            if match:
-                method(self, record, match)
-                return
-        self.kernel.read(record)
-        if self.stall and self.stall.is_over(record):
-            self.stall = None
-        if not (self.stall and self.stall.takes(record)):
-            self._read_block_line(record)
-
-    # Requests and their answers
-
-    def _on_request(self, record: Record, match: re.Match[str]) -> None:
-        initiator, targets = int(match[1]), parse_cpulist(match[2])
-        previous = self.request
-        if not targets or initiator in targets:
-            self.request = None  # the line is damaged, so its targets are unknown
-            return
-        if previous and previous.initiator is not None:
-            previous.next = record
-        request = Request(record, self.causes.trigger_of(record, initiator, targets), initiator, targets)
-        request.sdei_registered = self.sdei_registered
-        group = self.groups.get(record.caller)
-        own = group.only() if group and not group.pstates else None
-        if own and own.cpu == initiator:
-            request.initiator_frames = own.frames
-            if previous:
-                previous.retract(own)
-        if self.report and request.trigger is Trigger.HARD_LOCKUP:
-            self.report.takes(request)
-        self.groups.clear()
-        self.request, self.overdue = request, None
-        self.found.append(request)
-
-    def _forget_overdue(self) -> None:
-        """Forget a request that the kernel no longer waits for: later answers may belong to another one."""
-        if self.request and self.request.timed_out is not None:
-            self.request, self.overdue = None, self.request
-
-    def _request_of(self, record: Record, cpu: int) -> Request | None:
-        """Return the request that a CPU answers; the log may lack the request itself."""
-        request = self.request
-        if request and request.initiator is None and not _is_within(request, record):
-            request = None
-        if not request and not (self.overdue and cpu in self.overdue.waiting):
-            request = self.request = self._unseen_request(record)
-        return request
-
-    def _unseen_request(self, record: Record) -> Request:
-        request = Request(record, Trigger.OTHER, None, ())
-        request.sdei_registered = self.sdei_registered
-        self.found.append(request)
-        return request
-
-    def _on_idle(self, record: Record, match: re.Match[str]) -> None:
-        cpu = int(match[1])
-        if request := self._request_of(record, cpu):
-            state = CpuState.IDLE if request.timed_out is None else CpuState.LATE
-            request.accept(cpu, state, record.at)
-
-    def _on_answer(self, record: Record, match: re.Match[str]) -> None:
-        block = self._open_block(int(match[1]), record)
-        if self.request and self.request.initiator is not None:
-            self._accept(self.request, block)
-
-    def _accept(self, request: Request, block: Block) -> None:
-        request.accept(block.cpu, CpuState.LATE if block.late else CpuState.BACKTRACE, block.at, block)
-
-    def _open_block(self, cpu: int, record: Record) -> Block:
-        block = Block(cpu, record)
-        block.late = bool(self.request and self.request.timed_out is not None)
-        group = self.groups.get(record.caller)
-        if not group or not group.is_open():
-            group = self.groups[record.caller] = Group()
-        group.add(block)
-        return block
-
-    def _read_block_line(self, record: Record) -> None:
-        group = self.groups.get(record.caller)
-        if not group or not (group.is_open() or record.text.startswith((" ", "["))):
-            return
-        only = group.only()
-        if cpu_line := backtrace.CPU_LINE.match(record.text):
-            self._read_cpu_line(group, int(cpu_line[1]), record)
-        elif old := backtrace.OLD_REGISTERS.match(record.text):
-            self._read_register(group, "pstate", old[1], record)
-        elif only and (old := backtrace.OLD_PC.match(record.text)):
-            only.pc = old[1].strip()
-        elif register := backtrace.REGISTER.match(record.text):
-            self._read_register(group, register[1], register[2], record)
-        elif record.text.startswith(backtrace.LAST_REGISTERS):
-            group.ends += 1
-            if only:
-                only.complete = True
-        elif only and (frame := backtrace.FRAME.match(record.text)):
-            only.frames.add(frame[1])
-
-    def _read_cpu_line(self, group: Group, cpu: int, record: Record) -> None:
-        only = group.only()
-        group.cpu_lines += 1
-        # Another CPU, or the same one again: a warning or an oops has begun inside the block.
-        if group.cpu_lines > len(group.blocks) or (only and cpu != only.cpu):
-            group.add(Block(NO_CPU, record))
-        elif only and self.report and self.report.own_block is only:
-            self.report.name_detector(cpu)
-
-    def _read_register(self, group: Group, name: str, value: str, record: Record) -> None:
-        group.pstates += name == "pstate"
-        only = group.only()
-        if not only:
-            return
-        if name == "pc":
-            only.pc = value.strip()
-        elif digits := _REGISTER_VALUE.match(value):
-            setattr(only, name, digits[0])
-        # A CPU that begins a request prints itself without registers, so registers are an answer.
-        own = self.report is not None and self.report.own_block is only
-        if name == "pstate" and not own and only.cpu != NO_CPU:
-            request = self._request_of(record, only.cpu)
-            if request and request.initiator is None:
-                self._accept(request, only)
-
-    def _on_timeout(self, record: Record, match: re.Match[str]) -> None:
-        self.says_timeouts = True
-        if not self.request:
-            self.request = self._unseen_request(record)
-        if self.request.timed_out is None:
-            self.request.timed_out = parse_cpulist(match[1])
-
-    def _on_show_cpu(self, record: Record, match: re.Match[str]) -> None:
-        if not self.shown:
-            asked = self.causes.latest_kind() is Trigger.SYSRQ_L
-            self.shown = ShownCpus(record, asked=asked)
-            self.found.append(self.shown)
-        self.shown.add(int(match[1]), idle=match["idle"] is not None)
-
-    # Reports
-
-    def _on_sysrq_backtrace(self, record: Record, _match: re.Match[str]) -> None:
-        self._forget_overdue()
-        self.shown = None
-        self.causes.add(Cause(Trigger.SYSRQ_L, record.at))
-
-    def _on_hard_lockup(self, record: Record, match: re.Match[str]) -> None:
-        detector, stuck = int(match[1]) if match[1] else None, int(match[2])
-        self.report = LockupReport(record, stuck, detector, self._waits_for(stuck, record.at))
-        self._forget_overdue()
-        if detector in (None, stuck):
-            # The perf detector runs on the stuck CPU: it prints the registers there, without a request.
-            self.report.own_block = self._open_block(stuck, record)
-        self.causes.add(Cause(Trigger.HARD_LOCKUP, record.at, detector, stuck))
-        self.found.append(self.report)
-
-    def _waits_for(self, cpu: int, at: float | None) -> int | None:
-        """Return a CPU that this CPU is waiting for in its own request; None if it does not wait."""
-        request = self.request
-        if not request or request.initiator != cpu or request.timed_out is not None or not request.waiting:
-            return None
-        if at is not None and request.at is not None and at - request.at > TRIGGER_SECONDS:
-            return None  # the kernel has stopped waiting after 10 s, and its line was lost
-        return min(request.waiting)
-
-    def _on_soft_lockup(self, record: Record, match: re.Match[str]) -> None:
-        self.causes.add(Cause(Trigger.SOFT_LOCKUP, record.at, int(match[1])))
-        self.found.append(SoftLockup(record.boot, record.at, int(match[1]), int(match[2]), match[3].strip()))
-
-    def _on_rcu_stall(self, record: Record, match: re.Match[str]) -> None:
-        self.stall = Stall(record, match[1], match[2], match["members"] or "")
-        self.causes.add(Cause(Trigger.RCU_STALL, record.at))
-        self.found.append(self.stall)
-
-    def _on_hung_task(self, record: Record, match: re.Match[str]) -> None:
-        self.causes.add(Cause(Trigger.HUNG_TASK, record.at))
-        self.found.append(HungTask(record.boot, record.at, match[1], int(match[2]), int(match[3])))
-
-    def _on_csd_lock(self, record: Record, match: re.Match[str]) -> None:
-        cpu, target = int(match[1]), int(match[2])
-        self.causes.add(Cause(Trigger.CSD_LOCK, record.at, cpu, target))
-        self.found.append(CsdLock(record.boot, record.at, cpu, target))
-
-    def _on_workqueue_lockup(self, record: Record, match: re.Match[str]) -> None:
-        self.found.append(WorkqueueLockup(record.boot, record.at, parse_cpulist(match[1])))
-
-    def _on_task_dump(self, record: Record, match: re.Match[str]) -> None:
-        self.found.append(TaskDump(record.boot, record.at, int(match[1])))
-
-    def _on_sdei_registered(self, _record: Record, _match: re.Match[str]) -> None:
-        self.sdei_registered = self.bootlog.sdei_nmi
-
-    # The end of a boot
-
-    def _on_stop_reason(self, _record: Record, match: re.Match[str]) -> None:
-        reasons = {"Resetting": StopReason.RESET, "Restarting": StopReason.REBOOT}
-        self.reason = reasons.get(match[1].split()[0], StopReason.HALT)
-
-    def _on_panic(self, record: Record, match: re.Match[str]) -> None:
-        self.reason = StopReason.PANIC
-        self.kernel.panics(record)
-        self.found.append(Panic(record.boot, record.at, match[1]))
-
-    def _on_rung(self, record: Record, match: re.Match[str]) -> None:
-        if not self.stop:
-            stopper = logging_cpu(record)
-            self.stop = StopLadder(record, self.reason, self.kernel.stopper if stopper is None else stopper)
-            self.found.append(self.stop)
-        rung, cpus = match.lastgroup, parse_cpulist(match[match.lastgroup or 0].strip())
-        if rung in ("nmi", "sdei"):
-            self.stop.add_retry(NmiPath.SDEI if rung == "sdei" else NmiPath.PSEUDO_NMI, cpus)
-        elif rung == "failed":
-            self.stop.add_failure(cpus)
-
-    def _on_crash_kernel(self, record: Record, _match: re.Match[str]) -> None:
-        self.handover = Handover(record)
-        self.found.append(self.handover)
-        if self.stop:
-            self.stop.for_crash_kernel = True
-
-    def _on_stale_cpus(self, _record: Record, _match: re.Match[str]) -> None:
-        if self.handover:
-            self.handover.stale_cpus = True
-
-    def _on_bye(self, _record: Record, _match: re.Match[str]) -> None:
-        if self.handover:
-            self.handover.done = True
-
-    def _close(self, item: _Open) -> Episode:
-        """Return the finished episode."""
-        if isinstance(item, Request):
-            says_timeouts = self.says_timeouts or self.kernel.says_timeouts()
-            return item.close(Boot(self.bootlog, self._prints_pmr(), says_timeouts, self.records[-1].at))
-        if isinstance(item, LockupReport):
-            return item.close(prints_pmr=self._prints_pmr())
-        if isinstance(item, StopLadder):
-            return item.close(lists_exactly=self.kernel.lists_exactly())
-        if isinstance(item, (ShownCpus, Stall, Handover)):
-            return item.close()
-        return item
-
-    def _prints_pmr(self) -> bool:
-        return bool(self.bootlog.pseudo_nmi) or self.kernel.prints_pmr
-
-
-def _is_within(request: Request, record: Record) -> bool:
-    return None in (request.at, record.at) or 0 <= (record.at or 0) - (request.at or 0) <= ANSWER_SECONDS
-
-
-_Method = Callable[[_BootReader, Record, re.Match[str]], None]
-
-_RULES: tuple[tuple[Message, _Method], ...] = (
-    (backtrace.ANSWER, _BootReader._on_answer),
-    (backtrace.IDLE, _BootReader._on_idle),
-    (request.REQUEST, _BootReader._on_request),
-    (request.TIMEOUT, _BootReader._on_timeout),
-    (request.SYSRQ_L, _BootReader._on_sysrq_backtrace),
-    (backtrace.SHOW_CPU, _BootReader._on_show_cpu),
-    (backtrace.TASK_DUMP, _BootReader._on_task_dump),
-    *((message, _BootReader._on_hard_lockup) for message in lockups.HARD_LOCKUP),
-    *((message, _BootReader._on_soft_lockup) for message in lockups.SOFT_LOCKUP),
-    *((message, _BootReader._on_rcu_stall) for message in rcu.STALL),
-    *((message, _BootReader._on_csd_lock) for message in lockups.CSD_LOCK),
-    (lockups.WORKQUEUE_LOCKUP, _BootReader._on_workqueue_lockup),
-    (lockups.HUNG_TASK, _BootReader._on_hung_task),
-    (sdei.NMI, _BootReader._on_sdei_registered),
-    *((message, _BootReader._on_stop_reason) for message in stop.REASON),
-    (stop.PANIC, _BootReader._on_panic),
-    (stop.LADDER, _BootReader._on_rung),
-    (stop.CRASH_KERNEL, _BootReader._on_crash_kernel),
-    (stop.STALE_CPUS, _BootReader._on_stale_cpus),
-    (stop.BYE, _BootReader._on_bye),
-)
+def _notes(episodes: Sequence[Episode], architecture: str | None, *, has_times: bool) -> Iterator[str]:
+    """Yield what limits an analysis, as sentences."""
+    if architecture not in (None, "arm64"):
+        yield OTHER_ARCHITECTURE.format(architecture)
+    if episodes and not has_times:
+        yield NO_TIMES
+    if any(isinstance(episode, Stop) and not episode.failed_exact and episode.failed for episode in episodes):
+        yield INEXACT_STOP
+    omitted = sum(episode.cpus_omitted for episode in episodes if isinstance(episode, Backtrace))
+    if omitted:
+        yield OMITTED.format(omitted, MAX_CPU_ENTRIES)

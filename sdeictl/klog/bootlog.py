@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from sdeictl.klog.messages import boot, lockups, pseudo_nmi, sdei
@@ -78,62 +78,101 @@ _MAX_TROUBLES = 3
 """How many lines of trouble are kept."""
 
 
-def read_bootlog(records: Sequence[Record]) -> BootLog:
-    """Return the facts in the records of one boot.
+BEGINNINGS = (
+    boot.BOOTING, boot.INIT.begins, sdei.DISABLED, *sdei.TROUBLES, *_BEGINNINGS, *_CPU_BEGINNINGS
+)  # fmt: skip
+"""How the lines begin that have a fact."""
+
+
+def read_bootlog(records: Iterable[Record]) -> BootLog:
+    """Return the facts in the records of one boot."""
+    reader = BootLogReader()
+    for record in records:
+        reader.read(record)
+    return reader.bootlog()
+
+
+class BootLogReader:
+    """Takes the records of one boot in order.
 
     The first line of each kind before the start of init counts: a program may have written a later one.
     Lines that report trouble with SDEI count at any time.
     """
-    if not records:
-        return BootLog()
-    init_at = next((at for at, record in enumerate(records) if boot.INIT.match(record.text)), None)
-    early = [record.text for record in records[:init_at]]
-    facts = _first_lines(early)
-    started = boot.FIRST_LINE.match(records[0].text) is not None
-    whole = init_at is not None and not any(record.lost_before for record in records[1 : init_at + 1])
-    level = facts.get("exception_level")
-    troubles = [record.text for record in records if record.text.startswith(sdei.TROUBLES)]
-    return BootLog(
-        started=started,
-        complete=started and whole,
-        first_at=records[0].at,
-        release=facts.get("release"),
-        sdei_version=facts.get("sdei_version"),
-        sdei_error=facts.get("sdei_error"),
-        sdei_disabled=any(record.text.startswith(sdei.DISABLED) for record in records),
-        sdei_troubles=tuple(troubles[:_MAX_TROUBLES]),
-        sdei_nmi="sdei_nmi" in facts,
-        sdei_nmi_error=facts.get("sdei_nmi_error"),
-        pseudo_nmi=facts.get("pseudo_nmi"),
-        pseudo_nmi_error=facts.get("pseudo_nmi_error"),
-        exception_level=int(level) if level else None,
-        vhe="vhe" in facts,
-        gicv3="gicv3" in facts,
-        sdei_watchdog=facts.get("sdei_watchdog"),
-        hard_watchdog=facts.get("hard_watchdog"),
-        mpidrs=tuple(_mpidrs(early)),
-        feat_nmi="feat_nmi" in facts,
-        command_line=facts.get("command_line"),
-    )
 
+    def __init__(self) -> None:
+        self._first: Record | None = None
+        self._whole = True
+        """No record is missing so far."""
+        self._init_seen = False
+        self._facts: dict[str, str] = {}
+        self._mpidrs: list[int] = []
+        self._troubles: list[str] = []
+        self._disabled = False
 
-def _first_lines(texts: Sequence[str]) -> dict[str, str]:
-    """Return the value of each field in the first line that has it."""
-    facts: dict[str, str] = {}
-    for text in texts:
-        if not text.startswith(_BEGINNINGS):
-            continue
+    def read(self, record: Record) -> None:
+        """Take the next record."""
+        text = record.text
+        if self._first is None:
+            self._first = record
+        elif record.lost_before and not self._init_seen:
+            self._whole = False
+        if text.startswith(sdei.TROUBLES) and len(self._troubles) < _MAX_TROUBLES:
+            self._troubles.append(text)
+        self._disabled = self._disabled or text.startswith(sdei.DISABLED)
+        if self._init_seen:
+            return
+        if boot.INIT.match(text):
+            self._init_seen = True
+        elif text.startswith(_BEGINNINGS):
+            self._read_fields(text)
+        if text.startswith(_CPU_BEGINNINGS):
+            self._mpidrs += _mpidrs(text)
+
+    def _read_fields(self, text: str) -> None:
         for field, message in _FIELDS:
             value = message.first(text)
             if value is not None:
-                facts.setdefault(field, value)
-    return facts
+                self._facts.setdefault(field, value)
+
+    def registers_sdei(self) -> bool:
+        """Tell whether the kernel has registered SDEI event 0 by now."""
+        return "sdei_nmi" in self._facts
+
+    def release(self) -> str | None:
+        """Return the release of the kernel as far as it is known by now."""
+        return self._facts.get("release")
+
+    def bootlog(self) -> BootLog:
+        """Return the facts in the records so far."""
+        if self._first is None:
+            return BootLog()
+        facts = self._facts
+        started = boot.FIRST_LINE.match(self._first.text) is not None
+        level = facts.get("exception_level")
+        return BootLog(
+            started=started,
+            complete=started and self._init_seen and self._whole,
+            first_at=self._first.at,
+            release=facts.get("release"),
+            sdei_version=facts.get("sdei_version"),
+            sdei_error=facts.get("sdei_error"),
+            sdei_disabled=self._disabled,
+            sdei_troubles=tuple(self._troubles),
+            sdei_nmi=self.registers_sdei(),
+            sdei_nmi_error=facts.get("sdei_nmi_error"),
+            pseudo_nmi=facts.get("pseudo_nmi"),
+            pseudo_nmi_error=facts.get("pseudo_nmi_error"),
+            exception_level=int(level) if level else None,
+            vhe="vhe" in facts,
+            gicv3="gicv3" in facts,
+            sdei_watchdog=facts.get("sdei_watchdog"),
+            hard_watchdog=facts.get("hard_watchdog"),
+            mpidrs=tuple(self._mpidrs),
+            feat_nmi="feat_nmi" in facts,
+            command_line=facts.get("command_line"),
+        )
 
 
-def _mpidrs(texts: Sequence[str]) -> Iterator[int]:
-    """Yield MPIDR_EL1 of each CPU that the log names, in log order."""
-    for text in texts:
-        if text.startswith(_CPU_BEGINNINGS):
-            for message in _CPUS:
-                if mpidr := message.first(text):
-                    yield int(mpidr, 16)
+def _mpidrs(text: str) -> list[int]:
+    """Return MPIDR_EL1 of the CPU that a line names."""
+    return [int(mpidr, 16) for message in _CPUS if (mpidr := message.first(text))]

@@ -3,92 +3,154 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import accumulate
+from operator import sub
 
 from sdeictl.klog.messages.boot import BOOTING
-from sdeictl.klog.records import Line, Record
+from sdeictl.klog.records import Line, Record, Run
+from sdeictl.klog.seen import SeenLines
 
 BOOT_FALLBACK_SECONDS = 0.010
 """A boot begins where the time of a new line falls back by more than this; CPU clocks differ by less."""
 DAMAGED_LINES = 8
 """How many damaged lines in a row can be part of a quotation."""
-
-_Key = tuple["str | None", str, "int | None"]
+_CONTINUES = frozenset(" \t[0123456789")
+"""How lines begin that belong to an earlier line, such as those of a stack or of an RCU stall."""
 
 
 class Boots:
-    """Turns the lines of a log into its records.
+    """Turns the lines of a log into its records, in pieces of any size.
 
     A line is a quotation if the same text with the same time was read in this boot or in the previous one.
     The lines of the first 10 ms cannot be recognised by their times: most have 0.000000, and the next few
     can repeat to the microsecond. They are quotations if the next later line is one.
     """
 
-    def __init__(self, lines: Sequence[Line]) -> None:
-        self._lines = lines
+    def __init__(self, beginnings: frozenset[str] | None = None) -> None:
+        self._beginnings = beginnings
+        """The first three characters of the records that are wanted; None if all are."""
+        self.file = 0
+        """The number of the file that is read."""
+        self.count = 0
+        """How many records were read."""
+        self.restarts = 0
+        """How many boots began without a first line: the time fell back."""
+        self.forgot_lines = False
+        """A boot began where the lines may repeat some that are no longer remembered."""
         self._boot = 0
         self._latest = 0.0
-        self._seen: set[_Key] = set()
-        """The lines of this boot."""
-        self._seen_before: set[_Key] = set()
-        """The lines of the previous boot."""
-        self._quoting = False
-        """The latest lines are a quotation."""
+        self._seen = SeenLines()
+        self._quoted_file: int | None = None
+        """The latest lines are a quotation in this file."""
         self._lost = 0
         """Records lost before a line that was left out."""
+        self._early: list[Line] = []
+        """Lines of the first 10 ms; the next later line decides about them."""
+        self._held: list[Line] = []
+        """Lines that wait for the lines after them."""
 
-    def records(self) -> Iterator[Record]:
-        """Yield the records, each with its boot."""
-        early: list[Line] = []
-        for index, line in enumerate(self._lines):
-            if line.at is not None and line.at < BOOT_FALLBACK_SECONDS:
-                if line.text.startswith(BOOTING):
-                    # Earlier lines belong to another boot.
-                    early = self._unseen(early)
-                early.append(line)
-                continue
-            boot = self._boot
-            if line.at is None and self._seen and line.text.startswith(BOOTING):
-                self._begin_boot()
-            if line.at is None or self._is_new(index, line, line.at):
-                yield from map(self._keep, early if self._boot > boot else self._unseen(early))
-                yield self._keep(line)
-            else:
-                self._lost += line.lost_before
-            early = []
-        yield from map(self._keep, self._unseen(early))
+    def read(self, lines: Sequence[Line], *, last: bool = False) -> Iterator[Record]:
+        """Yield the records in the next lines; `last` says that no more follow."""
+        lines = [*self._held, *lines]
+        self._held = []
+        for index, line in enumerate(lines):
+            following = lines[index + 1 : index + 1 + DAMAGED_LINES] if self._quoted_file is not None else ()
+            if self._quoted_file is not None and len(following) < DAMAGED_LINES and not last:
+                self._held = lines[index:]
+                return
+            yield from self._read_line(line, following)
+        if last:
+            yield from map(self._keep, self._unseen(self._early))
+            self._early = []
+
+    def read_run(self, run: Run) -> list[Record] | None:
+        """Return the wanted records in lines that need no care: none is a quotation, and no boot begins.
+
+        Returns None if some of them need care.
+        """
+        times = list(map(float, run.stamps))
+        if self._early or self._held or self._lost or min(times) < BOOT_FALLBACK_SECONDS:
+            return None
+        latest = list(accumulate([self._latest, *times], max))[1:]
+        if max(map(sub, latest, times)) > (BOOT_FALLBACK_SECONDS if self._quoted_file is None else 0):
+            return None
+        keys = list(map(hash, zip(run.stamps, run.texts)))
+        if not self._seen.has_none(keys, later=min(times) > self._latest):
+            return None
+        self._seen.add(*keys)
+        self._quoted_file, self._latest = None, latest[-1]
+        first, self.count = self.count, self.count + len(keys)
+        return [
+            Record(run.texts[at], times[at], self._boot, run.callers[at] or None, 0, self.file, first + at)
+            for at in self._wanted(run.texts)
+        ]
+
+    def _wanted(self, texts: Sequence[str]) -> Sequence[int]:
+        """Return the places of the wanted lines. The first and the last are: they show where the log goes."""
+        begins, last = self._beginnings, len(texts) - 1
+        if begins is None:
+            return range(len(texts))
+        return [
+            at
+            for at, text in enumerate(texts)
+            if text[:3] in begins or text[:1] in _CONTINUES or at == last or not at
+        ]
+
+    def _read_line(self, line: Line, following: Sequence[Line]) -> Iterator[Record]:
+        if line.at is not None and line.at < BOOT_FALLBACK_SECONDS:
+            if line.text.startswith(BOOTING):
+                # Earlier lines belong to another boot.
+                self._early = self._unseen(self._early)
+            self._early.append(line)
+            return
+        early, self._early = self._early, []
+        boot = self._boot
+        if line.at is None and line.text.startswith(BOOTING) and not self._seen.is_empty():
+            self._begin_boot()
+        if line.at is None or self._is_new(line, line.at, following, early):
+            yield from map(self._keep, early if self._boot > boot else self._unseen(early))
+            yield self._keep(line)
+        else:
+            self._lost += line.lost_before
 
     def _unseen(self, lines: Sequence[Line]) -> list[Line]:
         return [line for line in lines if not self._is_quoted(line)]
 
     def _is_quoted(self, line: Line) -> bool:
-        return _key(line) in self._seen or _key(line) in self._seen_before
+        return _key(line) in self._seen
 
-    def _is_new(self, index: int, line: Line, at: float) -> bool:
+    def _is_new(self, line: Line, at: float, following: Sequence[Line], early: Sequence[Line]) -> bool:
         """Tell whether a line is not a quotation; begin a boot if its time falls back."""
         if self._is_quoted(line):
-            self._quoting = True
+            self._quoted_file = self.file
             return False
-        if at < self._latest and self._quoting:
-            # A quotation that goes on after this line contains it too: serial noise changed its text.
-            following = self._lines[index + 1 : index + 1 + DAMAGED_LINES]
-            if any(map(self._is_quoted, following)):
-                return False
+        quoting = at < self._latest and self._quoted_file is not None
+        if quoting and any(map(self._is_quoted, following)):
+            # The quotation contains this line too: serial noise changed its text. But another file can hold
+            # a line that the first one lacks.
+            return self.file > 0
         if at < self._latest - BOOT_FALLBACK_SECONDS:
             self._begin_boot()
-        self._quoting = False
+            if not any(first.text.startswith(BOOTING) for first in early):
+                self.restarts += 1
+                self.forgot_lines = self.forgot_lines or self._seen.forgot()
+        self._quoted_file = None
         self._latest = max(self._latest, at)
         return True
 
     def _begin_boot(self) -> None:
         self._boot += 1
         self._latest = 0.0
-        self._seen_before, self._seen = self._seen, set()
+        self._seen.begin_boot()
 
     def _keep(self, line: Line) -> Record:
         self._seen.add(_key(line))
         lost, self._lost = self._lost + line.lost_before, 0
-        return Record(line.text, line.at, self._boot, line.caller, lost)
+        self.count += 1
+        return Record(line.text, line.at, self._boot, line.caller, lost, self.file, self.count - 1)
 
 
-def _key(line: Line) -> _Key:
-    return (line.stamp, line.text, line.sequence)
+def _key(line: Line) -> int:
+    if line.sequence is None:
+        return hash((line.stamp, line.text))
+    return hash((line.stamp, line.text, line.sequence))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
 from typing import TypedDict
 
-from sdeictl.klog.episodes import KINDS, Analysis, Backtrace, CpuAnswer, Episode, Stop
+from sdeictl.klog.episodes import KINDS, Analysis, Backtrace, CpuAnswer, Episode, LogFileSummary, Stop
 
 ANALYSIS_SCHEMA = "sdeictl.analysis/1"
 
@@ -29,11 +31,21 @@ class LadderDocument(TypedDict):
     failed: list[int]
 
 
+class FileDocument(TypedDict):
+    """One file of a log."""
+
+    name: str
+    records: int
+    records_lost: int
+    notes: list[str]
+
+
 class AnalysisDocument(TypedDict):
     """`sdeictl.analysis/1`."""
 
     schema: str
     architecture: str | None
+    files: list[FileDocument]
     records: int
     records_lost: int
     notes: list[str]
@@ -46,6 +58,7 @@ def analysis_document(analysis: Analysis) -> AnalysisDocument:
     return {
         "schema": ANALYSIS_SCHEMA,
         "architecture": analysis.architecture,
+        "files": [_file(file) for file in analysis.files],
         "records": analysis.records,
         "records_lost": analysis.records_lost,
         "notes": list(analysis.notes),
@@ -53,8 +66,31 @@ def analysis_document(analysis: Analysis) -> AnalysisDocument:
     }
 
 
+def analysis_json(analysis: Analysis) -> Iterator[str]:
+    """Yield the document as JSON text, episode by episode: all of them at once can be large."""
+    document = json.dumps(analysis_document(analysis._replace(episodes=())), indent=2)
+    if not analysis.episodes:
+        yield f"{document}\n"
+        return
+    yield document.removesuffix("]\n}")
+    separator = "\n    "
+    for episode in analysis.episodes:
+        yield separator + json.dumps(_episode(episode), indent=2).replace("\n", "\n    ")
+        separator = ",\n    "
+    yield "\n  ]\n}\n"
+
+
+def _file(file: LogFileSummary) -> FileDocument:
+    return {
+        "name": file.name,
+        "records": file.records,
+        "records_lost": file.records_lost,
+        "notes": list(file.notes),
+    }
+
+
 def _episode(episode: Episode) -> dict[str, object]:
-    fields: dict[str, object] = {"kind": KINDS[type(episode)]}
+    fields: dict[str, object] = {"kind": KINDS[type(episode)], "file": episode.file}
     for name, value in episode._asdict().items():
         fields[name] = list(value) if isinstance(value, tuple) else value
     if isinstance(episode, Backtrace):

@@ -1,6 +1,7 @@
 """The episodes that an analysis finds in a kernel log.
 
-`boot` is 0 for the first boot in the log; `at` is in seconds since that boot, None if the log has no times.
+`boot` is 0 for the first boot in the log; `at` is in seconds since that boot, None if the log has no times;
+`file` is 0 for the first file of the log.
 The fields become `sdeictl.analysis/1` under the same names.
 """
 
@@ -43,6 +44,9 @@ class Backtrace(NamedTuple):
     """The CPUs that the kernel named when it stopped waiting."""
     cpus: tuple[CpuAnswer, ...]
     """The initiator and each target, in ascending order."""
+    cpus_omitted: int = 0
+    """How many CPUs without an answer are not in `cpus`, because the analysis has too many."""
+    file: int = 0
 
 
 class HardLockup(NamedTuple):
@@ -64,6 +68,7 @@ class HardLockup(NamedTuple):
     """Where the stuck CPU was: `symbol+0xoffset/0xsize`."""
     path: NmiPath | None
     """How the detector reached the stuck CPU to see its registers; None for a detector on another CPU."""
+    file: int = 0
 
 
 class Stop(NamedTuple):
@@ -82,6 +87,7 @@ class Stop(NamedTuple):
     """Each CPU in `failed` was not stopped. Otherwise the list may hold others, and at least one was not."""
     failed_unnamed: bool
     """The kernel could not stop every CPU, and does not say which."""
+    file: int = 0
 
 
 class Panic(NamedTuple):
@@ -90,6 +96,7 @@ class Panic(NamedTuple):
     boot: int
     at: float | None
     message: str
+    file: int = 0
 
 
 class CrashKernel(NamedTuple):
@@ -101,6 +108,7 @@ class CrashKernel(NamedTuple):
     """The last line of the panicking kernel, "Bye!", was seen."""
     stale_cpus: bool
     """The kernel says that some CPUs may still run, so that the dump is unreliable."""
+    file: int = 0
 
 
 class SoftLockup(NamedTuple):
@@ -111,6 +119,7 @@ class SoftLockup(NamedTuple):
     cpu: int
     seconds: int
     task: str
+    file: int = 0
 
 
 class RcuStall(NamedTuple):
@@ -126,6 +135,7 @@ class RcuStall(NamedTuple):
     expedited: bool
     tasks: tuple[int, ...]
     """The pids of the tasks that stall RCU."""
+    file: int = 0
 
 
 class CsdLock(NamedTuple):
@@ -136,6 +146,7 @@ class CsdLock(NamedTuple):
     cpu: int
     target: int
     """The CPU that does not respond."""
+    file: int = 0
 
 
 class WorkqueueLockup(NamedTuple):
@@ -144,6 +155,7 @@ class WorkqueueLockup(NamedTuple):
     boot: int
     at: float | None
     cpus: tuple[int, ...]
+    file: int = 0
 
 
 class TaskDump(NamedTuple):
@@ -152,6 +164,7 @@ class TaskDump(NamedTuple):
     boot: int
     at: float | None
     cpu: int
+    file: int = 0
 
 
 class HungTask(NamedTuple):
@@ -162,6 +175,7 @@ class HungTask(NamedTuple):
     task: str
     pid: int
     seconds: int
+    file: int = 0
 
 
 Episode = Union[
@@ -186,6 +200,17 @@ KINDS: dict[type, str] = {
 """The `kind` of each episode in JSON."""
 
 
+class LogFileSummary(NamedTuple):
+    """One file of a log."""
+
+    name: str
+    records: int
+    """How many records of the kernel it has that no earlier file has."""
+    records_lost: int
+    notes: tuple[str, ...]
+    """What limits the answer, as sentences."""
+
+
 class Analysis(NamedTuple):
     """The analysis of a whole log."""
 
@@ -198,3 +223,4 @@ class Analysis(NamedTuple):
     episodes: tuple[Episode, ...]
     notes: tuple[str, ...] = ()
     """What limits the answer, as sentences."""
+    files: tuple[LogFileSummary, ...] = ()

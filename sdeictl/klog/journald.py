@@ -11,6 +11,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 _KERNEL_FACILITY = "0"
 _SAMPLE_LINES = 500
+_MAX_FIELDS = 10_000
+"""Limit for the lines of one object; an entry of the journal has a few dozen fields."""
 _FIELD = re.compile(r"\s*([A-Z_][A-Z0-9_]{0,63})=(.*)")
 _ENTRY_OF_VERBOSE = re.compile(r"\w{3} \d{4}-\d\d-\d\d .* \[s=.*\]$")
 _EVENT = "data: "
@@ -33,45 +35,56 @@ def parse_journal(output: bytes) -> bytes:
     The journal does not show which records it lost, so a missing line proves nothing.
     """
     lines = output.decode("utf-8", "replace").split("\n")[:-1]
-    return "".join(f"{line}\n" for line in parse_entries(lines)).encode()
+    entries = EntryReader(lines)
+    return "".join(f"{line}\n" for line in [*entries.read(lines), *entries.rest()]).encode()
 
 
-def parse_entries(lines: Sequence[str]) -> Iterator[str]:
-    """Yield the records that the kernel itself logged, as lines of `dmesg -r`."""
-    as_fields = any(line.strip().startswith("_TRANSPORT=") for line in lines[:_SAMPLE_LINES])
-    for entry in _field_entries(lines) if as_fields else _json_entries(lines):
-        if line := _dmesg_line(entry):
-            yield line
+class EntryReader:
+    """Turns entries of the journal into lines of `dmesg -r`, for the records that the kernel itself logged.
 
+    An entry may have lines in several pieces of a text.
+    """
 
-def _field_entries(lines: Iterable[str]) -> Iterator[dict[str, object]]:
-    """Yield the entries of `verbose` and `export`: one field in a line, an empty line between entries."""
-    entry: dict[str, object] = {}
-    for line in lines:
-        field = _FIELD.match(line)
-        if field:
-            entry.setdefault(field[1], field[2])
-        elif entry and (not line.strip() or _ENTRY_OF_VERBOSE.match(line)):
-            yield entry
-            entry = {}
-    yield entry
+    def __init__(self, sample: Sequence[str]) -> None:
+        self._as_fields = any(line.strip().startswith("_TRANSPORT=") for line in sample[:_SAMPLE_LINES])
+        self._entry: dict[str, object] = {}
+        self._block: list[str] = []
+        """The lines of an object in indented JSON."""
 
+    def read(self, lines: Sequence[str]) -> list[str]:
+        """Return the records of the entries that end in these lines."""
+        entries = self._field_entries(lines) if self._as_fields else self._json_entries(lines)
+        return [line for entry in entries if (line := _dmesg_line(entry))]
 
-def _json_entries(lines: Iterable[str]) -> Iterator[Mapping[str, object]]:
-    """Yield the objects of JSON lines, arrays and indented JSON; leave out damaged ones."""
-    block: list[str] = []
-    for line in lines:
-        text = line.strip()
-        text = text[len(_EVENT) :] if text.startswith(_EVENT) else text
-        if text.startswith(('{"', '{ "', "[{")):
-            yield from _load(text.rstrip(","))
-        elif text in ("{", "[{", ",{"):
-            block = ["{"]
-        elif text.rstrip(",]") == "}" and block:
-            yield from _load("".join([*block, "}"]))
-            block = []
-        elif block:
-            block.append(text)
+    def rest(self) -> list[str]:
+        """Return the record of the last entry, if nothing ended it."""
+        line = _dmesg_line(self._entry)
+        return [line] if line else []
+
+    def _field_entries(self, lines: Iterable[str]) -> Iterator[dict[str, object]]:
+        """Yield the entries of `verbose` and `export`: one field in a line, an empty line between entries."""
+        for line in lines:
+            field = _FIELD.match(line)
+            if field:
+                self._entry.setdefault(field[1], field[2])
+            elif self._entry and (not line.strip() or _ENTRY_OF_VERBOSE.match(line)):
+                yield self._entry
+                self._entry = {}
+
+    def _json_entries(self, lines: Iterable[str]) -> Iterator[Mapping[str, object]]:
+        """Yield the objects of JSON lines, arrays and indented JSON; leave out damaged ones."""
+        for line in lines:
+            text = line.strip()
+            text = text[len(_EVENT) :] if text.startswith(_EVENT) else text
+            if text.startswith(('{"', '{ "', "[{")):
+                yield from _load(text.rstrip(","))
+            elif text in ("{", "[{", ",{"):
+                self._block = ["{"]
+            elif text.rstrip(",]") == "}" and self._block:
+                yield from _load("".join([*self._block, "}"]))
+                self._block = []
+            elif self._block and len(self._block) < _MAX_FIELDS:
+                self._block.append(text)
 
 
 def _load(text: str) -> Iterator[Mapping[str, object]]:

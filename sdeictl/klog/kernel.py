@@ -26,7 +26,7 @@ class Kernel:
         """It prints the priority mask: it uses pseudo-NMI."""
         self.stopper: int | None = None
         """The CPU that panicked, so it stops the others; None if unknown."""
-        self._lines_after_panic = STOPPER_LINES
+        self._panic: Record | None = None
 
     def read(self, record: Record) -> None:
         """Take a line that is no message of the analysis."""
@@ -37,14 +37,13 @@ class Kernel:
         cpu_line = backtrace.CPU_LINE.match(text)
         if cpu_line and self.release is None:
             self.release = architecture.release_of_line(text)
-        if self._lines_after_panic < STOPPER_LINES:
-            self._lines_after_panic += 1
-            if cpu_line and self.stopper is None:
-                self.stopper = int(cpu_line[1])
+        near = self._panic and record.place <= self._panic.place + STOPPER_LINES
+        if near and cpu_line and self.stopper is None:
+            self.stopper = int(cpu_line[1])
 
     def panics(self, record: Record) -> None:
         """Take the line of a panic."""
-        self.stopper, self._lines_after_panic = logging_cpu(record), 0
+        self.stopper, self._panic = logging_cpu(record), record
 
     def says_timeouts(self) -> bool:
         """Tell whether it surely prints a line when it stops waiting for answers."""

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from sdeictl.klog.records import Line
+from sdeictl.klog.records import Line, Run
 
 _RECORD = re.compile(r"(\d{1,10}),(\d{1,20}),(\d{1,20}),([^;]{0,200});(.*)", re.DOTALL | re.ASCII)
 _MIN_FIELDS = 4
@@ -52,24 +52,41 @@ def is_kmsg(lines: Sequence[str]) -> bool:
     return sum(bool(_RECORD.match(line)) for line in heads) * 2 > len(heads)
 
 
-def parse_kmsg(lines: Iterable[str]) -> Iterator[Line]:
-    """Yield the kernel's lines; each number missing in the sequence counts as one lost record."""
-    previous = None
-    missing = 0
-    for line in lines:
-        match = _RECORD.match(line)
-        if not match:
-            continue
-        head = RecordHead(int(match[1]), int(match[2]), int(match[3]))
-        if previous is not None and head.sequence > previous + 1:
-            missing += head.sequence - previous - 1
-        previous = head.sequence
-        if not head.is_kernel:
-            continue
-        caller = next((part[7:] for part in match[4].split(",") if part.startswith("caller=")), None)
-        for text in _unescape(match[5]).split("\n"):
-            yield Line(text, match[3], head.micros / 1e6, caller, head.sequence, missing)
-            missing = 0
+class KmsgParser:
+    """Turns records of /dev/kmsg into lines. Each number missing in the sequence is one lost record."""
+
+    def __init__(self) -> None:
+        self.lost = 0
+        """How many records are missing."""
+        self._previous: int | None = None
+        self._missing = 0
+        """How many are missing before the next line."""
+
+    def parse_run(self, _lines: Sequence[str]) -> Run | None:
+        """Return None: the sequence numbers need care."""
+        return None
+
+    def parse(self, lines: Iterable[str]) -> Iterator[Line]:
+        """Yield the kernel's lines."""
+        for line in lines:
+            match = _RECORD.match(line)
+            if not match:
+                continue
+            head = RecordHead(int(match[1]), int(match[2]), int(match[3]))
+            self._count_missing(head.sequence)
+            if not head.is_kernel:
+                continue
+            caller = next((part[7:] for part in match[4].split(",") if part.startswith("caller=")), None)
+            for text in _unescape(match[5]).split("\n"):
+                yield Line(text, match[3], head.micros / 1e6, caller, head.sequence, self._missing)
+                self._missing = 0
+
+    def _count_missing(self, sequence: int) -> None:
+        if self._previous is not None and sequence > self._previous + 1:
+            missing = sequence - self._previous - 1
+            self._missing += missing
+            self.lost += missing
+        self._previous = sequence
 
 
 def _unescape(text: str) -> str:

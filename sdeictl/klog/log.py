@@ -6,12 +6,24 @@ decides about the format, never the name of a file.
 
 from __future__ import annotations
 
-from sdeictl.klog.boots import Boots
-from sdeictl.klog.kmsg import is_kmsg, parse_kmsg
-from sdeictl.klog.lines import clean, decode, split_lines
-from sdeictl.klog.records import KernelLog, Line
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
+from sdeictl.klog.boots import Boots
+from sdeictl.klog.kmsg import KmsgParser, is_kmsg
+from sdeictl.klog.lines import LineReader, clean_lines
+from sdeictl.klog.records import KernelLog, Record, Run
+
+if TYPE_CHECKING:
+    from sdeictl.klog.journald import EntryReader
+    from sdeictl.klog.text import TextParser
+    from sdeictl.klog.unwrap import Wrapping
+
+SAMPLE_CHARACTERS = 2 << 20
+"""So much text at the beginning of a log, or less if the log is smaller, shows its format."""
+_PART_LINES = 100
 CUT_LINE = "The last line has no line end and may be cut short, so it was left out."
+LONG_LINE = "A line is longer than 4 MiB; the rest of it was left out."
 
 
 def parse_log(data: bytes) -> KernelLog:
@@ -21,31 +33,92 @@ def parse_log(data: bytes) -> KernelLog:
     may be cut short, so it is not evidence) and quotations: a console that shows dmesg or a pstore record
     repeats lines that were already read.
     """
-    raw, whole = split_lines(decode(data))
-    lines = list(map(clean, raw))
-    if is_kmsg(lines):
-        parsed, lost, relayed = _read_kmsg(lines)
-    else:
-        parsed, lost, relayed = _read_text(lines)
-    notes = () if whole or not parsed else (CUT_LINE,)
-    return KernelLog(tuple(Boots(parsed).records()), lost, relayed, notes)
+    boots = Boots()
+    file = LogFile([data])
+    records = [*file.read(boots), *boots.read((), last=True)]
+    return KernelLog(tuple(records), file.lost, file.relayed, file.notes() if records else ())
 
 
-def _read_kmsg(lines: list[str]) -> tuple[list[Line], int, bool]:
-    parsed = list(parse_kmsg(lines))
-    return parsed, sum(line.lost_before for line in parsed), False
+class LogFile:
+    """One file of a log. It is read once, in pieces, and little of it is in memory at a time."""
+
+    def __init__(self, pieces: Iterable[bytes]) -> None:
+        self._reader = LineReader(pieces)
+        self._outer: Wrapping | EntryReader | None = None
+        self._parser: KmsgParser | TextParser | None = None
+        self.relayed = False
+        """The log came through syslog or the journal, which may have lost records without a trace."""
+
+    @property
+    def lost(self) -> int:
+        """How many records are known to be missing: sequence gaps, and lines that a console dropped."""
+        return self._parser.lost if self._parser else 0
+
+    def notes(self) -> tuple[str, ...]:
+        """Return what limits the file, as sentences."""
+        return (CUT_LINE,) * self._reader.ends_cut + (LONG_LINE,) * self._reader.shortened
+
+    def read(self, boots: Boots) -> Iterator[Record]:
+        """Yield the kernel's records in the file."""
+        sample: list[str] = []
+        size = 0
+        for text in self._reader:
+            lines = clean_lines(text)
+            if self._parser:
+                yield from self._records(self._outer.read(lines) if self._outer else lines, boots)
+                continue
+            sample += lines
+            size += len(text)
+            if size >= SAMPLE_CHARACTERS:
+                yield from self._records(self._choose_format(sample), boots)
+                sample, size = [], 0
+        if not self._parser:
+            yield from self._records(self._choose_format(sample), boots)
+        if self._outer:
+            yield from self._records(self._outer.rest(), boots)
+
+    def _records(self, lines: Sequence[str], boots: Boots) -> Iterator[Record]:
+        if not self._parser or not lines:
+            return
+        run = self._parser.parse_run(lines)
+        if run:
+            yield from _run_records(run, boots)
+        else:
+            yield from boots.read(list(self._parser.parse(lines)))
+
+    def _choose_format(self, sample: list[str]) -> list[str]:
+        """Choose the format by the first lines, and return these without what a mail or the like added.
+
+        If they are no kernel log, later ones may be.
+        """
+        if is_kmsg(sample):
+            self._parser = KmsgParser()
+            return sample
+        from sdeictl.klog.journald import EntryReader, is_journal  # noqa: PLC0415 - a probe rarely reads text
+        from sdeictl.klog.text import TextParser, in_order, is_relayed  # noqa: PLC0415
+        from sdeictl.klog.unwrap import Wrapping  # noqa: PLC0415
+
+        journal = is_journal(sample)
+        outer = EntryReader(sample) if journal else Wrapping(sample)
+        lines = outer.read(sample)
+        if is_kmsg(lines):
+            self._outer, self._parser = outer, KmsgParser()
+            return lines
+        lines = in_order(lines)
+        parser = TextParser(lines)
+        if parser.knows_format:
+            self._outer, self._parser = outer, parser
+            self.relayed = journal or is_relayed(lines)
+        return lines
 
 
-def _read_text(lines: list[str]) -> tuple[list[Line], int, bool]:
-    """Return the lines of a log in another format, how many are lost, and whether it was relayed."""
-    from sdeictl.klog.journald import is_journal, parse_entries  # noqa: PLC0415 - a probe rarely reads text
-    from sdeictl.klog.messages.printk import dropped_records  # noqa: PLC0415
-    from sdeictl.klog.text import is_relayed, parse_text  # noqa: PLC0415
-    from sdeictl.klog.unwrap import unwrap  # noqa: PLC0415
-
-    journal = is_journal(lines)
-    lines = list(parse_entries(lines)) if journal else unwrap(lines)
-    if is_kmsg(lines):
-        return _read_kmsg(lines)
-    parsed = list(parse_text(lines))
-    return parsed, sum(map(dropped_records, lines)), journal or is_relayed(lines)
+def _run_records(run: Run, boots: Boots) -> Iterator[Record]:
+    """Yield the records of a run. If it needs care, its parts may not: a boot begins in one of them only."""
+    records = boots.read_run(run)
+    if records is not None:
+        yield from records
+        return
+    for at in range(0, len(run.texts), _PART_LINES):
+        part = run.part(at, at + _PART_LINES)
+        records = boots.read_run(part)
+        yield from boots.read(part.lines()) if records is None else records

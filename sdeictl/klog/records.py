@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 
@@ -17,6 +18,10 @@ class Record(NamedTuple):
     """`T<pid>` or `C<cpu>` of the kernel code that logged it; None without CONFIG_PRINTK_CALLER."""
     lost_before: int = 0
     """How many records are known to be missing right before this one."""
+    file: int = 0
+    """0 for the first file of the log, 1 for the second, and so on."""
+    place: int = 0
+    """Its place among all records of the log, from 0."""
 
 
 class KernelLog(NamedTuple):
@@ -36,6 +41,27 @@ class KernelLog(NamedTuple):
             return ()
         latest = self.records[-1].boot
         return tuple(record for record in self.records if record.boot == latest)
+
+
+class Run(NamedTuple):
+    """Lines of kernel text with times, as columns of equal length: whole columns are compared fast."""
+
+    stamps: Sequence[str]
+    """The times as they were printed."""
+    texts: Sequence[str]
+    callers: Sequence[str]
+    """Empty without CONFIG_PRINTK_CALLER."""
+
+    def part(self, start: int, end: int) -> Run:
+        """Return the lines from one place up to another."""
+        return Run(self.stamps[start:end], self.texts[start:end], self.callers[start:end])
+
+    def lines(self) -> list[Line]:
+        """Return the lines one by one."""
+        return [
+            Line(text, stamp, float(stamp), caller or None)
+            for stamp, text, caller in zip(self.stamps, self.texts, self.callers)
+        ]
 
 
 class Line(NamedTuple):

@@ -120,11 +120,9 @@ class Stall:
         self.expedited = "expedited" in how
         self.tasks = {int(task) for task in rcu.TASK.findall(members)}
         self.cpus = {int(cpu) for cpu in rcu.CPU.findall(members)}
-        self._lines = 0
 
     def takes(self, record: Record) -> bool:
         """Tell whether a record names CPUs or tasks of this stall; remember them if so."""
-        self._lines += 1
         if cpu := rcu.STALLED_CPU.match(record.text):
             self.cpus.add(int(cpu[1]))
         elif tasks := rcu.BLOCKED_TASKS.match(record.text):
@@ -137,7 +135,7 @@ class Stall:
         """Tell whether no more lines of this stall can follow."""
         began, now = self.record.at, record.at
         late = began is not None and now is not None and now > began + STALL_SECONDS
-        return late or self._lines > STALL_LINES
+        return late or record.place > self.record.place + STALL_LINES
 
     def close(self) -> RcuStall:
         """Return the episode."""

@@ -5,7 +5,8 @@ lib/nmi_backtrace.c, arch/arm64/kernel/process.c (Linux 7.3). No I/O.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from sdeictl.formats.cpulist import MAX_CPU
@@ -131,13 +132,13 @@ class Request:
     """A backtrace request while its answers are read. Without an initiator the log lacks its first line."""
 
     def __init__(
-        self, record: Record, trigger: Trigger, initiator: int | None, targets: Iterable[int]
+        self, record: Record, trigger: Trigger, initiator: int | None, targets: tuple[int, ...]
     ) -> None:
         self.boot = record.boot
         self.at = record.at
         self.trigger = trigger
         self.initiator = initiator
-        self.targets = tuple(targets)
+        self.targets = targets
         self.timed_out: tuple[int, ...] | None = None
         """The CPUs that the kernel named when it stopped waiting; None before that."""
         self.answers: dict[int, tuple[CpuState, Block | None, float | None]] = {}
@@ -148,28 +149,36 @@ class Request:
         """The kernel's next request: the kernel had stopped waiting."""
         self.sdei_registered = False
         """The kernel had registered SDEI event 0 before the request."""
-        self.waiting = set(self.targets)
-        """The targets that have not answered."""
 
     def accept(self, cpu: int, state: CpuState, at: float | None, block: Block | None = None) -> None:
         """Take an answer; only the first one of each target counts."""
-        if self.initiator is None and cpu not in self.answers:
-            self.waiting.add(cpu)
-        if cpu in self.waiting:
-            self.waiting.remove(cpu)
+        if self.waits_for(cpu) or (self.initiator is None and cpu not in self.answers):
             self.answers[cpu] = (state, block, at)
+
+    def waits_for(self, cpu: int) -> bool:
+        """Tell whether a CPU is a target that has not answered."""
+        at = bisect_left(self.targets, cpu)
+        return cpu not in self.answers and self.targets[at : at + 1] == (cpu,)
+
+    def first_waiting(self) -> int | None:
+        """Return the first target that has not answered; None if all have."""
+        return next((cpu for cpu in self.targets if cpu not in self.answers), None)
 
     def retract(self, block: Block) -> None:
         """Forget an answer: the CPU printed this block as the initiator of another request."""
         if self.answers.get(block.cpu, (None, None))[1] is block:
             del self.answers[block.cpu]
-            self.waiting.add(block.cpu)
 
-    def close(self, boot: Boot) -> Backtrace:
-        """Return the request with the part of each CPU in it."""
+    def close(self, boot: Boot, room: int) -> Backtrace:
+        """Return the request with the part of each CPU in it.
+
+        With more CPUs than `room`, leave out some of those that did not answer.
+        """
         targets = self.targets or tuple(sorted({*self.answers, *(self.timed_out or ())}))
         missing = self._missing(boot)
-        cpus = [self._answer(cpu, missing, boot) for cpu in targets]
+        answered = sum(cpu in self.answers for cpu in targets)
+        shown = targets if missing is CpuState.ANSWERED else tuple(self._within(targets, room - answered))
+        cpus = [self._answer(cpu, missing, boot) for cpu in shown]
         if self.initiator is not None and self.initiator not in targets:
             cpus.append(CpuAnswer(self.initiator, CpuState.SELF, frames=frozenset(self.initiator_frames)))
         return Backtrace(
@@ -181,7 +190,15 @@ class Request:
             path=self._path(boot.bootlog),
             timed_out=self.timed_out or (),
             cpus=tuple(sorted(cpus)),
+            cpus_omitted=len(targets) - len(shown),
         )
+
+    def _within(self, targets: Iterable[int], room: int) -> Iterator[int]:
+        """Yield the targets that answered, and at most `room` others."""
+        for cpu in targets:
+            room -= cpu not in self.answers
+            if cpu in self.answers or room >= 0:
+                yield cpu
 
     def _missing(self, boot: Boot) -> CpuState:
         """Return the state of the targets without an answer in the log."""

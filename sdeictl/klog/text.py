@@ -11,13 +11,20 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 from sdeictl.klog.messages import backtrace, boot, lockups, rcu, request, stop
-from sdeictl.klog.messages.printk import dropped_records
-from sdeictl.klog.records import Line
+from sdeictl.klog.messages.printk import DROPPED, dropped_records
+from sdeictl.klog.records import Line, Run
 
 # dmesg of util-linux prints a space before the caller; the kernel's console does not.
 _STAMP = re.compile(
     r"(?:<(\d{1,10})>)?\[ *(\d{1,10}\.\d{3}(?:\d{3})?)(?: <[ \d.]{1,20}>)?\](?: ?\[ *([TC]\d{1,10})\])? ?",
     re.ASCII,
+)
+# A line that begins with its time, or with what syslog or dmesg prints before it; or else the whole line.
+_RUN = re.compile(
+    r"^(?:(?:<[0-7]>|kern {0,4}:\w{1,6} {0,2}: "
+    r"|(?:\w{3} [ \d]\d [\d:]{8}|\d{4}-\d\d-\d\dT\S{8,24}) \S{1,255} kernel: )?"
+    r"\[ *(\d{1,10}\.\d{6})\](?: ?\[ *([TC]\d{1,10})\])? ?(.*)|(.*))$",
+    re.ASCII | re.MULTILINE,
 )
 _LEVEL = re.compile(r"<(\d{1,10})>", re.ASCII)
 _DECODED = re.compile(r"(\w{0,10}) *:\w{0,10} *: *", re.ASCII)
@@ -34,6 +41,10 @@ _CLOCK = re.compile(
     r"|\[< *\d{1,10}\.\d{6}>\] |\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[,.]\d{6}[+-]\d\d:?\d\d ",
     re.ASCII,
 )
+# A text of such lines is a kernel log, even if no message in it is known.
+_SYSLOG_FORM = re.compile(
+    r"(?:\w{3} [ \d]\d \d\d:\d\d:\d\d|\d{4}-\d\d-\d\dT\S{8,24}) \S{1,255} kernel(?:\[\d{1,10}\])?: ", re.ASCII
+)
 # wall(1) prints no blank after the colon.
 _SYSLOG = re.compile(r"(?:(?:(?!: ).){0,120}? )?kernel(?:\[\d{1,10}\])?: {0,2}")
 _MONOTONIC = re.compile(r"(\S{1,64}) ([^\s:\[]{1,64})(?:\[\d{1,10}\])?: ", re.ASCII)
@@ -49,7 +60,7 @@ _FACILITIES = frozenset(
         *(f"local{number}" for number in range(8)),
     )
 )  # fmt: skip
-# A text without times is a kernel log only if one of these is in it.
+# A text without times is a kernel log if one of these is in it.
 _KERNEL_TEXT = re.compile(
     rf"{boot.BOOTING}|{boot.VERSION.begins}\d|{backtrace.HEADER}\d|{request.FROM}\d|sysrq: "
     rf"|(?:NMI )?watchdog: |{lockups.HARD_LOCKUP_ON}|BUG: |INFO: (?:task|rcu)|{rcu.RCU}|{stop.PANIC.begins}"
@@ -62,22 +73,52 @@ def is_relayed(lines: Sequence[str]) -> bool:
     return any(_SYSLOG.match(line) for line in lines[:_SAMPLE_LINES])
 
 
-def parse_text(lines: Sequence[str]) -> Iterator[Line]:
-    """Yield the kernel's lines among these lines; yield nothing if the text is not a kernel log."""
-    lines = _in_order(lines)
-    parse = _choose_parser(lines)
-    if not parse:
-        return
-    missing = 0
-    for line in lines:
-        missing += dropped_records(line)
-        parsed = parse(line)
-        if parsed:
-            yield parsed._replace(lost_before=missing)
-            missing = 0
+class TextParser:
+    """Turns lines of a text into the kernel's lines. The first lines of the text show its format."""
+
+    def __init__(self, sample: Sequence[str]) -> None:
+        self._parse = _choose_parser(sample)
+        self.knows_format = self._parse is not None
+        """The text is a kernel log."""
+        self.lost = 0
+        """How many records a console dropped."""
+        self._missing = 0
+
+    def parse(self, lines: Sequence[str]) -> Iterator[Line]:
+        """Yield the kernel's lines among these lines; yield nothing if the text is not a kernel log."""
+        if not self._parse:
+            return
+        for line in lines:
+            if dropped := dropped_records(line):
+                self.lost += dropped
+                self._missing += dropped
+            if parsed := self._parse(line):
+                yield parsed._replace(lost_before=self._missing) if self._missing else parsed
+                self._missing = 0
+
+    def parse_run(self, lines: Sequence[str]) -> Run | None:
+        """Return the kernel's lines among these as columns; None if they need care or have no times."""
+        text = "\n".join(lines)
+        if self._parse is not _parse_timed or self._missing or DROPPED in text:
+            return None
+        rows = _RUN.findall(text)
+        stamps, callers, texts, _others = zip(*rows)
+        if "" not in stamps:
+            return Run(stamps, texts, callers)
+        rows = [columns for row in rows if (columns := _columns(row))]
+        return Run(*zip(*rows)) if rows else None
 
 
 _Parser = Callable[[str], "Line | None"]
+
+
+def _columns(row: Sequence[str]) -> tuple[str, str, str] | None:
+    """Return the columns of a Run for a match of _RUN; None if it is no kernel line."""
+    stamp, caller, text, other = row
+    if stamp:
+        return stamp, text, caller
+    line = _parse_timed(other)
+    return (line.stamp or "", line.text, line.caller or "") if line else None
 
 
 def _choose_parser(lines: Sequence[str]) -> _Parser | None:
@@ -88,7 +129,10 @@ def _choose_parser(lines: Sequence[str]) -> _Parser | None:
     indent = min((_indentation(line) for line in lines if _KERNEL_TEXT.match(line.lstrip())), default=0)
     parsers: tuple[_Parser, ...] = (_parse_syslog, partial(_parse_untimed, indent))
     known = [sum(map(_is_known, filter(None, map(parse, lines)))) for parse in parsers]
-    return parsers[known.index(max(known))] if any(known) else None
+    if any(known):
+        return parsers[known.index(max(known))]
+    formed = [sum(bool(form.match(line)) for line in lines) for form in (_SYSLOG_FORM, _CLOCK)]
+    return parsers[formed.index(max(formed))] if max(formed) * 2 > sum(map(bool, lines)) else None
 
 
 def _is_known(line: Line) -> bool:
@@ -109,7 +153,7 @@ def _monotonic_host(lines: Sequence[str]) -> str | None:
     return host if from_kernel and count * 2 > len(texts) else None
 
 
-def _in_order(lines: Sequence[str]) -> Sequence[str]:
+def in_order(lines: list[str]) -> list[str]:
     """Return the lines with the parts of pstore records in the order of the log: part 1 has the latest lines.
 
     Each part begins with its own header (pstore_dump() in fs/pstore/platform.c).

@@ -1,14 +1,14 @@
 """Takes a kernel log out of what it was pasted into: mail, HTML, indentation, one long line. No I/O.
 
 What a wrapper adds is a property of the whole text: a line that begins with ">" is quoted only
-if other lines are. So each function here looks at all lines before it changes one.
+if other lines are. So a Wrapping looks at many lines before it changes one.
 """
 
 from __future__ import annotations
 
 import html
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from sdeictl.klog.lines import clean
 
@@ -21,6 +21,8 @@ _BARE_QUOTE = re.compile(r"[>|] ?")
 _FENCE = re.compile(r"\s*(?:```|~~~)\w{0,20}")
 _MAX_LAYERS = 8
 """How often a text may have been quoted."""
+_MAX_HELD = 100
+"""So many lines can hold one record."""
 _STAMP = re.compile(r"\[ *\d{1,10}\.\d{6}\]")
 _NEXT_RECORD = re.compile(r" ?(?=(?:<\d{1,3}>)?\[ *\d{1,10}\.\d{6}\])")
 _SOFT_BREAK = re.compile(r"=(?:3D|20|0D|09)", re.IGNORECASE)
@@ -28,31 +30,92 @@ _MIN_WIDTH, _MAX_WIDTH = 60, 100
 """The columns at which mailers wrap lines."""
 
 
-def unwrap(lines: Sequence[str]) -> list[str]:
-    """Return the lines of a text that was pasted somewhere, without what that place added."""
-    found = _join_soft_breaks([line for line in lines if not _FENCE.fullmatch(line)])
-    for _layer in range(_MAX_LAYERS):
-        outer, found = found, _without_layer(found)
-        if found == outer:
-            break
-    return _join_wrapped(_split_collapsed(found))
+class Wrapping:
+    """What the place where a log was pasted added to its lines. The first lines of the text show it."""
+
+    def __init__(self, sample: Sequence[str]) -> None:
+        found = _without_fences(sample)
+        self._soft_breaks = _has_soft_breaks(found)
+        found = _join_soft_breaks(found) if self._soft_breaks else found
+        self._layers: list[_Layer] = []
+        while len(self._layers) < _MAX_LAYERS:
+            layer = _Layer(found)
+            inner = layer.remove(found)
+            if inner == found:
+                break
+            self._layers.append(layer)
+            found = inner
+        self._collapsed = _is_collapsed(found)
+        found = _split_collapsed(found) if self._collapsed else found
+        self._wrapped = _is_wrapped(found)
+        self.is_plain = not self._wrapped and found == list(sample)
+        """Nothing was added."""
+        self._held: list[str] = []
+        """The last lines, which the next ones may continue."""
+
+    def read(self, lines: Sequence[str]) -> list[str]:
+        """Return the lines as they were before; hold back those that later lines may continue."""
+        if self.is_plain:
+            return list(lines)
+        held = [*self._held, *lines]
+        at = self._last_start(held) if self._soft_breaks or self._wrapped else len(held)
+        self._held = held[at:]
+        return self._without_layers(held[:at])
+
+    def rest(self) -> list[str]:
+        """Return the lines that were held back."""
+        held, self._held = self._held, []
+        return self._without_layers(held)
+
+    def _last_start(self, lines: Sequence[str]) -> int:
+        """Return the place of the last line that continues no other one."""
+        at = len(lines) - 1
+        while at > 0 and (lines[at - 1].endswith("=") or (self._wrapped and not _STAMP.search(lines[at]))):
+            at -= 1
+        return max(at, len(lines) - _MAX_HELD, 0)
+
+    def _without_layers(self, lines: Sequence[str]) -> list[str]:
+        found = _without_fences(lines)
+        found = _join_soft_breaks(found) if self._soft_breaks else found
+        for layer in self._layers:
+            found = layer.remove(found)
+        found = _split_collapsed(found) if self._collapsed else found
+        return _join_wrapped(found) if self._wrapped else found
 
 
-def _without_layer(lines: list[str]) -> list[str]:
-    """Remove one layer of HTML, of quotation marks and of indentation."""
-    found = [clean(_without_html(line)) for line in lines]
-    filled = [line for line in found if line]
-    bare = sum(bool(_BARE_QUOTE.match(line)) for line in filled) * 2 > len(filled)
-    mark = _BARE_QUOTE if bare else _QUOTE  # a mark without a blank counts if most lines have one
-    found = [mark.sub("", line, count=1) if mark.match(line) else line for line in found]
-    indent = min((len(line) - len(line.lstrip(" ")) for line in found if line), default=0)
-    return [line[indent:] for line in found] if indent else found
+class _Layer:
+    """One layer of HTML, of quotation marks and of indentation."""
+
+    def __init__(self, sample: Sequence[str]) -> None:
+        found = [clean(_without_html(line)) for line in sample]
+        filled = [line for line in found if line]
+        bare = sum(bool(_BARE_QUOTE.match(line)) for line in filled) * 2 > len(filled)
+        self._mark = _BARE_QUOTE if bare else _QUOTE  # a mark without a blank counts if most lines have one
+        unmarked = [self._without_mark(line) for line in filled]
+        self._indent = min((len(line) - len(line.lstrip(" ")) for line in unmarked if line), default=0)
+
+    def remove(self, lines: Sequence[str]) -> list[str]:
+        """Return the lines without the layer."""
+        blanks = " " * self._indent
+        found = [self._without_mark(clean(_without_html(line))) for line in lines]
+        return [line.removeprefix(blanks) for line in found]
+
+    def _without_mark(self, line: str) -> str:
+        return self._mark.sub("", line, count=1) if self._mark.match(line) else line
+
+
+def _without_fences(lines: Sequence[str]) -> list[str]:
+    return [line for line in lines if not _FENCE.fullmatch(line)]
+
+
+def _has_soft_breaks(lines: Sequence[str]) -> bool:
+    """Tell whether a text is quoted-printable: many lines end with "=" and go on in the next one."""
+    many = sum(line.endswith("=") for line in lines) * 50 >= len(lines)
+    return many and any(map(_SOFT_BREAK.search, lines))
 
 
 def _join_soft_breaks(lines: list[str]) -> list[str]:
-    """Undo quoted-printable: a line that ends with "=" goes on in the next one."""
-    if sum(line.endswith("=") for line in lines) * 50 < len(lines) or not any(map(_SOFT_BREAK.search, lines)):
-        return lines
+    """Undo quoted-printable."""
     joined = "\n".join(lines).replace("=\n", "")
     return [_unescape(line) for line in joined.split("\n")]
 
@@ -71,29 +134,32 @@ def _without_html(line: str) -> str:
     return html.unescape(line) if _ENTITY.search(line) else line
 
 
-def _split_collapsed(lines: list[str]) -> list[str]:
-    """Split the lines of a text in which most line ends became blanks.
+def _is_collapsed(lines: Sequence[str]) -> bool:
+    """Tell whether most line ends of a text became blanks.
 
     One line with two times is no such text: a program may have logged the second one.
     """
     stamps = [len(_STAMP.findall(line)) for line in lines]
-    if sum(stamps) < 2 * sum(map(bool, stamps)) or not any(stamps):
-        return lines
+    return any(stamps) and sum(stamps) >= 2 * sum(map(bool, stamps))
+
+
+def _split_collapsed(lines: Sequence[str]) -> list[str]:
     return [part for line in lines for part in _NEXT_RECORD.sub("\n", line).split("\n") if part]
 
 
-def _join_wrapped(lines: list[str]) -> list[str]:
-    """Join the lines that a mailer wrapped: each next word would have gone past the longest line."""
+def _is_wrapped(lines: Sequence[str]) -> bool:
+    """Tell whether a mailer wrapped the lines: each next word would have gone past the longest line."""
     width = max(map(len, lines), default=0)
-    starts: Callable[[str], object] = _STAMP.search
-    cut = [index for index, line in enumerate(lines) if index and line and not starts(line)]
-    if not cut or not _MIN_WIDTH <= width <= _MAX_WIDTH or not starts(lines[0]):
-        return lines
-    if any(len(lines[index - 1]) + 1 + len(lines[index].split()[0]) <= width for index in cut):
-        return lines
+    cut = [index for index, line in enumerate(lines) if index and line and not _STAMP.search(line)]
+    if not cut or not _MIN_WIDTH <= width <= _MAX_WIDTH or not _STAMP.search(lines[0]):
+        return False
+    return all(len(lines[index - 1]) + 1 + len(lines[index].split()[0]) > width for index in cut)
+
+
+def _join_wrapped(lines: Sequence[str]) -> list[str]:
     joined: list[str] = []
-    for index, line in enumerate(lines):
-        if line and index and not starts(line):
+    for line in lines:
+        if line and joined and not _STAMP.search(line):
             joined[-1] += f" {line}"
         else:
             joined.append(line)

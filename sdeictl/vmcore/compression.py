@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import zlib
-from functools import cache
 
+from sdeictl.host.libraries import load_library
 from sdeictl.vmcore.corefile import MissingDataError
 
 _ZLIB, _LZO, _SNAPPY, _ZSTD = 0x1, 0x2, 0x4, 0x20
@@ -35,7 +35,8 @@ def decompress(data: bytes, flags: int, size: int) -> bytes:
 
 def _decompress_by_library(data: bytes, method: int, size: int) -> bytes:
     """Return the page; its length is not `size` if the data is damaged."""
-    library = _load(_LIBRARIES.get(method, ""))
+    name = _LIBRARIES.get(method)
+    library = load_library(name) if name else None
     if library is None:
         raise MissingDataError
     page = ctypes.create_string_buffer(size)
@@ -51,11 +52,3 @@ def _decompress_by_library(data: bytes, method: int, size: int) -> bytes:
     else:
         failed = library.snappy_uncompress(data, ctypes.c_size_t(len(data)), page, ctypes.byref(length))
     return b"" if failed else page.raw[: length.value]
-
-
-@cache
-def _load(name: str) -> ctypes.CDLL | None:
-    try:
-        return ctypes.CDLL(name) if name else None
-    except OSError:
-        return None

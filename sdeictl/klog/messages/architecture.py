@@ -16,6 +16,11 @@ _EVIDENCE = (
     ("powerpc", r"NIP:? +\[?[0-9a-f]{8}|NIP \["),
     ("arm", r"Booting Linux on physical CPU 0x[0-9a-f]{1,4}$|pc : \[<[0-9a-f]{8}>\]"),
 )  # fmt: skip
+BEGINNINGS = (
+    "pstate", "pc :", "GICv3", "sdei", "SMP:", "Booting Linux", "CPU:", "RIP:", "RSP:", "EIP:", "x86/",
+    "DMI:", "epc", "riscv", "SBI", "NIP",
+)  # fmt: skip
+"""How these lines begin."""
 _ANY = re.compile("|".join(f"(?P<{name}>{pattern})" for name, pattern in _EVIDENCE), re.ASCII)
 _RELEASES = (
     ("arm64", ("aarch64", "arm64")), ("x86", ("x86_64", "amd64", "i686")), ("riscv", ("riscv64",)),

@@ -37,6 +37,9 @@ FRAME = re.compile(r"(?: {1,4}|\[<[0-9a-f]{8,16}>\] )([\w.]{1,120})\+0x[0-9a-f]{
 PRIORITY_MASK = ("pmr: ", "pmr_save: ")
 """How the line of the priority mask begins: the kernel prints it only with pseudo-NMI."""
 
+BEGINNINGS = ("CPU:", "pstate", "pc :", "pc: ", "pmr", "PC is at", LAST_REGISTERS)
+"""How the lines of a block begin, without those of a stack."""
+
 PUBLIC = ("sysrq: ", HEADER, r"CPU: \d+ ", "pstate: ", "pc : ",
           "PC is at ", r"pmr(?:_save)?: ", LAST_REGISTERS, "Call trace:", TASK_DUMP.begins,
           r" \w[\w.]*\+0x")  # fmt: skip

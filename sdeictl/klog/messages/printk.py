@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 
-_DROPPED = re.compile(r"\*\* (\d{1,9}) printk messages dropped \*\*", re.ASCII)
+DROPPED = "printk messages dropped"
+_DROPPED = re.compile(rf"\*\* (\d{{1,9}}) {DROPPED} \*\*", re.ASCII)
 
-PUBLIC = (r"\*\* \d+ printk messages dropped",)
+PUBLIC = (rf"\*\* \d+ {DROPPED}",)
 
 
 def dropped_records(line: str) -> int:
     """Return how many records a console dropped, as this line says; 0 if it is another line."""
-    match = _DROPPED.search(line)
+    match = _DROPPED.search(line) if DROPPED in line else None
     return int(match[1]) if match else 0

@@ -29,4 +29,7 @@ TASK = re.compile(r"\bP(\d{1,10})\b", re.ASCII)
 CPU = re.compile(r"(?<!\S)(\d{1,5})(?:-\S{1,6})?(?!\S)", re.ASCII)
 """Group: a CPU in the braces of STALL."""
 
+BEGINNINGS = (RCU, "Tasks blocked")
+"""How lines of STALLED_CPU and BLOCKED_TASKS begin, if not with a blank or a number."""
+
 PUBLIC = (r"(?:rcu: )?INFO: \w+ (?:self-)?detected ", f"{RCU}\t", r"\t\d+-[.O?!]", r"\tTasks blocked on ")
