@@ -228,10 +228,11 @@ def test_task_dump_is_no_answer() -> None:
     ("before", "listed", "after", "failed", "exact"),
     [
         # Before 6.12 the list holds the CPU that stops the others.
-        ((OLD,), "0,4-5", (), [4, 5], True),
-        ((), "0,4-5", (), [0, 4, 5], False),
+        ((OLD,), "0,4-5", (FILLER,), [4, 5], True),
+        ((), "0,4-5", (FILLER,), [0, 4, 5], False),
         # In the crash path it holds every CPU that was asked.
         ((OLD,), "1-5", (CRASH,), [1, 2, 3, 4, 5], False),
+        ((OLD,), "1-5", (), [1, 2, 3, 4, 5], False),
         # From 6.12 on it is exact.
         ((NEW,), "4-5", (CRASH,), [4, 5], True),
         ((NEW,), "4-5", (), [4, 5], True),

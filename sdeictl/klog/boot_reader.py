@@ -86,6 +86,8 @@ class BootReader:
         """Take the next record."""
         self.last_at = record.at
         self._bootlog.read(record)
+        if self.stop and self.stop.listed:
+            self.stop.goes_on = True
         if self.kernel.release is None:
             self.kernel.release = self._bootlog.release()
         if record.lost_before:

@@ -86,6 +86,9 @@ class StopLadder:
         """The CPUs that the kernel lists as not stopped."""
         self.unnamed = False
         self.for_crash_kernel = False
+        """The kernel starts its crash kernel next."""
+        self.goes_on = False
+        """The log goes on after the list."""
 
     def add_retry(self, path: NmiPath, cpus: tuple[int, ...]) -> None:
         """Note a further rung, and the CPUs that the first one did not stop."""
@@ -98,11 +101,17 @@ class StopLadder:
         self.listed.update(cpus)
         self.unnamed = self.unnamed or not cpus
 
+    def _is_outside_crash_path(self) -> bool:
+        """Tell whether no crash kernel follows. Before Linux 6.12 its path lists every CPU that was asked."""
+        if self.for_crash_kernel:
+            return False
+        return self.goes_on or self.reason not in (StopReason.PANIC, StopReason.UNKNOWN)
+
     def close(self, *, lists_exactly: bool) -> Stop:
         """Return the episode. `lists_exactly`: this kernel lists only CPUs that it could not stop."""
         failed = self.listed - {self.stopper}
         exact = lists_exactly or len(self.rungs) > 1 or len(failed) < 2
-        if self.stopper is not None and not self.for_crash_kernel:
+        if self.stopper is not None and self._is_outside_crash_path():
             exact = True
         return Stop(
             self.record.boot, self.record.at, self.reason, tuple(self.rungs),
