@@ -22,8 +22,10 @@ from sdeictl.klog.document import analysis_document, analysis_json
 from sdeictl.klog.episodes import Analysis, Backtrace
 from sdeictl.klog.lines import MAX_LINE_CHARACTERS
 from sdeictl.klog.log import CUT_LINE, LONG_LINE, SAMPLE_CHARACTERS, parse_log
+from sdeictl.klog.render import render_analysis
 from sdeictl.klog.seen import SURE_LINES
 from sdeictl.probe.capture import make_capture, pack
+from sdeictl.text import to_plain
 from tests.conftest import HOST_NAMES, CapturedHost, load_host, validate
 from tests.test_analysis_properties import EXAMPLES, FORMS
 from tests.test_cli import sdeictl
@@ -100,6 +102,14 @@ def test_console_and_dmesg_are_one_log() -> None:
     assert [file.records for file in found.files] == [2, 2]
     assert found.records == 4
     validate("analysis-1", dict(analysis_document(found)))
+
+
+def test_text_names_the_files() -> None:
+    text = to_plain(render_analysis(read(timed([REQUEST]), timed([REQUEST, "usb: new"]))))
+    assert text.splitlines()[:3] == [
+        "2 kernel records, 1 episode", "file 0: 1 of them", "file 1: 1 of them"
+    ]  # fmt: skip
+    assert "\nfile 0: 50.000000 s backtrace" in text
 
 
 def test_rotated_logs() -> None:

@@ -78,6 +78,22 @@ def test_header_alone_is_an_answer(lines: tuple[str, ...], architecture: str | N
 
 
 @pytest.mark.parametrize(
+    ("line", "architecture"),
+    [("RIP: 0010:busy_wait+0x1c/0x60", "x86"), ("epc : ffffffff80004b2c ra : ffffffff80004b2c", "riscv")],
+)
+def test_no_claims_about_other_architectures(line: str, architecture: str) -> None:
+    stopped = "watchdog: Watchdog detected hard LOCKUP on cpu 3"
+    shown = ("sysrq: Show backtrace of all active CPUs", "sysrq: CPU2:")
+    found = document(*shown, REQUEST, "NMI backtrace for cpu 3", *registers(3, "6.8.4"), stopped, line)
+    # The block with arm64 registers is forged, so two architectures are seen, and neither is claimed.
+    assert found["architecture"] is None
+    found = document(*shown, REQUEST, "NMI backtrace for cpu 3", line, stopped)
+    assert found["architecture"] == architecture
+    assert {episode.get("path") for episode in found["episodes"]} == {"unknown", None}
+    assert any("masking and paths are not judged" in note for note in found["notes"])
+
+
+@pytest.mark.parametrize(
     ("release", "seconds", "state"),
     [
         ("6.8.4", 3.0, "pending"),

@@ -32,14 +32,18 @@ def render_analysis(analysis: Analysis) -> Iterator[Line]:
     count = len(analysis.episodes)
     episodes = f"{count} episode{'s' * (count != 1)}"
     yield ((f"{analysis.records} kernel records{lost}, {episodes}", "bold"),)
+    several_files = len(analysis.files) > 1
+    for file in analysis.files if several_files else ():
+        yield ((f"{file.name}: {file.records} of them", ""),)
     for note in analysis.notes:
         yield (("note: ", "yellow"), (note, ""))
     several_boots = any(episode.boot for episode in analysis.episodes)
     for episode in analysis.episodes:
         at = "" if episode.at is None else f"{episode.at:.6f} s"
         boot = f"boot {episode.boot} " if several_boots else ""
+        where = f"{analysis.files[episode.file].name}: " if several_files else ""
         yield ()
-        yield ((f"{boot}{at} ".lstrip(), "dim"), (_headline(episode), "bold"))
+        yield ((f"{where}{boot}{at} ".lstrip(), "dim"), (_headline(episode), "bold"))
         if isinstance(episode, Backtrace):
             yield from cpu_lines(map(cpu_document, episode.cpus))
 
