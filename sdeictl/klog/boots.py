@@ -68,7 +68,7 @@ class Boots:
 
         Returns None if some of them need care.
         """
-        times = list(map(float, run.stamps))
+        times = run.times
         if self._early or self._held or self._lost or min(times) < BOOT_FALLBACK_SECONDS:
             return None
         latest = list(accumulate([self._latest, *times], max))[1:]
@@ -151,6 +151,4 @@ class Boots:
 
 
 def _key(line: Line) -> int:
-    if line.sequence is None:
-        return hash((line.stamp, line.text))
-    return hash((line.stamp, line.text, line.sequence))
+    return hash((line.stamp, line.text))

@@ -12,6 +12,11 @@ from typing import NamedTuple
 from sdeictl.klog.records import Line, Run
 
 _RECORD = re.compile(r"(\d{1,10}),(\d{1,20}),(\d{1,20}),([^;]{0,200});(.*)", re.DOTALL | re.ASCII)
+# The priority, the sequence number with the time, each of both, the caller, and the text.
+_RUN = re.compile(
+    r"^(\d{1,10}),((\d{1,20}),(\d{1,20})),(?:[^;\n]{0,200}?caller=([TC]\d{1,10})[^;\n]{0,100}|[^;\n]{0,200});(.*)$",
+    re.ASCII | re.MULTILINE,
+)
 _MIN_FIELDS = 4
 _SAMPLE_LINES = 500
 """How many lines at the start of a text decide about its format."""
@@ -62,9 +67,24 @@ class KmsgParser:
         self._missing = 0
         """How many are missing before the next line."""
 
-    def parse_run(self, _lines: Sequence[str]) -> Run | None:
-        """Return None: the sequence numbers need care."""
-        return None
+    def parse_run(self, lines: Sequence[str]) -> Run | None:
+        """Return the kernel's lines as columns; None if they need care: one is missing, or has escapes."""
+        text = "\n".join(lines)
+        rows = _RUN.findall(text)
+        if not rows or self._missing or "\\x" in text:
+            return None
+        first, last = int(rows[0][2]), int(rows[-1][2])
+        if self._previous not in (None, first - 1) or last - first != len(rows) - 1:
+            return None
+        numbers = [int(row[2]) for row in rows]
+        if numbers != list(range(first, last + 1)):
+            return None
+        rows = [row for row in rows if len(row[0]) == 1 and row[0] < "8"]
+        if not rows:
+            return None
+        self._previous = last
+        _priorities, stamps, _numbers, micros, callers, texts = zip(*rows)
+        return Run(stamps, [int(time) / 1e6 for time in micros], texts, callers)
 
     def parse(self, lines: Iterable[str]) -> Iterator[Line]:
         """Yield the kernel's lines."""
@@ -77,8 +97,9 @@ class KmsgParser:
             if not head.is_kernel:
                 continue
             caller = next((part[7:] for part in match[4].split(",") if part.startswith("caller=")), None)
+            stamp = f"{match[2]},{match[3]}"
             for text in _unescape(match[5]).split("\n"):
-                yield Line(text, match[3], head.micros / 1e6, caller, head.sequence, self._missing)
+                yield Line(text, stamp, head.micros / 1e6, caller, self._missing)
                 self._missing = 0
 
     def _count_missing(self, sequence: int) -> None:

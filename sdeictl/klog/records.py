@@ -47,20 +47,23 @@ class Run(NamedTuple):
     """Lines of kernel text with times, as columns of equal length: whole columns are compared fast."""
 
     stamps: Sequence[str]
-    """The times as they were printed."""
+    """What tells a line from others with the same text: see Line."""
+    times: Sequence[float]
+    """Seconds since the boot."""
     texts: Sequence[str]
     callers: Sequence[str]
     """Empty without CONFIG_PRINTK_CALLER."""
 
     def part(self, start: int, end: int) -> Run:
         """Return the lines from one place up to another."""
-        return Run(self.stamps[start:end], self.texts[start:end], self.callers[start:end])
+        part = slice(start, end)
+        return Run(self.stamps[part], self.times[part], self.texts[part], self.callers[part])
 
     def lines(self) -> list[Line]:
         """Return the lines one by one."""
         return [
-            Line(text, stamp, float(stamp), caller or None)
-            for stamp, text, caller in zip(self.stamps, self.texts, self.callers)
+            Line(text, stamp, at, caller or None)
+            for stamp, at, text, caller in zip(self.stamps, self.times, self.texts, self.callers)
         ]
 
 
@@ -69,10 +72,9 @@ class Line(NamedTuple):
 
     text: str
     stamp: str | None
-    """The time as it was printed: two lines can be the same record only if it is equal."""
+    """The time as it was printed, in /dev/kmsg with the sequence number. Two lines can be the same record
+    only if it is equal."""
     at: float | None
     """Seconds since the boot; None if the log has no times."""
     caller: str | None = None
-    sequence: int | None = None
-    """The sequence number in /dev/kmsg; None in other formats."""
     lost_before: int = 0

@@ -103,10 +103,12 @@ class TextParser:
             return None
         rows = _RUN.findall(text)
         stamps, callers, texts, _others = zip(*rows)
-        if "" not in stamps:
-            return Run(stamps, texts, callers)
-        rows = [columns for row in rows if (columns := _columns(row))]
-        return Run(*zip(*rows)) if rows else None
+        if "" in stamps:
+            rows = [columns for row in rows if (columns := _columns(row))]
+            if not rows:
+                return None
+            stamps, callers, texts = zip(*rows)
+        return Run(stamps, list(map(float, stamps)), texts, callers)
 
 
 _Parser = Callable[[str], "Line | None"]
@@ -116,9 +118,9 @@ def _columns(row: Sequence[str]) -> tuple[str, str, str] | None:
     """Return the columns of a Run for a match of _RUN; None if it is no kernel line."""
     stamp, caller, text, other = row
     if stamp:
-        return stamp, text, caller
+        return stamp, caller, text
     line = _parse_timed(other)
-    return (line.stamp or "", line.text, line.caller or "") if line else None
+    return (line.stamp or "", line.caller or "", line.text) if line else None
 
 
 def _choose_parser(lines: Sequence[str]) -> _Parser | None:
