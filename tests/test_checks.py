@@ -104,7 +104,18 @@ def agdi(table: Agdi, *, bound: bool) -> HostFacts:
 
 CASES = [
     # the chain
-    ("sdei-affinity", changed("acpi-sdei", madt=madt(0, 0xF)), "pass", "Aff0 of all 2 CPUs is 15 or less"),
+    (
+        "sdei-affinity",
+        changed("acpi-sdei", madt=madt(0, 1, 2, 0xF)),
+        "pass",
+        "Aff0 of all 4 CPUs is 15 or less",
+    ),
+    (
+        "sdei-affinity",
+        changed("acpi-sdei", madt=madt(0, 0xF), bootlog=None),
+        "unknown",
+        "Aff0 of 2 of the 4 CPUs is known",
+    ),
     (
         "sdei-affinity",
         changed("acpi-sdei", madt=madt(0, 0x10)),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 # (implementer, part) to the name of the core. cputype.h names cores, not products.
@@ -76,10 +78,18 @@ def parse_cpuinfo(cpuinfo: str) -> Cpus:
         if midr is not None:
             first = midr if first is None else first
             kinds[midr] = kinds.get(midr, 0) + 1
-    if first is None:
-        return Cpus(online, None, None)
-    named = tuple((_core(midr) or f"{midr:#010x}", count) for midr, count in kinds.items())
-    return Cpus(online, first, _core(first), named)
+    return Cpus(online, first, _core(first), _named(kinds)) if first is not None else Cpus(online, None, None)
+
+
+def cpus_of_midrs(online: int, midrs: Sequence[int]) -> Cpus:
+    """Return the CPUs of a boot log, which names MIDR_EL1 of each CPU or only of the first."""
+    first = midrs[0] if midrs else None
+    kinds = Counter(midrs) if len(midrs) == online else {}
+    return Cpus(online, first, None if first is None else _core(first), _named(kinds))
+
+
+def _named(kinds: Mapping[int, int]) -> tuple[tuple[str, int], ...]:
+    return tuple((_core(midr) or f"{midr:#010x}", count) for midr, count in kinds.items())
 
 
 def _number(text: str) -> int:

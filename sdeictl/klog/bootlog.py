@@ -44,10 +44,22 @@ class BootLog(NamedTuple):
     """ "GICv3 CPU interface" was detected; pseudo-NMI needs it."""
     sdei_watchdog: str | None = None
     """The line of the "SDEI NMI watchdog", a hard-lockup detector of openEuler and Anolis."""
-    hard_watchdog: str | None = None
-    """The line that says that the perf hard-lockup detector started or was disabled."""
+    detector_on: str | None = None
+    """The line that says that the perf hard-lockup detector has started."""
+    detector_off: str | None = None
+    """The line that says that the perf hard-lockup detector does not run."""
+    agdi_error: str | None = None
+    """The line in which the driver of the diagnostic dump device gives up."""
     mpidrs: tuple[int, ...] = ()
     """MPIDR_EL1 of each CPU that the log names; the boot CPU is the first."""
+    midrs: tuple[int, ...] = ()
+    """MIDR_EL1 of the same CPUs."""
+    cpus_online: int | None = None
+    """How many CPUs were online after the boot."""
+    model: str | None = None
+    """The machine, from the device tree or from DMI."""
+    firmware: str | None = None
+    """Version and date of the firmware, from DMI."""
     feat_nmi: bool = False
     """The kernel detected FEAT_NMI."""
     command_line: str | None = None
@@ -66,7 +78,13 @@ _FIELDS = (
     ("exception_level", boot.EXCEPTION_LEVEL),
     ("gicv3", pseudo_nmi.GICV3),
     ("sdei_watchdog", sdei.WATCHDOG),
-    *(("hard_watchdog", message) for message in lockups.DETECTOR),
+    *(("detector_on", message) for message in lockups.DETECTOR_ON),
+    *(("detector_off", message) for message in lockups.DETECTOR_OFF),
+    ("agdi_error", sdei.AGDI_ERROR),
+    ("cpus_online", boot.CPUS_ONLINE),
+    ("model", boot.MODEL),
+    ("model", boot.DMI_MODEL),
+    ("firmware", boot.DMI_FIRMWARE),
     ("feat_nmi", pseudo_nmi.FEAT_NMI),
     ("vhe", boot.VHE),
     ("command_line", boot.COMMAND_LINE),
@@ -105,7 +123,8 @@ class BootLogReader:
         """No record is missing so far."""
         self._init_seen = False
         self._facts: dict[str, str] = {}
-        self._mpidrs: list[int] = []
+        self._cpus: list[tuple[int, int]] = []
+        """MPIDR_EL1 and MIDR_EL1."""
         self._troubles: list[str] = []
         self._disabled = False
 
@@ -126,7 +145,7 @@ class BootLogReader:
         elif text.startswith(_BEGINNINGS):
             self._read_fields(text)
         if text.startswith(_CPU_BEGINNINGS):
-            self._mpidrs += _mpidrs(text)
+            self._cpus += _cpus(text)
 
     def _read_fields(self, text: str) -> None:
         for field, message in _FIELDS:
@@ -148,7 +167,7 @@ class BootLogReader:
             return BootLog()
         facts = self._facts
         started = boot.FIRST_LINE.match(self._first.text) is not None
-        level = facts.get("exception_level")
+        level, online = facts.get("exception_level"), facts.get("cpus_online")
         return BootLog(
             started=started,
             complete=started and self._init_seen and self._whole,
@@ -166,13 +185,19 @@ class BootLogReader:
             vhe="vhe" in facts,
             gicv3="gicv3" in facts,
             sdei_watchdog=facts.get("sdei_watchdog"),
-            hard_watchdog=facts.get("hard_watchdog"),
-            mpidrs=tuple(self._mpidrs),
+            detector_on=facts.get("detector_on"),
+            detector_off=facts.get("detector_off"),
+            agdi_error=facts.get("agdi_error"),
+            mpidrs=tuple(mpidr for mpidr, _midr in self._cpus),
+            midrs=tuple(midr for _mpidr, midr in self._cpus),
+            cpus_online=int(online) if online else None,
+            model=facts.get("model"),
+            firmware=facts.get("firmware"),
             feat_nmi="feat_nmi" in facts,
             command_line=facts.get("command_line"),
         )
 
 
-def _mpidrs(text: str) -> list[int]:
-    """Return MPIDR_EL1 of the CPU that a line names."""
-    return [int(mpidr, 16) for message in _CPUS if (mpidr := message.first(text))]
+def _cpus(text: str) -> list[tuple[int, int]]:
+    """Return MPIDR_EL1 and MIDR_EL1 of the CPU that a line names."""
+    return [(int(match[1], 16), int(match[2], 16)) for message in _CPUS if (match := message.match(text))]

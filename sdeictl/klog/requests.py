@@ -54,6 +54,20 @@ def is_masked(pstate: str | None, pmr: str | None) -> bool | None:
     return int(pmr, 16) != PMR_UNMASKED
 
 
+def proven_path(cpu: CpuAnswer) -> NmiPath | None:
+    """Return the path that must have delivered a request, because the CPU answered while it was masked."""
+    if cpu.state is not CpuState.BACKTRACE or cpu.pstate is None:
+        return None
+    if cpu.pmr is not None and int(cpu.pmr, 16) == 0:
+        return NmiPath.SDEI  # its entry stores no priority mask
+    if not cpu.masked:
+        return None
+    if cpu.pmr is None:
+        return NmiPath.SDEI
+    # A pseudo-NMI is an interrupt: it needs PSTATE.I clear.
+    return None if int(cpu.pstate, 16) & PSTATE_I else NmiPath.PSEUDO_NMI
+
+
 class Block:
     """One answer, the block after "NMI backtrace for cpu N", while its lines are read."""
 

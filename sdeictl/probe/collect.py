@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from sdeictl.formats.cmdline import wants_pseudo_nmi
-from sdeictl.formats.cpuinfo import parse_architecture, parse_cpuinfo
+from sdeictl.formats.cpuinfo import Cpus, cpus_of_midrs, parse_architecture, parse_cpuinfo
 from sdeictl.host.gap import GapKind
 from sdeictl.host.paths import CPUINFO, KMSG, VERSION
 from sdeictl.host.reader import Reader
@@ -14,8 +15,8 @@ from sdeictl.host.root import Root
 from sdeictl.klog.bootlog import BootLog, read_bootlog
 from sdeictl.klog.log import parse_log
 from sdeictl.klog.messages import boot, request
-from sdeictl.klog.records import KernelLog
-from sdeictl.klog.words import IN_TIME
+from sdeictl.klog.records import KernelLog, Record
+from sdeictl.klog.words import IN_TIME, NmiPath
 from sdeictl.probe.facts import HostFacts, KernelConfig
 from sdeictl.probe.firmware import with_firmware
 from sdeictl.probe.kernel import (
@@ -138,8 +139,35 @@ def _with_log(reader: Reader, facts: HostFacts, log: _Log | None) -> HostFacts:
         return facts
     if loss := _loss(parsed, bootlog):
         reader.gap(KMSG, GapKind.BROKEN, f"{loss}: a missing line proves nothing")
-    architecture = facts.architecture or ("arm64" if bootlog.started else None)
-    return facts._replace(architecture=architecture, bootlog=bootlog, unanswered=_unanswered(parsed))
+    requests = _read_requests(parsed)
+    return facts._replace(
+        architecture=facts.architecture or _architecture_of(last, bootlog),
+        release=facts.release or bootlog.release,
+        cpus=facts.cpus or _cpus_of(bootlog),
+        bootlog=bootlog,
+        unanswered=requests.unanswered,
+        proven_path=requests.path,
+    )
+
+
+def _architecture_of(records: Sequence[Record], bootlog: BootLog) -> str | None:
+    """Return the architecture that a log shows; None if it shows none, or two."""
+    if bootlog.started:
+        return "arm64"
+    from sdeictl.klog.kernel import Kernel  # noqa: PLC0415 - a complete log has said it
+
+    kernel = Kernel(bootlog.release)
+    for record in records:
+        kernel.read(record)
+    shown = kernel.all_architectures()
+    return shown.pop() if len(shown) == 1 else None
+
+
+def _cpus_of(bootlog: BootLog) -> Cpus | None:
+    """Return the CPUs that a log shows; None if it does not say how many are online."""
+    online = bootlog.cpus_online or (len(bootlog.midrs) if bootlog.complete else 0)
+    midrs = bootlog.midrs if len(bootlog.midrs) == online else bootlog.midrs[:1]
+    return cpus_of_midrs(online, midrs) if online else None
 
 
 def _loss(log: KernelLog, bootlog: BootLog) -> str | None:
@@ -152,22 +180,33 @@ def _loss(log: KernelLog, bootlog: BootLog) -> str | None:
     return "the log came through syslog" if log.relayed else "records before the start of init are missing"
 
 
-def _unanswered(log: KernelLog) -> tuple[int, ...]:
-    """Return the CPUs that did not answer a backtrace request in the last boot of a log."""
+class _Requests(NamedTuple):
+    """What the backtrace requests of a boot show."""
+
+    unanswered: tuple[int, ...] = ()
+    """The CPUs that did not answer one of them."""
+    path: NmiPath | None = None
+    """The path by which a masked CPU answered the last of them that shows one."""
+
+
+def _read_requests(log: KernelLog) -> _Requests:
+    """Return what the requests in the last boot of a log show."""
     if not any(record.text.startswith(request.FROM) for record in log.records):
-        return ()
+        return _Requests()
     from sdeictl.klog.analysis import analyze  # noqa: PLC0415 - the log of a healthy host has no request
     from sdeictl.klog.episodes import Backtrace  # noqa: PLC0415 - as above
+    from sdeictl.klog.requests import proven_path  # noqa: PLC0415 - as above
 
     last = log.last_boot()[0].boot
-    silent = {
-        cpu.cpu
+    cpus = [
+        cpu
         for episode in analyze(log).episodes
         if isinstance(episode, Backtrace) and episode.boot == last
         for cpu in episode.cpus
-        if IN_TIME[cpu.state] is False
-    }
-    return tuple(sorted(silent))
+    ]
+    silent = {cpu.cpu for cpu in cpus if IN_TIME[cpu.state] is False}
+    paths = [path for path in map(proven_path, cpus) if path]
+    return _Requests(tuple(sorted(silent)), paths[-1] if paths else None)
 
 
 def _with_flag(reader: Reader, facts: HostFacts) -> HostFacts:
@@ -189,11 +228,13 @@ def _with_journal(reader: Reader, facts: HostFacts) -> HostFacts:
         if data is not None:
             reader.gap(JOURNAL, GapKind.BROKEN, "it does not contain the first line of the boot")
         return facts
+    requests = _read_requests(log)
     return facts._replace(
         # The journal does not show which records it lost.
         bootlog=bootlog._replace(complete=False),
         log_source=JOURNAL,
-        unanswered=tuple(sorted({*facts.unanswered, *_unanswered(log)})),
+        unanswered=tuple(sorted({*facts.unanswered, *requests.unanswered})),
+        proven_path=requests.path or facts.proven_path,
     )
 
 

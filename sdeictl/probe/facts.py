@@ -9,6 +9,7 @@ from sdeictl.formats.interrupts import Interrupts
 from sdeictl.host.gap import Gap
 from sdeictl.host.paths import KMSG
 from sdeictl.klog.bootlog import BootLog
+from sdeictl.klog.words import NmiPath
 from sdeictl.probe.stored_drills import StoredDrill
 
 if TYPE_CHECKING:  # a host with a device tree does without
@@ -132,6 +133,8 @@ class HostFacts(NamedTuple):
     """The source of the boot log: /dev/kmsg, or with --deep the journal."""
     sdei_nmi_available: bool | None = None
     """The kernel's own flag that event 0 is registered; only --deep reads it."""
+    proven_path: NmiPath | None = None
+    """The path by which a masked CPU answered a backtrace request in the log of this boot."""
     unanswered: tuple[int, ...] = ()
     """CPUs that did not answer a backtrace request in the log of this boot."""
     # the running host

@@ -30,7 +30,7 @@ def with_firmware(reader: Reader, facts: HostFacts) -> HostFacts:
     if tables:
         from sdeictl.probe.acpi import with_acpi  # noqa: PLC0415 - a device tree does without
 
-        return _with_virtual(reader, with_acpi(reader, facts, tables))
+        return _with_virtual(reader, _with_names_in_log(with_acpi(reader, facts, tables)))
     base = reader.listing(DEVICE_TREE)
     if base and "compatible" in base and not reader.has_gap(ACPI_TABLES):
         model = _read_strings(reader, f"{DEVICE_TREE}/model")
@@ -43,7 +43,15 @@ def with_firmware(reader: Reader, facts: HostFacts) -> HostFacts:
     for source in (ACPI_TABLES, DEVICE_TREE):
         if not reader.has_gap(source):
             reader.gap(source, GapKind.ABSENT, "it does not exist, or it is empty")
-    return facts
+    return _with_virtual(reader, _with_names_in_log(facts))
+
+
+def _with_names_in_log(facts: HostFacts) -> HostFacts:
+    """Return the facts with the model and the firmware that the boot log names, if no file does."""
+    log = facts.bootlog
+    if log is None:
+        return facts
+    return facts._replace(model=facts.model or log.model, firmware=facts.firmware or log.firmware)
 
 
 def _read_sdei_nodes(reader: Reader, base: tuple[str, ...]) -> tuple[SdeiNode, ...] | None:

@@ -44,8 +44,8 @@ def decide(facts: HostFacts) -> tuple[Verdict, tuple[Finding, ...]]:
     outcomes = {finding.id: finding.outcome for finding in findings}
     sdei = outcomes[REGISTERED[NmiPath.SDEI]]
     pseudo_nmi = _both(outcomes[REGISTERED[NmiPath.PSEUDO_NMI]], outcomes["pseudo-nmi-backtrace"])
-    path = _path(sdei, pseudo_nmi)
-    ready = {NmiPath.SDEI: True, NmiPath.PSEUDO_NMI: True, NmiPath.NONE: False}.get(path)
+    path = NmiPath.NONE if _is_dead(facts) else _path(sdei, pseudo_nmi)
+    ready = _is_ready(path, pseudo_nmi)
     findings = waive_unused_path(findings, path)
     known = facts._replace(gaps=(), drills=None) != HostFacts()
     chain = {check.id for check in CHAIN if check.path}
@@ -55,12 +55,30 @@ def decide(facts: HostFacts) -> tuple[Verdict, tuple[Finding, ...]]:
     verdict = Verdict(
         nmi_path=path,
         ready=ready,
-        summary=_summary(path, sdei, pseudo_nmi) if known else NOTHING_KNOWN,
+        summary=_summary(path, ready, sdei, pseudo_nmi) if known else NOTHING_KNOWN,
         missing=missing,
         hazards=_hazards(facts, path),
         stop_ladder=_stop_ladder(sdei, pseudo_nmi),
     )
     return verdict, findings
+
+
+def _is_dead(facts: HostFacts) -> bool:
+    """Tell whether the kernel sends each request through an SDEI that it has switched off.
+
+    sdei_mark_interface_broken() in drivers/firmware/arm_sdei.c leaves the registered service in use.
+    """
+    log = facts.bootlog
+    return log is not None and log.sdei_nmi and log.sdei_disabled
+
+
+def _is_ready(path: NmiPath, pseudo_nmi: Outcome) -> bool | None:
+    if path in (NmiPath.SDEI, NmiPath.PSEUDO_NMI):
+        return True
+    if path is NmiPath.NONE:
+        return False
+    # SDEI serves if it is registered; if it is not, pseudo-NMI does.
+    return True if pseudo_nmi is Outcome.PASS else None
 
 
 def _both(first: Outcome, second: Outcome) -> Outcome:
@@ -106,7 +124,7 @@ def waive_unused_path(findings: Sequence[Finding], path: NmiPath) -> tuple[Findi
     )
 
 
-def _summary(path: NmiPath, sdei: Outcome, pseudo_nmi: Outcome) -> str:
+def _summary(path: NmiPath, ready: bool | None, sdei: Outcome, pseudo_nmi: Outcome) -> str:
     if path == NmiPath.SDEI:
         return "This host can reach a CPU that is stuck with its interrupts masked: by SDEI, event 0."
     if path == NmiPath.PSEUDO_NMI:
@@ -115,6 +133,11 @@ def _summary(path: NmiPath, sdei: Outcome, pseudo_nmi: Outcome) -> str:
         return (
             "This host cannot reach a CPU that is stuck with its interrupts masked:"
             " its backtrace stays empty, and a crash dump lacks its registers."
+        )
+    if ready:
+        return (
+            "This host can reach a CPU that is stuck with its interrupts masked: by SDEI if its event 0 is"
+            " registered, by GICv3 pseudo-NMI otherwise."
         )
     words = {Outcome.PASS: "is on", Outcome.FAIL: "is not in use", Outcome.UNKNOWN: "is unknown"}
     return (

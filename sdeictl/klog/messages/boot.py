@@ -12,10 +12,18 @@ FEATURE = "CPU features: detected: "
 
 FIRST_LINE = Message(BOOTING, BOOTING + r"0x[0-9a-f]{10} \[0x[0-9a-f]{8}\]")
 """The first line of a boot."""
-BOOT_CPU = Message(BOOTING, BOOTING + r"0x([0-9a-f]{10}) ")
-"""Group: MPIDR_EL1 of the boot CPU, hexadecimal."""
-SECONDARY_CPU = Message("CPU", r"CPU\d+: Booted secondary processor 0x([0-9a-f]{10}) ")
-"""Group: MPIDR_EL1 of another CPU, hexadecimal."""
+BOOT_CPU = Message(BOOTING, BOOTING + r"0x([0-9a-f]{10}) \[0x([0-9a-f]{8})\]")
+"""Groups: MPIDR_EL1 and MIDR_EL1 of the boot CPU, hexadecimal."""
+SECONDARY_CPU = Message("CPU", r"CPU\d+: Booted secondary processor 0x([0-9a-f]{10}) \[0x([0-9a-f]{8})\]")
+"""Groups: MPIDR_EL1 and MIDR_EL1 of another CPU, hexadecimal."""
+CPUS_ONLINE = Message("smp: Brought up ", r"smp: Brought up \d{1,4} nodes?, (\d{1,5}) CPUs?$")
+"""Group: how many CPUs were online after the boot."""
+MODEL = Message("Machine model: ", r"Machine model: (.{1,200})")
+"""Group: the model in the device tree."""
+DMI_MODEL = Message("DMI: ", r"DMI: (.{1,200}), BIOS \S")
+"""Group: vendor and name of the machine."""
+DMI_FIRMWARE = Message("DMI: ", r"DMI: .{1,200}, BIOS (\S.{0,100})")
+"""Group: version and date of the firmware."""
 VERSION = Message("Linux version ", r"Linux version (\S+)")
 """Group: the release of the kernel."""
 COMMAND_LINE = Message("Kernel command line: ", r"Kernel command line: (.*)")
@@ -27,4 +35,5 @@ INIT = Message("Run ", r"Run \S+ as init process")
 """The kernel starts init; all initcalls have run."""
 
 PUBLIC = (BOOTING, r"Run \S+ as init process", VERSION.begins, r"CPU\d+: Booted secondary processor ",
-          "CPU features: ", EXCEPTION_LEVEL.begins, "psci: ")  # fmt: skip
+          "CPU features: ", EXCEPTION_LEVEL.begins, "psci: ", CPUS_ONLINE.begins, MODEL.begins,
+          DMI_MODEL.begins)  # fmt: skip

@@ -10,8 +10,6 @@ from sdeictl.klog.messages.message import Message
 
 HARD_LOCKUP_ON = "Watchdog detected hard LOCKUP on cpu "
 WATCHDOGS = ("watchdog: ", "NMI watchdog: ")
-ENABLED = "Enabled"
-"""In a line of DETECTOR: the perf hard-lockup detector has started."""
 
 # The kernel version decides which prefix these lines have, so each message exists with both.
 HARD_LOCKUP = (
@@ -28,15 +26,19 @@ SOFT_LOCKUP = tuple(
     for prefix in (*WATCHDOGS, "")
 )
 """Groups: the CPU, the seconds, and the task with its pid."""
-DETECTOR = tuple(
+DETECTOR_ON = tuple(
+    Message(f"{prefix}Enabled. ", rf"({prefix}Enabled\. Permanently consumes .*)") for prefix in WATCHDOGS
+)
+"""The perf hard-lockup detector has started. Group: the whole line."""
+DETECTOR_OFF = tuple(
     Message(
         prefix,
-        rf"({prefix}(?:{ENABLED}\. Permanently consumes .*|NMI not fully supported"
-        r"|(?:Hard|Perf NMI) watchdog permanently disabled|Delayed init of .*))",
+        rf"({prefix}(?:NMI not fully supported|(?:Hard|Perf NMI) watchdog permanently disabled"
+        r"|Delayed init of .* failed.*))",
     )
     for prefix in WATCHDOGS
 )
-"""The perf hard-lockup detector started or was disabled. Group: the whole line."""
+"""The perf hard-lockup detector does not run. Group: the whole line."""
 HUNG_TASK = Message(
     "INFO: task ",
     r"INFO: task (.{1,64}):(\d{1,10}) blocked(?: in I/O wait)? for more than (\d{1,9}) seconds\.",

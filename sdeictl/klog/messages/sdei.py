@@ -31,6 +31,12 @@ WATCHDOG = Message("SDEI NMI watchdog: ", r"SDEI NMI watchdog: (.*)")
 """Group: the rest of the line."""
 WATCHDOG_REGISTERED = "registered successfully"
 
+AGDI_ERROR = Message(
+    "agdi",
+    r"(agdi agdi\.\d+: Failed to .*|agdi(?: agdi\.\d+)?: probe (?:of|with) .* failed with error -?\d+)",
+)
+"""The driver of the diagnostic dump device gives up. Group: the whole line."""
+
 TROUBLES = (
     "sdei_nmi: SDEI_EVENT_SIGNAL to CPU ",
     "sdei: Failed to re-enable event 0",
@@ -39,4 +45,4 @@ TROUBLES = (
 )
 """Beginnings of lines, at any time of a boot, after which SDEI did not or may not reach a CPU."""
 
-PUBLIC = (r"sdei(?:_nmi)?[: ]", WATCHDOG.begins)
+PUBLIC = (r"sdei(?:_nmi)?[: ]", WATCHDOG.begins, "agdi[: ]")

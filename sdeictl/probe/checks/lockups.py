@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from sdeictl.formats.cmdline import wants_pseudo_nmi
 from sdeictl.formats.cpulist import parse_cpulist
-from sdeictl.host.paths import COUNTERS, KMSG, RCU, SYSCTLS
-from sdeictl.klog.messages.lockups import ENABLED
+from sdeictl.host.paths import CMDLINE, COUNTERS, KMSG, RCU, SYSCTLS
 from sdeictl.klog.messages.sdei import WATCHDOG_REGISTERED
 from sdeictl.probe.checks.check import Check, Witness, configured
 from sdeictl.probe.facts import HostFacts
@@ -23,17 +23,31 @@ def _hard(facts: HostFacts) -> Iterator[Witness]:
     path = f"{SYSCTLS}/nmi_watchdog"
     running = number(facts, path)
     yield from _no_threshold(facts)
+    off = log.detector_off if log and not log.detector_on else None
     if running == 0:
-        why = f"; the boot log says: {log.hard_watchdog}" if log and log.hard_watchdog else ""
-        owner = Owner.ADMIN if log is None or not log.hard_watchdog else None
-        yield Witness(False, f"kernel.nmi_watchdog reads 0{why}", path, owner=owner)
+        why = f"; the boot log says: {off}" if off else ""
+        yield Witness(False, f"kernel.nmi_watchdog reads 0{why}", path, owner=None if off else Owner.ADMIN)
     elif running is not None:
         yield Witness(True, f"kernel.nmi_watchdog reads {running}{_left_out(facts)}", path)
     elif lacks(facts, path):
         yield Witness(False, "the kernel does not have kernel.nmi_watchdog", path)
+    if log and log.detector_on:
+        yield Witness(True, f"the boot log says: {log.detector_on}", KMSG)
+    elif off:
+        yield Witness(False, f"the boot log says: {off}", KMSG)
     for witness in configured(facts, "HARDLOCKUP_DETECTOR"):
         if witness.holds is False:
             yield witness
+    yield from _perf_without_nmi(facts)
+
+
+def _perf_without_nmi(facts: HostFacts) -> Iterator[Witness]:
+    """The perf detector starts only if its interrupt is an NMI (arch/arm64/kernel/watchdog_hld.c)."""
+    asked = None if facts.command_line is None else wants_pseudo_nmi(facts.command_line)
+    for witness in configured(facts, "HARDLOCKUP_DETECTOR_PERF"):
+        if witness.holds and asked is False:
+            seen = "the perf detector needs pseudo-NMI, and the command line does not ask for it"
+            yield Witness(False, f"{witness.seen}: {seen}", CMDLINE, owner=Owner.ADMIN)
 
 
 def _no_threshold(facts: HostFacts) -> Iterator[Witness]:
@@ -56,12 +70,10 @@ def hard_lockup_detector(facts: HostFacts) -> str:
     log = facts.bootlog
     if log and log.sdei_watchdog and WATCHDOG_REGISTERED in log.sdei_watchdog:
         return "sdei-watchdog"
-    running = number(facts, f"{SYSCTLS}/nmi_watchdog")
-    if number(facts, f"{SYSCTLS}/watchdog_thresh") == 0:
-        return "none"
-    if not running:
-        return "none" if running == 0 or lacks(facts, f"{SYSCTLS}/nmi_watchdog") else "unknown"
-    if log and log.hard_watchdog and ENABLED in log.hard_watchdog:
+    runs = next((witness.holds for witness in _hard(facts) if witness.holds is not None), None)
+    if not runs:
+        return "unknown" if runs is None else "none"
+    if log and log.detector_on:
         return "perf"
     for kind in ("BUDDY", "PERF"):
         if any(witness.holds for witness in configured(facts, f"HARDLOCKUP_DETECTOR_{kind}")):

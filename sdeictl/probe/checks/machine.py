@@ -49,6 +49,8 @@ def _agdi(facts: HostFacts) -> Iterator[Witness]:
     if facts.tables == "devicetree" or (facts.acpi_tables is not None and "AGDI" not in facts.acpi_tables):
         yield Witness(False, "the ACPI table AGDI does not exist", path, applies=False)
         return
+    if facts.bootlog and facts.bootlog.agdi_error:
+        yield Witness(False, f"the boot log says: {facts.bootlog.agdi_error}", KMSG)
     bound = _bound(facts, "agdi.0")
     if facts.agdi and bound is not None:
         way = (

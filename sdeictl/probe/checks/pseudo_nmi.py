@@ -39,6 +39,8 @@ def _built(facts: HostFacts) -> Iterator[Witness]:
 
 
 def _backtrace(facts: HostFacts) -> Iterator[Witness]:
+    if facts.proven_path is NmiPath.PSEUDO_NMI:
+        yield Witness(True, "a masked CPU answered a request by pseudo-NMI in this log", KMSG)
     yield from has_function(facts, "nmi_trigger_cpumask_backtrace")
     if facts.interrupts and facts.interrupts.backtrace_row:
         yield Witness(True, f'{INTERRUPTS} has the row "{BACKTRACE_ROW}"', INTERRUPTS)

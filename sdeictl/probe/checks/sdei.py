@@ -148,9 +148,12 @@ def _affinity(facts: HostFacts) -> Iterator[Witness]:
                 source,
             )
         elif mpidrs:
-            yield Witness(
-                True, f"Aff0 of all {len(mpidrs)} CPUs is {max(m & 0xFF for m in mpidrs)} or less", source
-            )
+            seen = f"{len(mpidrs)} CPUs is {max(m & 0xFF for m in mpidrs)} or less"
+            online = facts.cpus.online if facts.cpus else len(mpidrs)
+            if len(mpidrs) < online:
+                yield Witness(None, f"Aff0 of {len(mpidrs)} of the {online} CPUs is known", source)
+            else:
+                yield Witness(True, f"Aff0 of all {seen}", source)
 
 
 def _interface_built_by_devices(facts: HostFacts) -> Iterator[Witness]:
@@ -188,6 +191,13 @@ def _nmi_built(facts: HostFacts) -> Iterator[Witness]:
         elif facts.symbols.complete and "sdei_probe" in facts.symbols.names:
             yield Witness(False, "the kernel has sdei_probe() but no sdei_nmi_handler()", KALLSYMS)
     yield from configured(facts, "ARM_SDEI_NMI")
+    log = facts.bootlog
+    if log and log.complete and log.sdei_version and not (log.sdei_nmi or log.sdei_nmi_error):
+        yield Witness(False, _SAID_NOTHING, KMSG)
+
+
+# It registers in any case, or says why not (sdei_nmi_init() in drivers/firmware/arm_sdei_nmi.c).
+_SAID_NOTHING = "the boot log has the line of the SDEI driver, but none of the SDEI cross-CPU NMI"
 
 
 def _nmi_registered(facts: HostFacts) -> Iterator[Witness]:
@@ -199,6 +209,7 @@ def _nmi_registered(facts: HostFacts) -> Iterator[Witness]:
         yield Witness(facts.sdei_nmi_available, seen, KCORE)
     if log and log.sdei_nmi:
         yield Witness(True, f"the boot log says: {sdei.USING}", KMSG)
+    yield from _answer_shows(facts)
     if log and log.sdei_nmi_error:
         yield Witness(False, f"the boot log says: {log.sdei_nmi_error}", KMSG)
     if log and log.complete and not log.sdei_nmi:
@@ -210,6 +221,14 @@ def _nmi_registered(facts: HostFacts) -> Iterator[Witness]:
     for witness in _nmi_built(facts):
         if witness.holds is False and witness.source in (KALLSYMS, CONFIG_GZ):
             yield witness
+
+
+def _answer_shows(facts: HostFacts) -> Iterator[Witness]:
+    if facts.proven_path is NmiPath.SDEI:
+        yield Witness(True, "a masked CPU answered a request by SDEI in this log", KMSG)
+    if facts.proven_path is NmiPath.PSEUDO_NMI:
+        seen = "a masked CPU answered by pseudo-NMI in this log, and a kernel with SDEI uses nothing else"
+        yield Witness(False, seen, KMSG)
 
 
 MAX_AFF0 = 15
