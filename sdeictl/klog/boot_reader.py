@@ -18,18 +18,18 @@ from sdeictl.klog.episodes import (
     Backtrace,
     CsdLock,
     Episode,
-    HardLockup,
     HungTask,
     Panic,
     SoftLockup,
     TaskDump,
     WorkqueueLockup,
+    without_claims,
 )
 from sdeictl.klog.kernel import Kernel, logging_cpu
 from sdeictl.klog.messages import architecture, backtrace, lockups, rcu, request, sdei, stop
 from sdeictl.klog.messages.message import Message
 from sdeictl.klog.records import Record
-from sdeictl.klog.reports import Handover, LockupReport, Stall, StopLadder
+from sdeictl.klog.reports import Handover, LockupReport, LockupReports, Stall, StopLadder
 from sdeictl.klog.requests import NO_CPU, Block, Boot, Group, Request, ShownCpus
 from sdeictl.klog.words import CpuState, NmiPath, StopReason, Trigger
 
@@ -63,11 +63,13 @@ class BootReader:
         self.groups: dict[str | None, Group] = {}
         """The blocks of each caller (CONFIG_PRINTK_CALLER); without callers all are under None."""
         self.causes = Causes()
-        self.report: LockupReport | None = None
+        self.reports = LockupReports()
         self.stop: StopLadder | None = None
         self.stall: Stall | None = None
         self.handover: Handover | None = None
         self.reason = StopReason.UNKNOWN
+        self.csd_locks: set[tuple[int, int]] = set()
+        """The CPU that waits and the other one, of each lock that was reported."""
 
     def episodes(self, room: int) -> Iterator[Episode]:
         """Yield the finished episodes. The requests among them have at most `room` CPUs without an answer."""
@@ -78,7 +80,7 @@ class BootReader:
         for file, item in self.found:
             episode = self._close(item, boot, room)._replace(file=file)
             if not self.kernel.all_architectures() <= {"arm64"}:
-                episode = _without_claims(episode)
+                episode = without_claims(episode)
             room -= len(episode.cpus) if isinstance(episode, Backtrace) else 0
             yield episode
 
@@ -116,7 +118,7 @@ class BootReader:
         if not targets or initiator in targets:
             self.request = None  # the line is damaged, so its targets are unknown
             return
-        if previous and previous.initiator is not None:
+        if previous and previous.initiator == initiator:
             previous.next = record
         request = Request(record, self.causes.trigger_of(record, initiator, targets), initiator, targets)
         request.sdei_registered = self.sdei_registered
@@ -126,8 +128,8 @@ class BootReader:
             request.initiator_frames = own.frames
             if previous:
                 previous.retract(own)
-        if self.report and request.trigger is Trigger.HARD_LOCKUP:
-            self.report.takes(request)
+        if request.trigger is Trigger.HARD_LOCKUP:
+            self.reports.take_request(request)
         self.groups.clear()
         self.request, self.overdue = request, None
         self._add(record, request)
@@ -159,12 +161,25 @@ class BootReader:
             request.accept(cpu, state, record.at)
 
     def _on_answer(self, record: Record, match: re.Match[str]) -> None:
+        self.reports.expect_answer(int(match[1]))
         block = self._open_block(int(match[1]), record)
         if self.request and self.request.initiator is not None:
             self._accept(self.request, block)
 
     def _accept(self, request: Request, block: Block) -> None:
         request.accept(block.cpu, CpuState.LATE if block.late else CpuState.BACKTRACE, block.at, block)
+
+    def _accept_unseen(self, block: Block, record: Record) -> None:
+        """Take a block with registers as an answer; the log may lack the request.
+
+        A CPU that begins a request prints itself without registers.
+        """
+        if self.reports.of_own_block(block) or block.cpu == NO_CPU:
+            return
+        request = self._request_of(record, block.cpu)
+        if request and request.initiator is None:
+            self._accept(request, block)
+            self.reports.take_answer(request, block.cpu)
 
     def _open_block(self, cpu: int, record: Record) -> Block:
         block = Block(cpu, record)
@@ -194,6 +209,8 @@ class BootReader:
                 only.complete = True
         elif only and (frame := backtrace.FRAME.match(record.text)):
             only.frames.add(frame[1])
+        elif only and architecture.architecture_of_line(record.text):
+            self._accept_unseen(only, record)
 
     def _read_cpu_line(self, group: Group, cpu: int, record: Record) -> None:
         only = group.only()
@@ -201,8 +218,8 @@ class BootReader:
         # Another CPU, or the same one again: a warning or an oops has begun inside the block.
         if group.cpu_lines > len(group.blocks) or (only and cpu != only.cpu):
             group.add(Block(NO_CPU, record))
-        elif only and self.report and self.report.own_block is only:
-            self.report.name_detector(cpu)
+        elif only and (report := self.reports.of_own_block(only)):
+            report.name_detector(cpu)
 
     def _read_register(self, group: Group, name: str, value: str, record: Record) -> None:
         group.pstates += name == "pstate"
@@ -210,15 +227,11 @@ class BootReader:
         if not only:
             return
         if name == "pc":
-            only.pc = value.strip()
+            only.pc = value.strip() if backtrace.PLACE.match(value) else None
         elif digits := _REGISTER_VALUE.match(value):
             setattr(only, name, digits[0])
-        # A CPU that begins a request prints itself without registers, so registers are an answer.
-        own = self.report is not None and self.report.own_block is only
-        if name == "pstate" and not own and only.cpu != NO_CPU:
-            request = self._request_of(record, only.cpu)
-            if request and request.initiator is None:
-                self._accept(request, only)
+        if name == "pstate":
+            self._accept_unseen(only, record)
 
     def _on_timeout(self, record: Record, match: re.Match[str]) -> None:
         self.says_timeouts = True
@@ -243,13 +256,14 @@ class BootReader:
 
     def _on_hard_lockup(self, record: Record, match: re.Match[str]) -> None:
         detector, stuck = int(match[1]) if match[1] else None, int(match[2])
-        self.report = LockupReport(record, stuck, detector, self._waits_for(stuck, record.at))
+        report = LockupReport(record, stuck, detector, self._waits_for(stuck, record.at))
         self._forget_overdue()
         if detector in (None, stuck):
             # The perf detector runs on the stuck CPU: it prints the registers there, without a request.
-            self.report.own_block = self._open_block(stuck, record)
+            report.own_block = self._open_block(stuck, record)
         self.causes.add(Cause(Trigger.HARD_LOCKUP, record.at, detector, stuck))
-        self._add(record, self.report)
+        self.reports.add(report)
+        self._add(record, report)
 
     def _waits_for(self, cpu: int, at: float | None) -> int | None:
         """Return a CPU that this CPU is waiting for in its own request; None if it does not wait."""
@@ -265,16 +279,21 @@ class BootReader:
         self._add(record, SoftLockup(record.boot, record.at, int(match[1]), int(match[2]), match[3].strip()))
 
     def _on_rcu_stall(self, record: Record, match: re.Match[str]) -> None:
-        self.stall = Stall(record, match[1], match[2], match["members"] or "")
+        stall = Stall(record, match[1], match[2], match["members"] or "")
+        if not stall.expedited:  # an expedited stall names its CPUs in this line only
+            self.stall = stall
         self.causes.add(Cause(Trigger.RCU_STALL, record.at))
-        self._add(record, self.stall)
+        self._add(record, stall)
 
     def _on_hung_task(self, record: Record, match: re.Match[str]) -> None:
         self.causes.add(Cause(Trigger.HUNG_TASK, record.at))
         self._add(record, HungTask(record.boot, record.at, match[1], int(match[2]), int(match[3])))
 
     def _on_csd_lock(self, record: Record, match: re.Match[str]) -> None:
-        cpu, target = int(match[1]), int(match[2])
+        cpu, target = int(match[2]), int(match[3])
+        if match[1] == "Continued" and (cpu, target) in self.csd_locks:
+            return
+        self.csd_locks.add((cpu, target))
         self.causes.add(Cause(Trigger.CSD_LOCK, record.at, cpu, target))
         self._add(record, CsdLock(record.boot, record.at, cpu, target))
 
@@ -309,14 +328,14 @@ class BootReader:
         elif rung == "failed":
             self.stop.add_failure(cpus)
 
-    def _on_crash_kernel(self, record: Record, _match: re.Match[str]) -> None:
-        self.handover = Handover(record)
-        self._add(record, self.handover)
-        if self.stop:
-            self.stop.for_crash_kernel = True
-
-    def _on_stale_cpus(self, _record: Record, _match: re.Match[str]) -> None:
-        if self.handover:
+    def _on_crash_kernel(self, record: Record, match: re.Match[str]) -> None:
+        """Take a line of the start of a crash kernel; the log may lack its first one."""
+        if not self.handover:
+            self.handover = Handover(record)
+            self._add(record, self.handover)
+            if self.stop:
+                self.stop.for_crash_kernel = True
+        if match.re.pattern == stop.STALE_CPUS.pattern:
             self.handover.stale_cpus = True
 
     def _on_bye(self, _record: Record, _match: re.Match[str]) -> None:
@@ -328,22 +347,12 @@ class BootReader:
         if isinstance(item, Request):
             return item.close(boot, room)
         if isinstance(item, LockupReport):
-            return item.close(prints_pmr=boot.prints_pmr)
+            return item.close(boot)
         if isinstance(item, StopLadder):
             return item.close(lists_exactly=self.kernel.lists_exactly())
         if isinstance(item, (ShownCpus, Stall, Handover)):
             return item.close()
         return item
-
-
-def _without_claims(episode: Episode) -> Episode:
-    """Return an episode of another architecture, whose registers and paths are not those of arm64."""
-    if isinstance(episode, Backtrace):
-        cpus = tuple(cpu._replace(masked=None) for cpu in episode.cpus)
-        return episode._replace(path=NmiPath.UNKNOWN, cpus=cpus)
-    if isinstance(episode, HardLockup):
-        return episode._replace(masked=None, path=None)
-    return episode
 
 
 def _is_within(request: Request, record: Record) -> bool:
@@ -371,7 +380,7 @@ _RULES: tuple[tuple[Message, _Method], ...] = (
     (stop.PANIC, BootReader._on_panic),
     (stop.LADDER, BootReader._on_rung),
     (stop.CRASH_KERNEL, BootReader._on_crash_kernel),
-    (stop.STALE_CPUS, BootReader._on_stale_cpus),
+    (stop.STALE_CPUS, BootReader._on_crash_kernel),
     (stop.BYE, BootReader._on_bye),
 )
 _RULES_OF: dict[str, list[tuple[Message, _Method]]] = {}

@@ -184,6 +184,16 @@ Episode = Union[
 ]  # fmt: skip
 
 
+def without_claims(episode: Episode) -> Episode:
+    """Return an episode of another architecture, whose registers and paths are not those of arm64."""
+    if isinstance(episode, Backtrace):
+        cpus = tuple(cpu._replace(masked=None, pstate=None, pmr=None, pc=None) for cpu in episode.cpus)
+        return episode._replace(path=NmiPath.UNKNOWN, cpus=cpus)
+    if isinstance(episode, HardLockup):
+        return episode._replace(masked=None, pc=None, path=None)
+    return episode
+
+
 KINDS: dict[type, str] = {
     Backtrace: "backtrace",
     HardLockup: "hard-lockup",

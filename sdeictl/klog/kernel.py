@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from sdeictl.klog.messages import architecture, backtrace
+from sdeictl.klog.messages import architecture, backtrace, stop
 from sdeictl.klog.records import Record
 
 STOPPER_LINES = 3
@@ -26,6 +26,8 @@ class Kernel:
         """It prints the priority mask: it uses pseudo-NMI."""
         self.stopper: int | None = None
         """The CPU that panicked, so it stops the others; None if unknown."""
+        self._oops: Record | None = None
+        self._oops_cpu: int | None = None
         self._panic: Record | None = None
 
     def read(self, record: Record) -> None:
@@ -33,17 +35,27 @@ class Kernel:
         text = record.text
         if evidence := architecture.architecture_of_line(text):
             self.architectures.add(evidence)
-        self.prints_pmr = self.prints_pmr or text.startswith(backtrace.PRIORITY_MASK)
+        self.prints_pmr = self.prints_pmr or backtrace.PRIORITY_MASK.match(text) is not None
         cpu_line = backtrace.CPU_LINE.match(text)
         if cpu_line and self.release is None:
             self.release = architecture.release_of_line(text)
-        near = self._panic and record.place <= self._panic.place + STOPPER_LINES
-        if near and cpu_line and self.stopper is None:
+        if text.startswith(architecture.RELEASE_LINE) and (
+            built := architecture.architecture_of_compiler(text)
+        ):
+            self.architectures.add(built)
+        if text.startswith(stop.OOPS):
+            self._oops, self._oops_cpu = record, None
+        if cpu_line and _is_soon_after(record, self._oops) and self._oops_cpu is None:
+            self._oops_cpu = int(cpu_line[1])
+        if cpu_line and _is_soon_after(record, self._panic) and self.stopper is None:
             self.stopper = int(cpu_line[1])
 
     def panics(self, record: Record) -> None:
         """Take the line of a panic."""
         self.stopper, self._panic = logging_cpu(record), record
+        # The panic of an oops prints no further line with the CPU (panic() in kernel/panic.c).
+        if self.stopper is None and stop.AFTER_OOPS in record.text:
+            self.stopper = self._oops_cpu
 
     def says_timeouts(self) -> bool:
         """Tell whether it surely prints a line when it stops waiting for answers."""
@@ -61,6 +73,11 @@ class Kernel:
     def _is_since(self, release: tuple[int, int]) -> bool:
         found = re.match(r"(\d{1,5})\.(\d{1,5})", self.release or "", re.ASCII)
         return found is not None and (int(found[1]), int(found[2])) >= release
+
+
+def _is_soon_after(record: Record, start: Record | None) -> bool:
+    """Tell whether the code that logged one record logged another one right after it."""
+    return start is not None and record.caller == start.caller and record.place <= start.place + STOPPER_LINES
 
 
 def logging_cpu(record: Record) -> int | None:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections import deque
+
 from sdeictl.klog.episodes import CrashKernel, HardLockup, RcuStall, Stop
 from sdeictl.klog.messages import rcu
 from sdeictl.klog.records import Record
-from sdeictl.klog.requests import Block, Request
+from sdeictl.klog.requests import Block, Boot, Request
 from sdeictl.klog.words import IPI, CpuState, NmiPath, StopReason
 
 SDEI_WATCHDOG_FRAME = "sdei_watchdog_callback"
 """Function on the stack of a CPU that the SDEI watchdog interrupted (arch/arm64/kernel/watchdog_sdei.c of
 openEuler and Anolis)."""
+MAX_REPORTS = 8
+"""So many CPUs can be stuck at once before a request is taken for another one's."""
 STALL_SECONDS = 1.0
 """The lines that name the CPUs of a stall follow its first line within this time."""
 STALL_LINES = 200
@@ -39,27 +43,35 @@ class LockupReport:
         self.request, self.detected_by, self.own_block = request, request.initiator, None
         return True
 
+    def takes_answer(self, request: Request, cpu: int) -> bool:
+        """Tell whether an answer belongs to this report, where the log lacks the request; remember it."""
+        if self.request or self.cpu != cpu or (self.own_block and self.own_block.pstate is not None):
+            return False
+        self.request, self.own_block = request, None
+        return True
+
     def name_detector(self, cpu: int) -> None:
         """Take the CPU that prints the block after the report: a CPU that prints itself is the detector."""
         if self.detected_by is None and cpu == self.cpu:
             self.detected_by = cpu
 
-    def close(self, *, prints_pmr: bool) -> HardLockup:
+    def close(self, boot: Boot) -> HardLockup:
         """Return the episode."""
-        block = self._block()
+        block = self._block(boot)
         return HardLockup(
             self.record.boot, self.record.at, self.cpu, self.detected_by,
             block is not None and (block.pc is not None or bool(block.frames)),
             self.secondary_to,
-            block.masked(prints_pmr=prints_pmr) if block else None,
+            block.masked(prints_pmr=boot.prints_pmr) if block else None,
             block.pc if block else None,
             self._path(),
         )  # fmt: skip
 
-    def _block(self) -> Block | None:
+    def _block(self, boot: Boot) -> Block | None:
         if self.request:
-            state, block, _at = self.request.answers.get(self.cpu, (None, None, None))
-            return block if state is CpuState.BACKTRACE else None
+            # Registers that were printed after the wait do not show where the CPU was stuck.
+            in_time = self.request.state_of(self.cpu, boot) is CpuState.BACKTRACE
+            return self.request.answers[self.cpu][1] if in_time else None
         return self.own_block if self.own_block and self.detected_by is not None else None
 
     def _path(self) -> NmiPath | None:
@@ -70,6 +82,35 @@ class LockupReport:
         if SDEI_WATCHDOG_FRAME in block.frames:
             return NmiPath.SDEI
         return block.path() or NmiPath.UNKNOWN
+
+
+class LockupReports:
+    """The latest reports of hard lockups: several CPUs can be stuck before the first request is sent."""
+
+    def __init__(self) -> None:
+        self._latest: deque[LockupReport] = deque(maxlen=MAX_REPORTS)
+
+    def add(self, report: LockupReport) -> None:
+        """Note a report; the latest one comes first."""
+        self._latest.appendleft(report)
+
+    def take_request(self, request: Request) -> None:
+        """Give a request to the report whose detector sent it."""
+        any(report.takes(request) for report in self._latest)
+
+    def take_answer(self, request: Request, cpu: int) -> None:
+        """Give an answer to the report on its CPU, if the log lacks the request."""
+        any(report.takes_answer(request, cpu) for report in self._latest)
+
+    def expect_answer(self, cpu: int) -> None:
+        """Note that a CPU answers a request, and so did not print its registers as the detector."""
+        for report in self._latest:
+            if report.cpu == cpu and report.own_block and report.own_block.pstate is None:
+                report.own_block = None
+
+    def of_own_block(self, block: Block) -> LockupReport | None:
+        """Return the report in which the stuck CPU printed this block itself; None without one."""
+        return next((report for report in self._latest if report.own_block is block), None)
 
 
 class StopLadder:

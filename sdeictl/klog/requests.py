@@ -214,6 +214,10 @@ class Request:
             if cpu in self.answers or room >= 0:
                 yield cpu
 
+    def state_of(self, cpu: int, boot: Boot) -> CpuState:
+        """Return how a CPU took part."""
+        return self._answer(cpu, self._missing(boot), boot).state
+
     def _missing(self, boot: Boot) -> CpuState:
         """Return the state of the targets without an answer in the log."""
         if self.timed_out is not None:

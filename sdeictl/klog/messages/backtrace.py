@@ -23,7 +23,7 @@ TASK_DUMP = Message("Task dump for CPU ", r"Task dump for CPU (\d{1,5}):$")
 
 CPU_LINE = re.compile(r"CPU: (\d{1,5}) (?:UID: \d+ )?PID: ", re.ASCII)
 """The second line of a block. Group: the CPU that prints the block."""
-REGISTER = re.compile(r"(pstate|pc|pmr)(?:_save)? ?: ?(.*)")
+REGISTER = re.compile(r"(pstate|pc|pmr)(?:_save)?\s{0,8}:\s{0,8}(.*)")
 """Groups: a register that shows whether, or where, a CPU was masked, and its value. The priority mask is
 `pmr_save` before Linux 6.13."""
 OLD_PC = re.compile(r"PC is at (.*)")
@@ -34,10 +34,12 @@ LAST_REGISTERS = "x29: "
 """How the general registers begin. They come after the registers of REGISTER, in every block."""
 FRAME = re.compile(r"(?: {1,4}|\[<[0-9a-f]{8,16}>\] )([\w.]{1,120})\+0x[0-9a-f]{1,8}/0x[0-9a-f]{1,8}")
 """One line of a stack; before Linux 4.15 it begins with an address. Group: the function."""
-PRIORITY_MASK = ("pmr: ", "pmr_save: ")
-"""How the line of the priority mask begins: the kernel prints it only with pseudo-NMI."""
+PRIORITY_MASK = re.compile(r"pmr(?:_save)?\s{0,8}:")
+"""The line of the priority mask, which the kernel prints only with pseudo-NMI."""
+PLACE = re.compile(r"[\w.$]{1,200}\+0x[0-9a-f]+(?:/0x[0-9a-f]+)?|(?:0x)?[0-9a-f]{8,16}(?!\S)")
+"""The value of pc: a place in a function, or an address."""
 
-BEGINNINGS = ("CPU:", "pstate", "pc :", "pc: ", "pmr", "PC is at", LAST_REGISTERS)
+BEGINNINGS = ("CPU:", "pstate", "pc :", "pc: ", "pc\t:", "pmr", "PC is at", LAST_REGISTERS)
 """How the lines of a block begin, without those of a stack."""
 
 PUBLIC = ("sysrq: ", HEADER, r"CPU: \d+ ", "pstate: ", "pc : ",

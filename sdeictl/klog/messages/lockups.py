@@ -47,13 +47,15 @@ HUNG_TASK = Message(
 
 CSD_LOCK = tuple(
     Message(
-        f"{prefix}csd: Detected",
-        prefix + r"csd: Detected non-responsive CSD lock \(#\d+\) on CPU#(\d{1,5}), waiting \d+ ns"
+        f"{prefix}csd: ",
+        prefix
+        + r"csd: (Detected|Continued) non-responsive CSD lock \(#\d+\) on CPU#(\d{1,5}), waiting \d+ ns"
         r" for CPU#(\d{1,5}) ",
     )
     for prefix in ("smp: ", "")
 )
-"""A CPU waits for another one to take its call. Groups: the CPU that waits, and the other one."""
+"""A CPU waits for another one to take its call. Groups: whether it is the
+first line of this lock, the CPU that waits, and the other one."""
 WORKQUEUE_LOCKUP = Message("BUG: workqueue lockup", r"BUG: workqueue lockup - pool cpus=([\d,-]{1,20000}) ")
 """A worker pool makes no progress. Group: the CPUs of the pool."""
 

@@ -11,8 +11,8 @@ RCU = "rcu: "
 STALL = tuple(
     Message(
         begins,
-        begins + r"(\w+) (detected (?:expedited )?stalls|self-detected stall) on [\w/]+:?"
-        r"(?: \{(?P<members>[^{}]{0,20000})\})?",
+        begins + r"(\w+) (detected (?:expedited )?stalls|self-detected stall)"
+        r"(?: on [\w/]+:?(?: \{(?P<members>[^{}]{0,20000})\})?|, but suppressed )",
     )
     for begins in (f"{RCU}INFO: ", "INFO: ")
 )

@@ -16,8 +16,8 @@ REQUEST = Message(FROM, FROM + r"(\d{1,5}) to CPUs ([\d,-]{1,20000}):$")
 """Groups: the CPU that sends the request, and the list of its targets."""
 TIMEOUT = Message("After 10 seconds, ", rf"After 10 seconds, these CPUS still {TIMED_OUT}: ([\d,-]+)$")
 """The kernel stops waiting. Group: the list of the CPUs that have not answered."""
-SYSRQ_L = Message("sysrq: Show backtrace", r"sysrq: Show backtrace of all active CPUs")
-"""The operator asks for backtraces by sysrq-l."""
+SYSRQ_L = Message("sysrq: S", r"sysrq: (?:SysRq : )?Show backtrace of all active CPUs")
+"""The operator asks for backtraces by sysrq-l. Linux 4.19 prints "SysRq : "."""
 
 PUBLIC = (FROM, "After 10 seconds, these CPUS ")
 

@@ -9,12 +9,16 @@ from __future__ import annotations
 from sdeictl.klog.messages.message import Message
 
 REASON = tuple(
-    Message(begins, begins + "(Resetting|Restarting system|System halted|Power down)")
+    Message(begins, begins + "(?:SysRq : )?(Resetting|Restarting system|System halted|Power down)")
     for begins in ("sysrq: ", "reboot: ")
 )
 """The kernel is about to stop its CPUs. Group: what it does next."""
 PANIC = Message("Kernel panic - not syncing: ", r"Kernel panic - not syncing: (.*)")
 """Group: the message of the panic."""
+OOPS = "Internal error: "
+"""How the first line of an oops begins."""
+AFTER_OOPS = "Fatal exception"
+"""In the message of a panic that an oops caused."""
 LADDER = Message(
     "SMP: ",
     r"SMP: (?:(?P<ipi>stopping secondary CPUs)|retry stop with NMI for CPUs (?P<nmi>[\d,-]+)"
@@ -30,5 +34,5 @@ STALE_CPUS = Message("Some CPUs may be stale", r"Some CPUs may be stale, kdump w
 BYE = Message("Bye!", r"Bye!$")
 """The last line of a kernel that starts another one by kexec."""
 
-PUBLIC = (LADDER.begins, PANIC.begins, r"---\[ ", "Starting crashdump kernel", STALE_CPUS.begins, BYE.begins,
-          "reboot: ", "crashkernel ")  # fmt: skip
+PUBLIC = (OOPS, LADDER.begins, PANIC.begins, r"---\[ ", "Starting crashdump kernel", STALE_CPUS.begins,
+          BYE.begins, "reboot: ", "crashkernel ")  # fmt: skip
