@@ -312,3 +312,147 @@ def test_request_before_sdei_was_registered() -> None:
     (early,) = episodes(REQUEST, registered)
     (late,) = episodes(registered, REQUEST)
     assert (early["path"], late["path"]) == ("unknown", "sdei")
+
+
+STALLS = "rcu: INFO: rcu_preempt detected stalls on CPUs/tasks:"
+
+
+def test_expedited_stall_between_the_lines_of_another() -> None:
+    expedited = "rcu: INFO: rcu_preempt detected expedited stalls on CPUs/tasks: { 3-...D } 21 jiffies s: 77"
+    first, second = episodes(STALLS, expedited, "rcu: \t5-....: (900 ticks this GP) idle=ceec/1/0x4")
+    assert (first["cpus"], second["cpus"], second["expedited"]) == ([5], [3], True)
+
+
+@pytest.mark.parametrize("kind", ["stalls", "expedited stalls"])
+def test_stall_without_a_list(kind: str) -> None:
+    line = f"rcu: INFO: rcu_preempt detected {kind}, but suppressed full report due to a stuck CSD-lock."
+    (stall,) = episodes(line)
+    assert (stall["kind"], stall["cpus"], stall["expedited"]) == ("rcu-stall", [], kind != "stalls")
+
+
+def test_answer_after_the_wait_is_not_the_lockup() -> None:
+    lockup = "watchdog: CPU4: Watchdog detected hard LOCKUP on cpu 5"
+    answer = ("NMI backtrace for cpu 5", *registers(5, "6.17.0", "pmr: 000000e0"))
+    times = (100.0, 100.1, *(123.0 + at / 1e5 for at in range(len(answer))), 200.0)
+    found = episodes(lockup, "Sending NMI from CPU 4 to CPUs 5:", *answer, FILLER, seconds=times)
+    lockup_found, request = found
+    assert (lockup_found["has_stack"], lockup_found["masked"], lockup_found["pc"]) == (False, None, None)
+    assert states(request) == [(4, "self"), (5, "late")]
+
+
+@pytest.mark.parametrize("detector", ["", "CPU4: "])
+def test_lockup_whose_request_is_cut(detector: str) -> None:
+    lockup = f"watchdog: {detector}Watchdog detected hard LOCKUP on cpu 5"
+    answer = ("NMI backtrace for cpu 5", *registers(5, "6.12.0", "pmr_save: 000000c0"))
+    found, request = episodes(lockup, "Modules linked in:", "Sending NMI from CPU 4 to CPU", *answer)
+    assert (found["has_stack"], found["masked"], found["pc"]) == (True, True, "busy_wait+0x1c/0x60")
+    assert (request["initiator"], states(request), request["path"]) == (
+        None,
+        [(5, "backtrace")],
+        "pseudo-nmi",
+    )
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_two_lockups_before_their_requests(*, named: bool) -> None:
+    reports = (
+        f"watchdog: {f'CPU{detector}: ' * named}Watchdog detected hard LOCKUP on cpu {cpu}"
+        for detector, cpu in ((4, 5), (1, 2))
+    )
+    requests = (
+        line
+        for detector, cpu in ((4, 5), (1, 2))
+        for line in (
+            f"Sending NMI from CPU {detector} to CPUs {cpu}:", f"NMI backtrace for cpu {cpu}",
+            *registers(cpu, "6.12.0", "pmr: 000000c0"),
+        )
+    )  # fmt: skip
+    first, second, *_requests = episodes(*reports, *requests)
+    assert [(found["cpu"], found["detected_by"], found["masked"]) for found in (first, second)] == [
+        (5, 4, True), (2, 1, True)
+    ]  # fmt: skip
+
+
+def test_oops_names_the_cpu_that_stops_the_others() -> None:
+    oops = ("Internal error: Oops: 96000004 [#1] SMP", "CPU: 3 PID: 9 Comm: sh Not tainted 5.15.0 #1")
+    panic = "Kernel panic - not syncing: Oops: Fatal exception"
+    ladder = (
+        "SMP: stopping secondary CPUs",
+        "SMP: failed to stop secondary CPUs 3,6",
+        "Kernel Offset: disabled",
+    )
+    stop = episodes(*oops, "Call trace:", panic, *ladder)[-1]
+    assert (stop["failed"], stop["failed_exact"]) == ([6], True)
+    # Another panic may follow an oops of another CPU.
+    stop = episodes(*oops, "Kernel panic - not syncing: hung_task: blocked tasks", *ladder)[-1]
+    assert (stop["failed"], stop["failed_exact"]) == ([3, 6], False)
+
+
+def test_cpu_of_another_task_is_not_the_stopper() -> None:
+    lines = (
+        ("T77", "Kernel panic - not syncing: hung_task: blocked tasks"),
+        ("T88", "CPU: 5 PID: 88 Comm: x Not tainted 5.15.0 #1"),
+        ("T77", "CPU: 3 PID: 77 Comm: khungtaskd Not tainted 5.15.0 #1"),
+        ("T77", "SMP: stopping secondary CPUs"), ("T77", "SMP: failed to stop secondary CPUs 3,5"),
+        ("T77", "Kernel Offset: disabled"),
+    )  # fmt: skip
+    log = "".join(f"[{100 + at:12.6f}][{caller:>6}] {text}\n" for at, (caller, text) in enumerate(lines))
+    _panic, stop = analyze(parse_log(log.encode())).episodes
+    assert (getattr(stop, "failed", None), getattr(stop, "failed_exact", None)) == ((5,), True)
+
+
+def test_compiler_shows_the_architecture() -> None:
+    version = "Linux version 6.13.0 (b@h) (riscv64-linux-gnu-gcc (x) 13) #1"
+    ladder = ("SMP: stopping secondary CPUs", "SMP: failed to stop secondary CPUs 0-3", "---[ end")
+    found = document(version, "Kernel panic - not syncing: x", *ladder)
+    assert (found["architecture"], found["episodes"][-1]["failed_exact"]) == ("riscv", False)
+
+
+def test_request_of_another_cpu_proves_nothing() -> None:
+    other = "Sending NMI from CPU 3 to CPUs 2:"
+    first, _second = episodes(
+        "Sending NMI from CPU 2 to CPUs 0-1:", other, FILLER, seconds=(100.0, 108.0, 200.0)
+    )
+    assert states(first) == [(0, "silent"), (1, "silent"), (2, "self")]
+
+
+@pytest.mark.parametrize("blanks", ["\t", "  ", ""])
+def test_blanks_after_a_register(blanks: str) -> None:
+    answer = ("NMI backtrace for cpu 3", *registers(3, "6.8.4", f"pmr_save:{blanks}000000c0"))
+    (found,) = episodes(REQUEST, *answer)
+    cpu = found["cpus"][1]
+    assert (cpu["pmr"], cpu["masked"]) == ("000000c0", True)
+
+
+def test_registers_of_arm32_are_not_shown() -> None:
+    old = "pc : [<c0108a34>]    lr : [<c0108a30>]    psr: 60000093"
+    lines = (
+        "NMI backtrace for cpu 3",
+        "CPU: 3 PID: 5 Comm: a Not tainted 6.1.0-armmp #1",
+        "PC is at idle+0x1/0x2",
+        old,
+    )
+    (found,) = episodes(REQUEST, *lines)
+    cpu = found["cpus"][1]
+    assert (cpu["state"], cpu["pc"], cpu["pstate"], cpu["masked"]) == ("backtrace", None, None, None)
+
+
+def test_csd_lock_whose_first_line_is_lost() -> None:
+    line = (
+        "smp: csd: Continued non-responsive CSD lock (#1) on CPU#12, waiting 900 ns for CPU#03 do_x+0x0/0x9"
+    )
+    (found,) = episodes(line, line)
+    assert (found["cpu"], found["target"]) == (12, 3)
+
+
+def test_crash_kernel_whose_first_line_is_lost() -> None:
+    stale = "Some CPUs may be stale, kdump will be unreliable."
+    _panic, found = episodes("Kernel panic - not syncing: x", stale, "Bye!")
+    assert (found["kind"], found["stale_cpus"], found["handed_over"]) == ("crash-kernel", True, True)
+
+
+def test_sysrq_of_linux_4_19() -> None:
+    found = episodes("sysrq: SysRq : Show backtrace of all active CPUs", "sysrq: CPU2:", "sysrq: CPU0:")
+    assert states(found[0]) == [(0, "backtrace"), (2, "self")]
+    stop = episodes("sysrq: SysRq : Resetting", "SMP: stopping secondary CPUs")[0]
+    assert stop["reason"] == "reset"

@@ -7,11 +7,12 @@ import contextlib
 import ctypes
 import errno
 import gzip
+import io
 import lzma
 import os
 import zlib
 from collections.abc import Callable, Iterator
-from typing import BinaryIO, Protocol
+from typing import Protocol
 
 from sdeictl.host.libraries import load_library
 
@@ -24,7 +25,7 @@ _ZSTD_LIBRARY = "libzstd.so.1"
 
 
 class _Readable(Protocol):
-    def read(self, size: int, /) -> bytes:
+    def read1(self, size: int, /) -> bytes:
         """Return at most `size` bytes; b"" at the end."""
 
 
@@ -62,8 +63,8 @@ class NamedFile:
                 yield piece
                 piece = self._read(stream)
 
-    def _unpacked(self, file: BinaryIO) -> _Readable:
-        head = file.peek(8) if hasattr(file, "peek") else b""
+    def _unpacked(self, file: io.BufferedReader) -> _Readable:
+        head = file.peek(8)
         for magic, unpack in _PACKERS.items():
             if head.startswith(magic):
                 self.is_packed = True
@@ -72,7 +73,7 @@ class NamedFile:
 
     def _read(self, stream: _Readable) -> bytes:
         try:
-            return stream.read(PIECE_BYTES)
+            return stream.read1(PIECE_BYTES)  # read() would lose what comes before the damage
         except (EOFError, zlib.error, lzma.LZMAError, ValueError) as error:
             self.damage = f"its packed data is damaged or cut short: {error}"
         except OSError as error:
@@ -91,7 +92,7 @@ class _Buffer(ctypes.Structure):
 class _ZstdFile:
     """Unpacks zstd by its library; Python has no module for it before 3.14."""
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: io.BufferedReader) -> None:
         self._file = file
         self._library = load_library(_ZSTD_LIBRARY)
         if self._library is None:
@@ -103,7 +104,7 @@ class _ZstdFile:
         self._more = 0
         """What the library wants next; 0 at the end of a frame."""
 
-    def read(self, size: int, /) -> bytes:
+    def read1(self, size: int, /) -> bytes:
         """Return at most `size` bytes; raise ValueError if the data is damaged or the library is missing."""
         if self._library is None:
             raise ValueError(f"{_ZSTD_LIBRARY} is not installed")
@@ -128,7 +129,7 @@ class _ZstdFile:
         return bool(data)
 
 
-_PACKERS: dict[bytes, Callable[[BinaryIO], _Readable]] = {
+_PACKERS: dict[bytes, Callable[[io.BufferedReader], _Readable]] = {
     b"\x1f\x8b": lambda file: gzip.GzipFile(fileobj=file),
     b"\xfd7zXZ\0": lzma.LZMAFile,
     b"BZh": bz2.BZ2File,

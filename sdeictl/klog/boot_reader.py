@@ -161,7 +161,8 @@ class BootReader:
             request.accept(cpu, state, record.at)
 
     def _on_answer(self, record: Record, match: re.Match[str]) -> None:
-        self.reports.expect_answer(int(match[1]))
+        if self.reports.expect_answer(int(match[1])):
+            self.groups.pop(record.caller, None)
         block = self._open_block(int(match[1]), record)
         if self.request and self.request.initiator is not None:
             self._accept(self.request, block)

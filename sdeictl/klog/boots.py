@@ -68,17 +68,17 @@ class Boots:
 
         Returns None if some of them need care.
         """
-        times = run.times
-        if self._early or self._held or self._lost or min(times) < BOOT_FALLBACK_SECONDS:
+        times, first_time = run.times, min(run.times)
+        if self._early or self._held or self._lost or first_time < BOOT_FALLBACK_SECONDS:
             return None
-        latest = list(accumulate([self._latest, *times], max))[1:]
-        if max(map(sub, latest, times)) > (BOOT_FALLBACK_SECONDS if self._quoted_file is None else 0):
+        fallback = _fallback([self._latest, *times])
+        if fallback > (BOOT_FALLBACK_SECONDS if self._quoted_file is None else 0):
             return None
         keys = list(map(hash, zip(run.stamps, run.texts)))
-        if not self._seen.has_none(keys, later=min(times) > self._latest):
+        if not self._seen.has_none(keys, later=first_time > self._latest):
             return None
         self._seen.add(*keys)
-        self._quoted_file, self._latest = None, latest[-1]
+        self._quoted_file, self._latest = None, max(self._latest, *times)
         first, self.count = self.count, self.count + len(keys)
         return [
             Record(run.texts[at], times[at], self._boot, run.callers[at] or None, 0, self.file, first + at)
@@ -148,6 +148,14 @@ class Boots:
         lost, self._lost = self._lost + line.lost_before, 0
         self.count += 1
         return Record(line.text, line.at, self._boot, line.caller, lost, self.file, self.count - 1)
+
+
+def _fallback(times: list[float]) -> float:
+    """Return by how much a time falls back behind the latest one before it, at most."""
+    if times == sorted(times):
+        return 0.0
+    behind: Iterator[float] = map(sub, accumulate(times, max), times)
+    return max(behind)
 
 
 def _key(line: Line) -> int:

@@ -15,6 +15,8 @@ _MAX_FIELDS = 10_000
 """Limit for the lines of one object; an entry of the journal has a few dozen fields."""
 _FIELD = re.compile(r"\s*([A-Z_][A-Z0-9_]{0,63})=(.*)")
 _ENTRY_OF_VERBOSE = re.compile(r"\w{3} \d{4}-\d\d-\d\d .* \[s=.*\]$")
+_TEXTS = ("log", "msg")
+"""The line of a console in the JSON of Docker and of LAVA."""
 _EVENT = "data: "
 """How a line of `journalctl -o json-sse` begins."""
 
@@ -24,7 +26,8 @@ def is_journal(lines: Sequence[str]) -> bool:
     filled = [line.strip() for line in lines[:_SAMPLE_LINES] if line.strip()]
     if not filled:
         return False
-    if filled[0] in ("{", "[", "[{") or filled[0].startswith(('{"', '{ "', '[{"', _EVENT + "{")):
+    first = filled[0].removeprefix("- ")
+    if first in ("{", "[", "[{") or first.startswith(('{"', '{ "', '[{"', _EVENT + "{")):
         return True
     return any(line.startswith("_TRANSPORT=") for line in filled)
 
@@ -74,11 +77,11 @@ class EntryReader:
     def _json_entries(self, lines: Iterable[str]) -> Iterator[Mapping[str, object]]:
         """Yield the objects of JSON lines, arrays and indented JSON; leave out damaged ones."""
         for line in lines:
-            text = line.strip()
-            text = text[len(_EVENT) :] if text.startswith(_EVENT) else text
+            text = line.strip().removeprefix(_EVENT).removeprefix("- ")
             if text.startswith(('{"', '{ "', "[{")):
                 yield from _load(text.rstrip(","))
-            elif text in ("{", "[{", ",{"):
+            elif text in ("{", "[{", ",{", "},{"):
+                yield from _load("".join([*self._block, "}"])) if text == "},{" and self._block else ()
                 self._block = ["{"]
             elif text.rstrip(",]") == "}" and self._block:
                 yield from _load("".join([*self._block, "}"]))
@@ -100,6 +103,9 @@ def _load(text: str) -> Iterator[Mapping[str, object]]:
 def _dmesg_line(entry: Mapping[str, object]) -> str | None:
     """Return an entry as a line of `dmesg -r`; None if the kernel did not log it."""
     try:
+        for name in _TEXTS:
+            if name in entry and "pri" not in entry:
+                return str(entry[name]).rstrip("\n")
         if "msg" in entry:  # dmesg -J
             micros, priority = round(float(str(entry["time"])) * 1e6), int(str(entry["pri"]))
             message = entry["msg"]

@@ -11,10 +11,13 @@ from typing import NamedTuple
 
 from sdeictl.klog.records import Line, Run
 
-_RECORD = re.compile(r"(\d{1,10}),(\d{1,20}),(\d{1,20}),([^;]{0,200});(.*)", re.DOTALL | re.ASCII)
+# `grep -n` adds a number, and netconsole the release.
+_BEFORE = r"(?:\d{1,9}:)?(?:\d{1,3}\.\d{1,3}[^,;\s]{0,60},)?"
+_RECORD = re.compile(_BEFORE + r"(\d{1,10}),(\d{1,20}),(\d{1,20}),([^;]{0,200});(.*)", re.DOTALL | re.ASCII)
 # The priority, the sequence number with the time, each of both, the caller, and the text.
 _RUN = re.compile(
-    r"^(\d{1,10}),((\d{1,20}),(\d{1,20})),(?:[^;\n]{0,200}?caller=([TC]\d{1,10})[^;\n]{0,100}|[^;\n]{0,200});(.*)$",
+    rf"^{_BEFORE}"
+    r"(\d{1,10}),((\d{1,20}),(\d{1,20})),(?:[^;\n]{0,200}?caller=([TC]\d{1,10})[^;\n]{0,100}|[^;\n]{0,200});(.*)$",
     re.ASCII | re.MULTILINE,
 )
 _MIN_FIELDS = 4

@@ -73,7 +73,7 @@ class LogFile:
                 yield from self._records(self._choose_format(sample), boots)
                 sample, size = [], 0
         if not self._parser:
-            yield from self._records(self._choose_format(sample), boots)
+            yield from self._records(self._choose_format(sample, last=True), boots)
         if self._outer:
             yield from self._records(self._outer.rest(), boots)
 
@@ -86,7 +86,7 @@ class LogFile:
         else:
             yield from boots.read(list(self._parser.parse(lines)))
 
-    def _choose_format(self, sample: list[str]) -> list[str]:
+    def _choose_format(self, sample: list[str], *, last: bool = False) -> list[str]:
         """Choose the format by the first lines, and return these without what a mail or the like added.
 
         If they are no kernel log, later ones may be.
@@ -100,7 +100,7 @@ class LogFile:
 
         journal = is_journal(sample)
         outer = EntryReader(sample) if journal else Wrapping(sample)
-        lines = outer.read(sample)
+        lines = [*outer.read(sample), *(outer.rest() if last else ())]
         if is_kmsg(lines):
             self._outer, self._parser = outer, KmsgParser()
             return lines

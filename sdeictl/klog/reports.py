@@ -45,10 +45,14 @@ class LockupReport:
 
     def takes_answer(self, request: Request, cpu: int) -> bool:
         """Tell whether an answer belongs to this report, where the log lacks the request; remember it."""
-        if self.request or self.cpu != cpu or (self.own_block and self.own_block.pstate is not None):
+        if self.request or self.cpu != cpu or (self.own_block and not self.waits_for_own_registers()):
             return False
         self.request, self.own_block = request, None
         return True
+
+    def waits_for_own_registers(self) -> bool:
+        """Tell whether the stuck CPU may still print its registers itself."""
+        return self.own_block is not None and self.own_block.pstate is None
 
     def name_detector(self, cpu: int) -> None:
         """Take the CPU that prints the block after the report: a CPU that prints itself is the detector."""
@@ -102,11 +106,12 @@ class LockupReports:
         """Give an answer to the report on its CPU, if the log lacks the request."""
         any(report.takes_answer(request, cpu) for report in self._latest)
 
-    def expect_answer(self, cpu: int) -> None:
-        """Note that a CPU answers a request, and so did not print its registers as the detector."""
-        for report in self._latest:
-            if report.cpu == cpu and report.own_block and report.own_block.pstate is None:
-                report.own_block = None
+    def expect_answer(self, cpu: int) -> bool:
+        """Tell whether a CPU that answers a request was taken for the detector of its own lockup."""
+        wrong = [report for report in self._latest if report.cpu == cpu and report.waits_for_own_registers()]
+        for report in wrong:
+            report.own_block = None
+        return bool(wrong)
 
     def of_own_block(self, block: Block) -> LockupReport | None:
         """Return the report in which the stuck CPU printed this block itself; None without one."""

@@ -12,6 +12,7 @@ from functools import partial
 
 from sdeictl.klog.messages import backtrace, boot, lockups, rcu, request, stop
 from sdeictl.klog.messages.printk import DROPPED, dropped_records
+from sdeictl.klog.prefix import FACILITIES, TIME, is_foreign, programs
 from sdeictl.klog.records import Line, Run
 
 # dmesg of util-linux prints a space before the caller; the kernel's console does not.
@@ -28,43 +29,36 @@ _RUN = re.compile(
 )
 _LEVEL = re.compile(r"<(\d{1,10})>", re.ASCII)
 _DECODED = re.compile(r"(\w{0,10}) *:\w{0,10} *: *", re.ASCII)
-_DECODED_AT_END = re.compile(r"(?:^|\s)(\w{0,10}) *:\w{0,10} *: *$", re.ASCII)
-_PREFIX_CHARACTERS = 200
-"""How much of the text before a time is searched for a facility or a syslog tag."""
 _SAMPLE_LINES = 500
 """How many lines at the start of a text show whether it came through syslog."""
-# A level that has lost its first characters.
-_CUT_LEVEL = re.compile(r"^\d{0,10}>$", re.ASCII)
 # The times of dmesg -T, -e and -H, -d and --time-format=iso: none of them is the time since the boot.
 _CLOCK = re.compile(
-    r"\[\w{3} \w{3} [ \d]\d \d\d:\d\d:\d\d \d{4}\] |\[\w{3}[ \d]\d \d\d:\d\d\] |\[ *\+\d{1,10}\.\d{6}\] "
-    r"|\[< *\d{1,10}\.\d{6}>\] |\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[,.]\d{6}[+-]\d\d:?\d\d ",
+    r"(?:\[\w{3} \w{3} [ \d]\d \d\d:\d\d:\d\d \d{4}(?: < *\d{1,10}\.\d{6}>)?\] |\[\w{3}[ \d]\d \d\d:\d\d\] "
+    r"|\[ *\+\d{1,10}\.\d{6}\] |\[< *\d{1,10}\.\d{6}>\] "
+    r"|\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[,.]\d{6}[+-]\d\d:?\d\d )",
     re.ASCII,
 )
-# A text of such lines is a kernel log, even if no message in it is known.
-_SYSLOG_FORM = re.compile(
-    r"(?:\w{3} [ \d]\d \d\d:\d\d:\d\d|\d{4}-\d\d-\d\dT\S{8,24}) \S{1,255} kernel(?:\[\d{1,10}\])?: ", re.ASCII
+_CALLER = re.compile(r"\[ *([TC]\d{1,10})\] ", re.ASCII)
+# Syslog of RFC 3164, wall(1), which prints no blank after the colon, and RFC 5424.
+_SYSLOG = re.compile(
+    r"(?:(?:(?!: ).){0,120}? )?kernel(?:(?:\[\d{1,10}\])?: {0,2}| - - (?:-|\[[^\[\]]{0,200}\]) )"
 )
-# wall(1) prints no blank after the colon.
-_SYSLOG = re.compile(r"(?:(?:(?!: ).){0,120}? )?kernel(?:\[\d{1,10}\])?: {0,2}")
-_MONOTONIC = re.compile(r"(\S{1,64}) ([^\s:\[]{1,64})(?:\[\d{1,10}\])?: ", re.ASCII)
+# Such a line is a kernel record, even if no message in the text is known.
+_SYSLOG_FORM = re.compile(rf"(?:<\d{{1,3}}>)?{TIME} \S{{1,255}} kernel(?:\[\d{{1,10}}\])?: ", re.ASCII)
+_PROGRAM = re.compile(r"\b(?!kernel\b)[\w.-]{1,64}(?:\[\d{1,10}\])?: $", re.ASCII | re.IGNORECASE)
+_WORDS = re.compile(r"[a-z]{2,} [a-z]{2,} ", re.IGNORECASE)
+"""Prose."""
+_MAX_PREFIX, _MIN_PREFIXED = 100, 3
+"""How long a prefix of each line can be, and how many lines must have it."""
+_MONOTONIC = re.compile(r"(?P<host>\S{1,64}) (?P<tag>[^\s:\[]{1,64})(?P<pid>\[\d{1,10}\])?: ", re.ASCII)
 """After the time in `journalctl -o short-monotonic`: the host, and the program that logged the line."""
-_OPENING = ('"', "'", "`", "(", "\u201c", "\u2018")
-"""A time after one of these is a quotation in prose."""
-_SYSLOG_TAG = re.compile(r"\d\d:\d\d:\d\d\S* \S+ ([^\s:\[]+)(?:\[\d+\])?: $", re.ASCII)
 _PSTORE = re.compile(r"(?:Panic|Oops|Emergency|Shutdown|Unknown)#(\d{1,9}) Part(\d{1,9})$", re.ASCII)
-# The names that dmesg -x prints.
-_FACILITIES = frozenset(
-    (
-        "kern", "user", "mail", "daemon", "auth", "syslog", "lpr", "news", "uucp", "cron", "authpriv", "ftp",
-        *(f"local{number}" for number in range(8)),
-    )
-)  # fmt: skip
 # A text without times is a kernel log if one of these is in it.
 _KERNEL_TEXT = re.compile(
     rf"{boot.BOOTING}|{boot.VERSION.begins}\d|{backtrace.HEADER}\d|{request.FROM}\d|sysrq: "
     rf"|(?:NMI )?watchdog: |{lockups.HARD_LOCKUP_ON}|BUG: |INFO: (?:task|rcu)|{rcu.RCU}|{stop.PANIC.begins}"
-    rf"|{stop.LADDER.begins}|sdei(?:_nmi)?: |Internal error: |(?:smp: )?csd: "
+    rf"|{stop.LADDER.begins}|sdei(?:_nmi)?: |{stop.OOPS}|(?:smp: )?csd: |{stop.CRASH_KERNEL.begins}"
+    rf"|{stop.STALE_CPUS.begins}|{request.TIMEOUT.begins}|{backtrace.TASK_DUMP.begins}\d"
 )
 
 
@@ -125,34 +119,68 @@ def _columns(row: Sequence[str]) -> tuple[str, str, str] | None:
 
 def _choose_parser(lines: Sequence[str]) -> _Parser | None:
     """Return the parser that suits the text; None if the text is not a kernel log."""
-    if any(_STAMP.search(line) for line in lines):
-        host = _monotonic_host(lines)
-        return partial(_parse_monotonic, host) if host else _parse_timed
-    indent = min((_indentation(line) for line in lines if _KERNEL_TEXT.match(line.lstrip())), default=0)
-    parsers: tuple[_Parser, ...] = (_parse_syslog, partial(_parse_untimed, indent))
+    host = _monotonic_host(lines)
+    timed: _Parser = partial(_parse_monotonic, host) if host else _parse_timed
+    parsers: tuple[_Parser, ...] = (timed, _parse_syslog, partial(_parse_untimed, _common_prefix(lines)))
     known = [sum(map(_is_known, filter(None, map(parse, lines)))) for parse in parsers]
     if any(known):
         return parsers[known.index(max(known))]
-    formed = [sum(bool(form.match(line)) for line in lines) for form in (_SYSLOG_FORM, _CLOCK)]
-    return parsers[formed.index(max(formed))] if max(formed) * 2 > sum(map(bool, lines)) else None
+    filled = sum(map(bool, lines))
+    stamped = [match for line in lines if (match := _STAMP.search(line)) and _is_exact(match[2])]
+    if host or len(stamped) * 2 > filled or any(match.start() == 0 for match in stamped):
+        return timed
+    if any(_SYSLOG_FORM.match(line) for line in lines):
+        return _parse_syslog
+    return parsers[2] if sum(bool(_CLOCK.match(line)) for line in lines) * 2 > filled else None
+
+
+def _is_exact(stamp: str) -> bool:
+    """Tell whether a time has microseconds, as the kernel prints it."""
+    return len(stamp.partition(".")[2]) == 6
+
+
+def _common_prefix(lines: Sequence[str]) -> re.Pattern[str]:
+    """Return a pattern for what stands before most records without a time: blanks, a number, a bullet.
+
+    The name of a program before its own messages is no such prefix.
+    """
+    found = [line[: match.start()] for line in lines if (match := _KERNEL_TEXT.search(line))]
+    shapes = Counter(_shape(prefix) for prefix in found if _can_precede(prefix))
+    for shape, _count in shapes.most_common(1):
+        pattern = re.compile(shape)
+        matching = sum(bool(pattern.match(line)) for line in lines)
+        if matching * 3 >= 2 * sum(map(bool, lines)) and matching >= _MIN_PREFIXED:
+            return pattern
+    indents = [prefix for prefix in found if not prefix.strip(" ")]
+    return re.compile(min(indents, key=len, default=""))
+
+
+def _can_precede(prefix: str) -> bool:
+    if not prefix or len(prefix) > _MAX_PREFIX or _CLOCK.match(prefix):
+        return False
+    if is_foreign(prefix) or programs(prefix) or _PROGRAM.search(prefix):
+        return False
+    return not _WORDS.search(re.sub(TIME, "", prefix))
+
+
+def _shape(prefix: str) -> str:
+    """Return a pattern for a prefix with any other numbers and any number of blanks."""
+    return re.sub(r"(?:\\? )+", " +", re.sub(r"\d+", r"\\d+", re.escape(prefix)))
 
 
 def _is_known(line: Line) -> bool:
     return _KERNEL_TEXT.match(line.text) is not None
 
 
-def _indentation(line: str) -> int:
-    return len(line) - len(line.lstrip(" "))
-
-
 def _monotonic_host(lines: Sequence[str]) -> str | None:
     """Return the host that most lines name after their time (`journalctl -o short-monotonic`), or None."""
     texts = [line[match.end() :] for line in lines[:_SAMPLE_LINES] if (match := _STAMP.match(line))]
     tags = [match for text in texts if (match := _MONOTONIC.match(text))]
-    hosts = Counter(match[1] for match in tags)
+    hosts = Counter(match["host"] for match in tags)
     host, count = hosts.most_common(1)[0] if hosts else ("", 0)
-    from_kernel = any((match[1], match[2]) == (host, "kernel") for match in tags)
-    return host if from_kernel and count * 2 > len(texts) else None
+    from_kernel = any((match["host"], match["tag"]) == (host, "kernel") for match in tags)
+    from_programs = len(tags) == len(texts) and all(match["pid"] for match in tags)
+    return host if (from_kernel or from_programs) and count * 2 > len(texts) else None
 
 
 def in_order(lines: list[str]) -> list[str]:
@@ -172,7 +200,7 @@ def in_order(lines: list[str]) -> list[str]:
 def _parse_timed(line: str) -> Line | None:
     # The time may not be at the start: firmware or a shell prompt may have printed before it in this line.
     match = _STAMP.search(line)
-    if not match or (match[1] and int(match[1]) >> 3) or _is_foreign(line[: match.start()]):
+    if not match or (match[1] and int(match[1]) >> 3) or is_foreign(line[: match.start()]):
         return None
     return Line(line[match.end() :], match[2], float(match[2]), match[3])
 
@@ -180,39 +208,34 @@ def _parse_timed(line: str) -> Line | None:
 def _parse_monotonic(host: str, line: str) -> Line | None:
     parsed = _parse_timed(line)
     tag = _MONOTONIC.match(parsed.text) if parsed else None
-    if not parsed or not tag or (tag[1], tag[2]) != (host, "kernel"):
+    if not parsed or not tag or (tag["host"], tag["tag"]) != (host, "kernel"):
         return None
     return parsed._replace(text=parsed.text[tag.end() :])
 
 
-def _is_foreign(prefix: str) -> bool:
-    """Tell whether the text before the time shows that another program logged the record."""
-    if not prefix:
-        return False
-    if prefix.rstrip().endswith(_OPENING):
-        return True
-    prefix = prefix[-_PREFIX_CHARACTERS:]
-    facility, tag = _DECODED_AT_END.search(prefix), _SYSLOG_TAG.search(prefix)
-    return bool(
-        (facility and facility[1] != "kern") or (tag and tag[1] != "kernel") or _CUT_LEVEL.match(prefix)
-    )
-
-
 def _parse_syslog(line: str) -> Line | None:
     prefix = _SYSLOG.match(line)
-    return Line(line[prefix.end() :], None, None) if prefix else None
+    return _without_clock(line[prefix.end() :]) if prefix else None
 
 
-def _parse_untimed(indent: int, line: str) -> Line | None:
-    if _indentation(line) < indent:
-        return None  # text around an indented log
-    line = line[indent:]
+def _parse_untimed(prefix: re.Pattern[str], line: str) -> Line | None:
+    before = prefix.match(line)
+    if not before:
+        return None  # text around the log
+    line = line[before.end() :]
     if level := _LEVEL.match(line):
-        return None if int(level[1]) >> 3 else Line(line[level.end() :], None, None)
+        return None if int(level[1]) >> 3 else _without_clock(line[level.end() :])
     facility = _DECODED.match(line)
-    if facility and facility[1] in _FACILITIES:
+    if facility and facility[1] in FACILITIES:
         line = line[facility.end() :]
-    if facility and facility[1] in _FACILITIES - {"kern"}:
+    if facility and facility[1] in FACILITIES - {"kern"}:
         return None
-    clock = _CLOCK.match(line)
-    return Line(line[clock.end() :] if clock else line, None, None)
+    return _without_clock(line)
+
+
+def _without_clock(text: str) -> Line:
+    """Return a line without the time of day, which does not show the time since the boot."""
+    clock = _CLOCK.match(text)
+    text = text[clock.end() :] if clock else text
+    caller = _CALLER.match(text)
+    return Line(text[caller.end() :] if caller else text, None, None, caller[1] if caller else None)

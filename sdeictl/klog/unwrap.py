@@ -11,10 +11,13 @@ import re
 from collections.abc import Sequence
 
 from sdeictl.klog.lines import clean
+from sdeictl.klog.prefix import record_starts
 
 _TAG = re.compile(
     r"</?(?:a|b|br|code|div|font|i|li|p|pre|span|td|tr|tt|u)(?: [^<>]{0,200})?/?>", re.IGNORECASE
 )
+_INLINE_CODE = re.compile(r"(\w[^<>]{0,200})<(?:code|tt)>", re.IGNORECASE)
+"""Code inside a sentence is a quotation, as if it stood in Markdown's marks."""
 _ENTITY = re.compile(r"&(?:lt|gt|amp|quot|apos|nbsp|#\d{1,7}|#x[0-9a-f]{1,6});", re.IGNORECASE)
 _QUOTE = re.compile(r" {0,8}[>|](?: |$)")
 _BARE_QUOTE = re.compile(r"[>|] ?")
@@ -24,7 +27,6 @@ _MAX_LAYERS = 8
 _MAX_HELD = 100
 """So many lines can hold one record."""
 _STAMP = re.compile(r"\[ *\d{1,10}\.\d{6}\]")
-_NEXT_RECORD = re.compile(r" ?(?=(?:<\d{1,3}>)?\[ *\d{1,10}\.\d{6}\])")
 _SOFT_BREAK = re.compile(r"=(?:3D|20|0D|09)", re.IGNORECASE)
 _MIN_WIDTH, _MAX_WIDTH = 60, 100
 """The columns at which mailers wrap lines."""
@@ -48,6 +50,7 @@ class Wrapping:
         self._collapsed = _is_collapsed(found)
         found = _split_collapsed(found) if self._collapsed else found
         self._wrapped = _is_wrapped(found)
+        self._width = _width(found)
         self.is_plain = not self._wrapped and found == list(sample)
         """Nothing was added."""
         self._held: list[str] = []
@@ -80,7 +83,7 @@ class Wrapping:
         for layer in self._layers:
             found = layer.remove(found)
         found = _split_collapsed(found) if self._collapsed else found
-        return _join_wrapped(found) if self._wrapped else found
+        return _join_wrapped(found, self._width) if self._wrapped else found
 
 
 class _Layer:
@@ -92,12 +95,15 @@ class _Layer:
         bare = sum(bool(_BARE_QUOTE.match(line)) for line in filled) * 2 > len(filled)
         self._mark = _BARE_QUOTE if bare else _QUOTE  # a mark without a blank counts if most lines have one
         unmarked = [self._without_mark(line) for line in filled]
+        self._bars = sum(line.endswith(" |") for line in filled) * 2 > len(filled)
         self._indent = min((len(line) - len(line.lstrip(" ")) for line in unmarked if line), default=0)
 
     def remove(self, lines: Sequence[str]) -> list[str]:
         """Return the lines without the layer."""
         blanks = " " * self._indent
         found = [self._without_mark(clean(_without_html(line))) for line in lines]
+        if self._bars:  # the end of a table's row
+            found = [line.removesuffix("|").rstrip() for line in found]
         return [line.removeprefix(blanks) for line in found]
 
     def _without_mark(self, line: str) -> str:
@@ -110,8 +116,11 @@ def _without_fences(lines: Sequence[str]) -> list[str]:
 
 def _has_soft_breaks(lines: Sequence[str]) -> bool:
     """Tell whether a text is quoted-printable: many lines end with "=" and go on in the next one."""
-    many = sum(line.endswith("=") for line in lines) * 50 >= len(lines)
-    return many and any(map(_SOFT_BREAK.search, lines))
+    broken = [line for line in lines if line.endswith("=")]
+    if not broken or len(broken) * 50 < len(lines):
+        return False
+    # RFC 2045 allows 76 characters in a line.
+    return any(map(_SOFT_BREAK.search, lines)) or all(60 < len(line) <= 76 for line in broken)
 
 
 def _join_soft_breaks(lines: list[str]) -> list[str]:
@@ -130,6 +139,7 @@ def _unescape(line: str) -> str:
 
 def _without_html(line: str) -> str:
     if "<" in line:
+        line = _INLINE_CODE.sub(r"\1`", line)
         line = _TAG.sub("", line)
     return html.unescape(line) if _ENTITY.search(line) else line
 
@@ -139,27 +149,48 @@ def _is_collapsed(lines: Sequence[str]) -> bool:
 
     One line with two times is no such text: a program may have logged the second one.
     """
-    stamps = [len(_STAMP.findall(line)) for line in lines]
-    return any(stamps) and sum(stamps) >= 2 * sum(map(bool, stamps))
+    starts = [len(record_starts(line)) for line in lines]
+    return any(starts) and sum(starts) >= 2 * sum(map(bool, starts))
 
 
 def _split_collapsed(lines: Sequence[str]) -> list[str]:
-    return [part for line in lines for part in _NEXT_RECORD.sub("\n", line).split("\n") if part]
+    return [part for line in lines for part in _split_line(line) if part]
+
+
+def _split_line(line: str) -> list[str]:
+    places = [0, *record_starts(line)[1:], len(line)]
+    return [line[start:end].rstrip() for start, end in zip(places, places[1:])]
 
 
 def _is_wrapped(lines: Sequence[str]) -> bool:
     """Tell whether a mailer wrapped the lines: each next word would have gone past the longest line."""
-    width = max(map(len, lines), default=0)
-    cut = [index for index, line in enumerate(lines) if index and line and not _STAMP.search(line)]
-    if not cut or not _MIN_WIDTH <= width <= _MAX_WIDTH or not _STAMP.search(lines[0]):
-        return False
-    return all(len(lines[index - 1]) + 1 + len(lines[index].split()[0]) > width for index in cut)
+    width = _width(lines)
+    continued = [index for index in range(1, len(lines)) if _can_continue(lines, index)]
+    fitting = sum(_goes_past(lines, index, width) for index in continued)
+    return bool(continued) and _MIN_WIDTH <= width <= _MAX_WIDTH and fitting * 3 >= 2 * len(continued)
 
 
-def _join_wrapped(lines: Sequence[str]) -> list[str]:
+def _width(lines: Sequence[str]) -> int:
+    """Return the length of the longest line with a time."""
+    return max((len(line) for line in lines if _STAMP.search(line)), default=0)
+
+
+def _can_continue(lines: Sequence[str], index: int) -> bool:
+    """Tell whether a line has no time and follows, without an empty line between, one that has."""
+    at = index
+    while at > 0 and lines[at] and not _STAMP.search(lines[at]) and index - at < _MAX_HELD:
+        at -= 1
+    return at < index and _STAMP.search(lines[at]) is not None
+
+
+def _goes_past(lines: Sequence[str], index: int, width: int) -> bool:
+    return len(lines[index - 1]) + 1 + len(lines[index].split()[0]) > width
+
+
+def _join_wrapped(lines: Sequence[str], width: int) -> list[str]:
     joined: list[str] = []
-    for line in lines:
-        if line and joined and not _STAMP.search(line):
+    for index, line in enumerate(lines):
+        if index and _can_continue(lines, index) and _goes_past(lines, index, width):
             joined[-1] += f" {line}"
         else:
             joined.append(line)
