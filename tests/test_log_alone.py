@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,8 @@ from sdeictl.host.open import open_root
 from sdeictl.probe.collect import collect
 from sdeictl.probe.document import ReportDocument
 from sdeictl.probe.report import build_report
+from tests.conftest import load_host
+from tests.test_cli import sdeictl
 from tests.test_wordings import registers
 
 BOOT = (
@@ -140,3 +144,50 @@ def test_log_of_another_architecture(tmp_path: Path, lines: tuple[str, ...], arc
 def test_log_that_shows_two_architectures(tmp_path: Path) -> None:
     found = report(tmp_path, "Linux version 6.1.0-18-amd64 (a@b) #1", "GICv3: 96 SPIs implemented", INIT, "x")
     assert (*path_of(found), found["host"]["architecture"]) == ("unknown", None, None)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_file_that_is_a_log(tmp_path: Path, *, packed: bool) -> None:
+    console = load_host("dt-sdei").console
+    log = tmp_path / "console.log"
+    log.write_bytes(gzip.compress(console) if packed else console)
+    done = sdeictl("probe", "--root", str(log), "--format", "json")
+    assert (done.returncode, json.loads(done.stdout)["verdict"]["nmi_path"]) == (0, "sdei")
+
+
+@pytest.mark.parametrize("form", ["text", "json", "prometheus", "nagios"])
+def test_file_that_is_a_report(tmp_path: Path, form: str) -> None:
+    host = load_host("dt-none")
+    stored = tmp_path / "report.json"
+    stored.write_bytes(sdeictl("probe", "--root", str(host.root), "--format", "json").stdout)
+    now, then = (sdeictl("probe", "--root", str(path), "--format", form) for path in (host.root, stored))
+    assert then.returncode == now.returncode != 0
+    if form in ("text", "nagios"):
+        assert then.stdout == now.stdout
+
+
+@pytest.mark.parametrize("field", ["verdict", "host", "findings", "gaps"])
+def test_report_without_a_field(tmp_path: Path, field: str) -> None:
+    document = json.loads(
+        sdeictl("probe", "--root", str(load_host("dt-none").root), "--format", "json").stdout
+    )
+    del document[field]
+    (tmp_path / "report.json").write_text(json.dumps(document))
+    done = sdeictl("probe", "--root", str(tmp_path / "report.json"))
+    assert (done.returncode, done.stdout) == (3, b"")
+    assert b"not a complete report" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"hello\n", b"contains no kernel record"), (b"", b"contains no kernel record"),
+        (b"\x1f\x8bgarbage", b"cannot be read"), (b"{}", b"is not a sdeictl.report/1"),
+        (bytes(1000), b"it is not text"),
+    ],
+)  # fmt: skip
+def test_file_of_something_else(tmp_path: Path, data: bytes, words: bytes) -> None:
+    (tmp_path / "file").write_bytes(data)
+    done = sdeictl("probe", "--root", str(tmp_path / "file"))
+    assert (done.returncode, done.stdout) == (3, b"")
+    assert words in done.stderr

@@ -104,6 +104,18 @@ def test_console_and_dmesg_are_one_log() -> None:
     validate("analysis-1", dict(analysis_document(found)))
 
 
+def test_kmsg_and_dmesg_are_one_log() -> None:
+    texts = ["usb 1-1: new", REQUEST, "NMI backtrace for cpu 3"]
+    kmsg = "".join(f"4,{at},{50 + at}000000,-;{text}\n" for at, text in enumerate(texts)).encode()
+    for files in ((kmsg, timed(texts)), (timed(texts), kmsg), (kmsg, kmsg)):
+        found = read(*files)
+        assert [file.records for file in found.files] == [3, 0]
+        assert len(found.episodes) == 1
+    # The same text at the same time, under another number, is another record.
+    twice = kmsg + kmsg.replace(b"4,2,", b"4,3,").split(b"\n")[-2] + b"\n"
+    assert read(twice).records == 4
+
+
 def test_text_names_the_files() -> None:
     text = to_plain(render_analysis(read(timed([REQUEST]), timed([REQUEST, "usb: new"]))))
     assert text.splitlines()[:3] == [

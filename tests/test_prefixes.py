@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 
 import pytest
 
 from sdeictl.klog.analysis import Source, analyze_files
-from sdeictl.klog.episodes import Analysis
+from sdeictl.klog.episodes import Analysis, Backtrace
 
 PANIC = "Kernel panic - not syncing: test"
 SOFT = "watchdog: BUG: soft lockup - CPU#3 stuck for 26s! [worker:4242]"
@@ -201,3 +202,134 @@ def test_code_in_a_sentence_is_a_quotation() -> None:
 def test_monotonic_journal_without_the_kernel() -> None:
     lines = [f"{stamped(at)} host1 {tag}: x" for at, tag in enumerate(["systemd[1]", "myapp[3]", "myapp[3]"])]
     assert read(lines).records == 0
+
+
+def test_boots_of_a_journal() -> None:
+    request, later = "Sending NMI from CPU 1 to CPUs 2:", "usb 1-1: new device"
+    short = [
+        f"[  100.000000] h kernel: {request}",
+        "-- Boot aabbccdd --",
+        f"[  200.000000] h kernel: {later}",
+    ]
+    entries = [
+        {
+            "_TRANSPORT": "kernel", "SYSLOG_FACILITY": "0", "PRIORITY": "6", "MESSAGE": text,
+            "_BOOT_ID": boot, "_SOURCE_MONOTONIC_TIMESTAMP": str(micros),
+        }
+        for boot, micros, text in (("a", 100_000_000, request), ("b", 200_000_000, later))
+    ]  # fmt: skip
+    for lines in (short, [json.dumps(entry) for entry in entries]):
+        found = read(lines)
+        (episode,) = found.episodes
+        assert isinstance(episode, Backtrace)
+        assert ([str(cpu.state) for cpu in episode.cpus], found.records) == (["self", "pending"], 2)
+    stop = [f"Jan 12 10:00:00 h kernel: {text}" for text in STOPS]
+    assert [episode.boot for episode in read([*stop, "-- Reboot --", *stop]).episodes] == [0, 1]
+
+
+@pytest.mark.parametrize("guest", ["(XEN)", "(d1)"])
+def test_lines_of_a_hypervisor(guest: str) -> None:
+    lines = [
+        f"{stamped(0)} Sending NMI from CPU 1 to CPUs 2:", f"{guest} [  125.000000] {PANIC}",
+        f"{guest} [    0.000000] Booting Linux on physical CPU 0x0000000000 [0x410fd0c1]",
+        f"{stamped(1)} usb 1-1: new device",
+    ]  # fmt: skip
+    found = read(lines)
+    assert (found.records, len(found.episodes), found.notes) == (2, 1, ())
+
+
+def test_pstore_records_of_two_crashes() -> None:
+    def crash(second: int, name: str) -> list[str]:
+        return [
+            "Panic#1 Part2", f"<6>[  {second}.000000] usb a", "Panic#1 Part1",
+            f"<0>[  {second + 3}.000000] Kernel panic - not syncing: {name}",
+        ]  # fmt: skip
+
+    for first, second, boots in ((150, 200, [0, 0]), (200, 150, [0, 1])):
+        found = read([*crash(first, "one"), *crash(second, "two")])
+        assert [(episode.boot, getattr(episode, "message", "")) for episode in found.episodes] == [
+            (boots[0], "one"), (boots[1], "two")
+        ]  # fmt: skip
+
+
+def test_pstore_panic_after_an_oops() -> None:
+    lines = [
+        "Oops#1 Part1", "<4>[   98.000000] a", "<4>[   99.000000] b", "Panic#2 Part2", "<4>[   90.000000] c",
+        "Panic#2 Part1", "<4>[   98.000000] a", "<4>[   99.000000] b", f"<0>[  100.000000] {PANIC}",
+    ]  # fmt: skip
+    found = read(lines)
+    assert ([episode.boot for episode in found.episodes], found.records) == ([0], 4)
+
+
+def test_time_of_another_clock_in_a_message() -> None:
+    one = [f"{stamped(0)} remoteproc0: [   50.000000] {PANIC}"]
+    many = [
+        f"[  {100 + at}.000000] remoteproc0: [   {10 + at}.000100] SMP: stopping secondary CPUs"
+        for at in range(3)
+    ]
+    assert (kinds(one), read(one).records) == ([], 1)
+    assert (kinds(many), read(many).records) == ([], 3)
+
+
+def test_records_that_the_journal_missed() -> None:
+    lines = [
+        f"{stamped(0)} h kernel: Sending NMI from CPU 1 to CPUs 2:",
+        "[  100.500000] h systemd-journald[300]: Missed 55 kernel messages", f"{stamped(30)} h kernel: usb",
+    ]  # fmt: skip
+    assert read(lines).records_lost == 55
+
+
+@pytest.mark.parametrize("other", ["ubuntu login:", "[  OK  ] Started foo.", "NOTICE:  BL31: v2.10"])
+def test_line_of_another_program_is_no_continuation(other: str) -> None:
+    assert kinds([f"{stamped(0)} {SOFT}", other, f"{stamped(1)} usb 1-1: new device"]) == ["SoftLockup"]
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        "I/TC: Reserved shared memory is ena", "D/TC:0 0 ", "Jan 12 10:00:03 ubuntu login: ",
+        "2024-01-12T10:00:03 host Password: ",
+    ],
+)  # fmt: skip
+def test_record_after_other_console_text(before: str) -> None:
+    lines = [f"Jan 12 10:00:01 {stamped(0)} usb a", f"{before}{stamped(2)} {PANIC}"]
+    assert kinds(lines) == ["Panic"]
+
+
+@pytest.mark.parametrize(
+    "after", ["\x01dModules linked in: p", "#001dModules linked in: x", "Modules linked in: y"]
+)
+def test_hard_lockup_without_its_line_end(after: str) -> None:
+    line = f"NMI watchdog: Watchdog detected hard LOCKUP on cpu 5{after}"
+    assert kinds([f"{stamped(0)} {line}"]) == ["HardLockup"]
+
+
+@pytest.mark.parametrize("before", ["c1 ", "(1)[25:kworker/1:0]"])
+def test_stamps_of_vendors(before: str) -> None:
+    assert kinds([f"{stamped(at)} {before}{text}" for at, text in enumerate(TEXTS)]) == KINDS
+
+
+@pytest.mark.parametrize("before", ["<4>", "kernel: "])
+def test_level_inside_syslog(before: str) -> None:
+    assert kinds([f"Jan 12 10:00:00 host1 kernel: {before}{text}" for text in TEXTS]) == KINDS
+    assert kinds([f"Jan 12 10:00:00 host1 kernel: <14>{PANIC}"]) == []
+
+
+def test_repeated_message_of_rsyslog() -> None:
+    before = "Jan 12 10:00:00 host1 kernel: "
+    for stamp in ("", "[  102.000000] "):
+        (panic,) = read(
+            [f"{before}{stamp}usb", f"{before}message repeated 2 times: [ {stamp}{PANIC}]"]
+        ).episodes
+        assert getattr(panic, "message", None) == "test"
+
+
+@pytest.mark.parametrize("escape", ["\x1b(B", "\x1b[?25h", "\x1b[2J", "\x1b[0;1m"])
+def test_escape_sequence_at_the_end(escape: str) -> None:
+    assert kinds([f"{stamped(at)} {text}{escape}" for at, text in enumerate(TEXTS)]) == KINDS
+
+
+def test_firmware_before_a_log_without_times() -> None:
+    booting = "Booting Linux on physical CPU 0x0000000000 [0x410fd0c1]"
+    found = read(["NOTICE:  BL31: v2.10", "U-Boot 2024.01", "Hit any key", booting, *TEXTS])
+    assert (found.records, {episode.boot for episode in found.episodes}) == (6, {0})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -26,7 +27,8 @@ FORMATS = ["text", "json", "prometheus", "nagios"]
     "--root",
     metavar="DIR|FILE",
     type=FILE,
-    help="Judge a captured host: a directory tree, or a file that `sdeictl capture` wrote.",
+    help="Judge another host: a directory tree, a file that `sdeictl capture` wrote, a kernel log"
+    " alone, or a stored report.",
 )
 @click.option(
     "--kernel-log",
@@ -67,7 +69,25 @@ def probe(
     if deep and root:
         raise click.UsageError("--deep reads the running host, and --root judges another host")
     log = None if kernel_log is None else read_input(kernel_log)
-    _print_report(build_report(collect(open_root(root), log, deep=deep)), form)
+    if log is None and root is not None and os.path.isfile(root):
+        _print_stored_report(root, form)
+    _print_report(_report_of_host(root, log, deep=deep), form)
+
+
+def _print_stored_report(path: str, form: str) -> None:
+    """Print the report in a file and exit with its status; return if the file is a host instead.
+
+    Raises SdeictlError with Status.UNKNOWN if the report lacks a field.
+    """
+    from sdeictl.probe.compare import read_report  # noqa: PLC0415 - the tree of a host is no file
+
+    report = read_report(path)
+    if report is None:
+        return
+    try:
+        _print_report(report, form)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise SdeictlError(f"{path} is not a complete report: {error}", Status.UNKNOWN) from error
 
 
 def _print_report(report: ReportDocument, form: str) -> None:
@@ -106,7 +126,16 @@ def _report_of(path: str) -> ReportDocument:
     stored = read_report(path)
     if stored is not None:
         return stored
-    report = build_report(collect(open_root(path)))
+    report = _report_of_host(path)
     if report["verdict"]["summary"] == NOTHING_KNOWN:
         raise SdeictlError(f"{path} contains no file of a host", Status.UNKNOWN)
+    return report
+
+
+def _report_of_host(path: str | None, log: bytes | None = None, *, deep: bool = False) -> ReportDocument:
+    """Judge a host. Raise SdeictlError with Status.UNKNOWN if the path is a file that shows nothing."""
+    report = build_report(collect(open_root(path), log, deep=deep))
+    if path is not None and os.path.isfile(path) and report["verdict"]["summary"] == NOTHING_KNOWN:
+        text = f"{path} cannot be read as a capture or a kernel log: it contains no kernel record"
+        raise SdeictlError(text, Status.UNKNOWN)
     return report

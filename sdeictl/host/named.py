@@ -14,6 +14,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
+from sdeictl.host.files import MAX_FILE_BYTES
 from sdeictl.host.libraries import load_library
 
 PIECE_BYTES = 1 << 18
@@ -62,6 +63,20 @@ class NamedFile:
                     return
                 yield piece
                 piece = self._read(stream)
+
+    def read_text(self) -> bytes:
+        """Return the content of a text file, and b"" of an archive.
+
+        Raises OSError: with EFBIG for more than MAX_FILE_BYTES, with EINVAL for zero bytes.
+        """
+        data = bytearray()
+        for piece in self.pieces():
+            data += piece
+            if b"\0\0" in piece:
+                raise OSError(errno.EINVAL, "it is not text", self._path)
+            if len(data) > MAX_FILE_BYTES:
+                raise OSError(errno.EFBIG, f"it has more than {MAX_FILE_BYTES >> 20} MiB", self._path)
+        return bytes(data)
 
     def _unpacked(self, file: io.BufferedReader) -> _Readable:
         head = file.peek(8)

@@ -1,4 +1,4 @@
-"""Opens the host that the user named: the running host, a directory tree or a capture file."""
+"""Opens the host that the user named: the running one, a directory tree, a capture, or a log alone."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from sdeictl.host.root import Root
 
 
 def open_root(path: str | None) -> Root:
-    """Return the host at a path: a directory tree or a capture file; None means the running host.
+    """Return the host at a path; None means the running host. The content of a file decides what it is.
 
-    Raises SdeictlError: with Status.USAGE if the path does not exist, with Status.UNKNOWN if it is neither.
+    Raises SdeictlError: with Status.USAGE if the path does not exist, else with Status.UNKNOWN.
     """
     if path is None:
         from sdeictl.host.live import LiveRoot  # noqa: PLC0415 - a captured host does without
@@ -22,6 +22,29 @@ def open_root(path: str | None) -> Root:
         raise SdeictlError(f"{path} does not exist", Status.USAGE)
     if os.path.isdir(path):
         return DirectoryRoot(path)
-    from sdeictl.host.archive import CaptureRoot  # noqa: PLC0415 - tarfile costs more than a directory's probe
+    return _open_file(path)
 
-    return CaptureRoot(path)
+
+def _open_file(path: str) -> Root:
+    from sdeictl.host.named import NamedFile  # noqa: PLC0415 - unpacking costs more than a directory's probe
+
+    file = NamedFile(path)
+    try:
+        # A FIFO or a device may never end.
+        log = file.read_text() if os.path.isfile(path) else None
+    except OSError as error:
+        raise _unreadable(path, str(error.strerror)) from error
+    if file.is_archive:
+        from sdeictl.host.archive import CaptureRoot  # noqa: PLC0415 - as above
+
+        return CaptureRoot(path)
+    if log is None or file.damage:
+        raise _unreadable(path, file.damage or "not a regular file")
+    from sdeictl.host.log_alone import LogRoot  # noqa: PLC0415 - as above
+
+    return LogRoot(log)
+
+
+def _unreadable(path: str, reason: str) -> SdeictlError:
+    text = f"{path} cannot be read as a capture or a kernel log: {reason}"
+    return SdeictlError(text, Status.UNKNOWN)

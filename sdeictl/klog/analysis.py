@@ -59,7 +59,7 @@ class Source(NamedTuple):
 
 def analyze_files(sources: Sequence[Source]) -> Analysis:
     """Return every episode of a log in one or more files, in the order given, in bounded memory."""
-    boots = Boots(BEGINNINGS)
+    boots = Boots(BEGINNINGS, several_files=len(sources) > 1)
     files = [LogFile(source.pieces) for source in sources]
     counts: list[int] = []
     found = find_episodes(_records(files, boots, counts))

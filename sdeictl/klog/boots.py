@@ -26,9 +26,13 @@ class Boots:
     can repeat to the microsecond. They are quotations if the next later line is one.
     """
 
-    def __init__(self, beginnings: frozenset[str] | None = None) -> None:
+    def __init__(self, beginnings: frozenset[str] | None = None, *, several_files: bool = False) -> None:
         self._beginnings = beginnings
         """The first three characters of the records that are wanted; None if all are."""
+        self._several_files = several_files
+        """A record of /dev/kmsg may stand in another format in another file."""
+        self._several_files = several_files
+        """A record of /dev/kmsg may also be in another format in another file."""
         self.file = 0
         """The number of the file that is read."""
         self.count = 0
@@ -74,9 +78,15 @@ class Boots:
         fallback = _fallback([self._latest, *times])
         if fallback > (BOOT_FALLBACK_SECONDS if self._quoted_file is None else 0):
             return None
-        keys = list(map(hash, zip(run.stamps, run.texts)))
-        if not self._seen.has_none(keys, later=first_time > self._latest):
+        later = first_time > self._latest
+        keys = _keys_of_run(run)
+        if not self._seen.has_none(keys, later=later):
             return None
+        if self._several_files:
+            lines = run.lines()
+            if not self._seen.has_none(list(map(_key_elsewhere, lines)), later=later):
+                return None
+            self._seen.add(*map(_mark, lines))
         self._seen.add(*keys)
         self._quoted_file, self._latest = None, max(self._latest, *times)
         first, self.count = self.count, self.count + len(keys)
@@ -97,6 +107,12 @@ class Boots:
         ]
 
     def _read_line(self, line: Line, following: Sequence[Line]) -> Iterator[Record]:
+        if line.begins_boot:
+            yield from map(self._keep, self._unseen(self._early))
+            self._early = []
+            if not self._seen.is_empty():
+                self._begin_boot()
+            return
         if line.at is not None and line.at < BOOT_FALLBACK_SECONDS:
             if line.text.startswith(BOOTING):
                 # Earlier lines belong to another boot.
@@ -117,7 +133,7 @@ class Boots:
         return [line for line in lines if not self._is_quoted(line)]
 
     def _is_quoted(self, line: Line) -> bool:
-        return _key(line) in self._seen
+        return _key(line) in self._seen or (self._several_files and _key_elsewhere(line) in self._seen)
 
     def _is_new(self, line: Line, at: float, following: Sequence[Line], early: Sequence[Line]) -> bool:
         """Tell whether a line is not a quotation; begin a boot if its time falls back."""
@@ -145,6 +161,8 @@ class Boots:
 
     def _keep(self, line: Line) -> Record:
         self._seen.add(_key(line))
+        if self._several_files:
+            self._seen.add(_mark(line))
         lost, self._lost = self._lost + line.lost_before, 0
         self.count += 1
         return Record(line.text, line.at, self._boot, line.caller, lost, self.file, self.count - 1)
@@ -159,4 +177,23 @@ def _fallback(times: list[float]) -> float:
 
 
 def _key(line: Line) -> int:
-    return hash((line.stamp, line.text))
+    """Return what two copies of a line have in common. Two records of /dev/kmsg differ by their numbers."""
+    if line.sequence is None:
+        return hash((line.stamp, line.text))
+    return hash((line.stamp, line.text, line.sequence))
+
+
+def _keys_of_run(run: Run) -> list[int]:
+    if run.sequences is None:
+        return list(map(hash, zip(run.stamps, run.texts)))
+    return list(map(hash, zip(run.stamps, run.texts, run.sequences)))
+
+
+def _mark(line: Line) -> int:
+    """Return what a line leaves for other files, of /dev/kmsg or of another format."""
+    return hash((line.stamp, line.text, "other" if line.sequence is None else "kmsg"))
+
+
+def _key_elsewhere(line: Line) -> int:
+    """Return the mark that the same record leaves in a file of the other kind."""
+    return hash((line.stamp, line.text, "kmsg" if line.sequence is None else "other"))

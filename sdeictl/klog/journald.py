@@ -15,6 +15,8 @@ _MAX_FIELDS = 10_000
 """Limit for the lines of one object; an entry of the journal has a few dozen fields."""
 _FIELD = re.compile(r"\s*([A-Z_][A-Z0-9_]{0,63})=(.*)")
 _ENTRY_OF_VERBOSE = re.compile(r"\w{3} \d{4}-\d\d-\d\d .* \[s=.*\]$")
+BOUNDARY = "-- Reboot --"
+"""What `journalctl` prints between two boots."""
 _TEXTS = ("log", "msg")
 """The line of a console in the JSON of Docker and of LAVA."""
 _EVENT = "data: "
@@ -53,16 +55,22 @@ class EntryReader:
         self._entry: dict[str, object] = {}
         self._block: list[str] = []
         """The lines of an object in indented JSON."""
+        self._boot_id: object = None
 
     def read(self, lines: Sequence[str]) -> list[str]:
         """Return the records of the entries that end in these lines."""
         entries = self._field_entries(lines) if self._as_fields else self._json_entries(lines)
-        return [line for entry in entries if (line := _dmesg_line(entry))]
+        return [line for entry in entries for line in self._lines_of(entry)]
 
     def rest(self) -> list[str]:
         """Return the record of the last entry, if nothing ended it."""
-        line = _dmesg_line(self._entry)
-        return [line] if line else []
+        return self._lines_of(self._entry)
+
+    def _lines_of(self, entry: Mapping[str, object]) -> list[str]:
+        """Return the line of an entry, after one that says so if it is of another boot than the last one."""
+        line = _dmesg_line(entry)
+        before, self._boot_id = self._boot_id, entry.get("_BOOT_ID", self._boot_id) if line else self._boot_id
+        return [*([BOUNDARY] if before not in (None, self._boot_id) else []), *([line] if line else [])]
 
     def _field_entries(self, lines: Iterable[str]) -> Iterator[dict[str, object]]:
         """Yield the entries of `verbose` and `export`: one field in a line, an empty line between entries."""

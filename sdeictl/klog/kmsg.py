@@ -14,10 +14,10 @@ from sdeictl.klog.records import Line, Run
 # `grep -n` adds a number, and netconsole the release.
 _BEFORE = r"(?:\d{1,9}:)?(?:\d{1,3}\.\d{1,3}[^,;\s]{0,60},)?"
 _RECORD = re.compile(_BEFORE + r"(\d{1,10}),(\d{1,20}),(\d{1,20}),([^;]{0,200});(.*)", re.DOTALL | re.ASCII)
-# The priority, the sequence number with the time, each of both, the caller, and the text.
+# The priority, the sequence number, the time, the caller, and the text.
 _RUN = re.compile(
     rf"^{_BEFORE}"
-    r"(\d{1,10}),((\d{1,20}),(\d{1,20})),(?:[^;\n]{0,200}?caller=([TC]\d{1,10})[^;\n]{0,100}|[^;\n]{0,200});(.*)$",
+    r"(\d{1,10}),(\d{1,20}),(\d{1,20}),(?:[^;\n]{0,200}?caller=([TC]\d{1,10})[^;\n]{0,100}|[^;\n]{0,200});(.*)$",
     re.ASCII | re.MULTILINE,
 )
 _MIN_FIELDS = 4
@@ -76,18 +76,20 @@ class KmsgParser:
         rows = _RUN.findall(text)
         if not rows or self._missing or "\\x" in text:
             return None
-        first, last = int(rows[0][2]), int(rows[-1][2])
+        first, last = int(rows[0][1]), int(rows[-1][1])
         if self._previous not in (None, first - 1) or last - first != len(rows) - 1:
             return None
-        numbers = [int(row[2]) for row in rows]
+        numbers = [int(row[1]) for row in rows]
         if numbers != list(range(first, last + 1)):
             return None
         rows = [row for row in rows if len(row[0]) == 1 and row[0] < "8"]
         if not rows:
             return None
         self._previous = last
-        _priorities, stamps, _numbers, micros, callers, texts = zip(*rows)
-        return Run(stamps, [int(time) / 1e6 for time in micros], texts, callers)
+        _priorities, sequences, times, callers, texts = zip(*rows)
+        micros = list(map(int, times))
+        seconds = [at / 1e6 for at in micros]
+        return Run(list(map(_stamp, micros)), seconds, texts, callers, list(map(int, sequences)))
 
     def parse(self, lines: Iterable[str]) -> Iterator[Line]:
         """Yield the kernel's lines."""
@@ -100,9 +102,9 @@ class KmsgParser:
             if not head.is_kernel:
                 continue
             caller = next((part[7:] for part in match[4].split(",") if part.startswith("caller=")), None)
-            stamp = f"{match[2]},{match[3]}"
+            stamp = _stamp(head.micros)
             for text in _unescape(match[5]).split("\n"):
-                yield Line(text, stamp, head.micros / 1e6, caller, self._missing)
+                yield Line(text, stamp, head.micros / 1e6, caller, self._missing, head.sequence)
                 self._missing = 0
 
     def _count_missing(self, sequence: int) -> None:
@@ -111,6 +113,11 @@ class KmsgParser:
             self._missing += missing
             self.lost += missing
         self._previous = sequence
+
+
+def _stamp(micros: int) -> str:
+    """Return a time as the text formats print it: the same record in two files counts once."""
+    return f"{micros // 1_000_000}.{micros % 1_000_000:06d}"
 
 
 def _unescape(text: str) -> str:

@@ -15,7 +15,8 @@ _BOMS = (
     (codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"),
 )  # fmt: skip
 _SAMPLE_BYTES = 1000
-_COLOUR = r"\x1b\[[0-9;]{0,20}[mK]"
+_ESCAPES = r"\x1b\[[0-?]{0,30}[ -/]{0,5}[@-~]|\x1b[()][0-9A-Z]"
+"""Colours, movements of the cursor, and character sets (ECMA-48, VT100)."""
 _BLANKS = str.maketrans({"\u00a0": " ", "\u202f": " ", "\u200b": None, "\ufeff": None})
 _UNCLEAN = ("\x1b", "#", "\\")
 """Without one of these, and without other characters than ASCII, clean() changes only the ends of lines. To
@@ -92,9 +93,12 @@ def clean_lines(text: str) -> list[str]:
 
 
 def clean(line: str) -> str:
-    r"""Return a line without colours and trailing blanks, and with real tabs (syslog: #011, dmesg: \x09)."""
+    r"""Return a line without escape sequences and trailing blanks, and with real tabs.
+
+    A tab is #011 in syslog and \x09 in dmesg.
+    """
     if "\x1b" in line:
-        line = re.sub(_COLOUR, "", line)
+        line = re.sub(_ESCAPES, "", line)
     if "#011" in line or "\\x09" in line:
         line = line.replace("#011", "\t").replace("\\x09", "\t")
     return (line if line.isascii() else line.translate(_BLANKS)).rstrip()

@@ -22,7 +22,7 @@ _TAGGED = (
     ),
     # Android's logcat: the time, the pid, the thread and the level.
     re.compile(r"\d\d-\d\d [\d:.]{8,15} +\d{1,7} +\d{1,7} [VDIWEFA] (\S{1,64}) *:"),
-    re.compile(r"^[VDIWEFA]/(\S{1,64}?) *(?:\( *\d{1,7}\))?:"),
+    re.compile(r"^[VDIWEFA]/(\S{1,64}?) *\( *\d{1,7}\):"),
 )
 """Ways to name the program that logged a line. Group: the program."""
 FACILITIES = frozenset(
@@ -47,6 +47,12 @@ _HEAD = re.compile(
 )
 
 
+_HYPERVISOR = re.compile(r"\((?:XEN|d\d{1,5})\) *$")
+"""Xen writes its own lines, and those of its guests, to the console of the first domain."""
+_PROMPTS = ("login", "password")
+"""What a console may show right before a record."""
+
+
 def is_foreign(prefix: str) -> bool:
     """Tell whether the text before a record shows that the kernel did not log it here."""
     if not prefix:
@@ -54,6 +60,8 @@ def is_foreign(prefix: str) -> bool:
     if prefix.rstrip().endswith(OPENING):
         return True
     prefix = prefix[-_PREFIX_CHARACTERS:]
+    if _HYPERVISOR.search(prefix):
+        return True
     priority = _PRIORITY.match(prefix)
     if (priority and int(priority[1]) >> 3) or _CUT_LEVEL.match(prefix):
         return True
@@ -65,7 +73,8 @@ def is_foreign(prefix: str) -> bool:
 
 def programs(prefix: str) -> list[str]:
     """Return the programs that a prefix names, in lower case."""
-    return [match[1].lower() for pattern in _TAGGED for match in pattern.finditer(prefix)]
+    found = [match[1].lower() for pattern in _TAGGED for match in pattern.finditer(prefix)]
+    return [program for program in found if program not in _PROMPTS]
 
 
 def record_starts(line: str) -> list[int]:

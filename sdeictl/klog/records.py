@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import repeat
 from typing import NamedTuple
 
 
@@ -53,17 +54,22 @@ class Run(NamedTuple):
     texts: Sequence[str]
     callers: Sequence[str]
     """Empty without CONFIG_PRINTK_CALLER."""
+    sequences: Sequence[int] | None = None
+    """The sequence numbers in /dev/kmsg; None in other formats."""
 
     def part(self, start: int, end: int) -> Run:
         """Return the lines from one place up to another."""
         part = slice(start, end)
-        return Run(self.stamps[part], self.times[part], self.texts[part], self.callers[part])
+        sequences = self.sequences[part] if self.sequences else None
+        return Run(self.stamps[part], self.times[part], self.texts[part], self.callers[part], sequences)
 
     def lines(self) -> list[Line]:
         """Return the lines one by one."""
+        sequences = self.sequences or repeat(None)
+        columns = zip(self.stamps, self.times, self.texts, self.callers, sequences)
         return [
-            Line(text, stamp, at, caller or None)
-            for stamp, at, text, caller in zip(self.stamps, self.times, self.texts, self.callers)
+            Line(text, stamp, at, caller or None, sequence=sequence)
+            for stamp, at, text, caller, sequence in columns
         ]
 
 
@@ -72,9 +78,12 @@ class Line(NamedTuple):
 
     text: str
     stamp: str | None
-    """The time as it was printed, in /dev/kmsg with the sequence number. Two lines can be the same record
-    only if it is equal."""
+    """The time as text. Two lines can be the same record only if it is equal."""
     at: float | None
     """Seconds since the boot; None if the log has no times."""
     caller: str | None = None
     lost_before: int = 0
+    sequence: int | None = None
+    """The sequence number in /dev/kmsg, which tells records apart; None in other formats."""
+    begins_boot: bool = False
+    """The line is no record, but says that another boot begins, as `journalctl` does."""

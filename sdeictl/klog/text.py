@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 from sdeictl.klog.messages import backtrace, boot, lockups, rcu, request, stop
-from sdeictl.klog.messages.printk import DROPPED, dropped_records
+from sdeictl.klog.messages.printk import DROPPED, MISSED, dropped_records
 from sdeictl.klog.prefix import FACILITIES, TIME, is_foreign, programs
 from sdeictl.klog.records import Line, Run
 
@@ -48,6 +48,14 @@ _SYSLOG_FORM = re.compile(rf"(?:<\d{{1,3}}>)?{TIME} \S{{1,255}} kernel(?:\[\d{{1
 _PROGRAM = re.compile(r"\b(?!kernel\b)[\w.-]{1,64}(?:\[\d{1,10}\])?: $", re.ASCII | re.IGNORECASE)
 _WORDS = re.compile(r"[a-z]{2,} [a-z]{2,} ", re.IGNORECASE)
 """Prose."""
+_BOUNDARY = re.compile(r"-- (?:Reboot|Boot [0-9a-f]{2,32}(?: -- .*)?) --$|-- Reboot --$")
+"""Between two boots in the output of journalctl."""
+_REPEATED = re.compile(r"message repeated \d{1,9} times: \[ ?(.*)\]$")
+"""rsyslog leaves out repeated lines. Group: the message."""
+# Some vendors' kernels print the CPU and the task after the time.
+_VENDOR = re.compile(r"c\d{1,3} (?=\S)|\(\d{1,3}\)\[\d{1,10}:[^\]]{1,64}\]")
+_NEED_CARE = (DROPPED, MISSED, "message repeated ")
+"""A text with one of these is read line by line."""
 _MAX_PREFIX, _MIN_PREFIXED = 100, 3
 """How long a prefix of each line can be, and how many lines must have it."""
 _MONOTONIC = re.compile(r"(?P<host>\S{1,64}) (?P<tag>[^\s:\[]{1,64})(?P<pid>\[\d{1,10}\])?: ", re.ASCII)
@@ -75,33 +83,58 @@ class TextParser:
         self.knows_format = self._parse is not None
         """The text is a kernel log."""
         self.lost = 0
-        """How many records a console dropped."""
+        """How many records a console or the journal lost."""
         self._missing = 0
+        self._before_boot = self._begins_with_firmware(sample)
+        """The lines so far are not the kernel's."""
+
+    def _begins_with_firmware(self, sample: Sequence[str]) -> bool:
+        """Tell whether a log without times has other text before the first line of its boot."""
+        if not self._parse or self._parse is _parse_timed:
+            return False
+        parsed = [line for line in map(self._parse, sample) if line]
+        first = next((at for at, line in enumerate(parsed) if line.text.startswith(boot.BOOTING)), 0)
+        return first > 0 and not any(map(_is_known, parsed[:first]))
 
     def parse(self, lines: Sequence[str]) -> Iterator[Line]:
         """Yield the kernel's lines among these lines; yield nothing if the text is not a kernel log."""
-        if not self._parse:
-            return
-        for line in lines:
+        for line in lines if self._parse else ():
             if dropped := dropped_records(line):
                 self.lost += dropped
                 self._missing += dropped
-            if parsed := self._parse(line):
+            if parsed := self._parse_line(line):
                 yield parsed._replace(lost_before=self._missing) if self._missing else parsed
                 self._missing = 0
+
+    def _parse_line(self, line: str) -> Line | None:
+        if _BOUNDARY.match(line):
+            return Line("", None, None, begins_boot=True)
+        if repeated := _REPEATED.search(line):
+            line = line[: repeated.start()] + repeated[1]
+        parsed = self._parse(line) if self._parse else None
+        if parsed and self._before_boot:
+            self._before_boot = not parsed.text.startswith(boot.BOOTING)
+        if not parsed or self._before_boot:
+            return None
+        vendor = _VENDOR.match(parsed.text)
+        return parsed._replace(text=parsed.text[vendor.end() :]) if vendor else parsed
 
     def parse_run(self, lines: Sequence[str]) -> Run | None:
         """Return the kernel's lines among these as columns; None if they need care or have no times."""
         text = "\n".join(lines)
-        if self._parse is not _parse_timed or self._missing or DROPPED in text:
+        if self._parse is not _parse_timed or self._missing or any(mark in text for mark in _NEED_CARE):
             return None
         rows = _RUN.findall(text)
-        stamps, callers, texts, _others = zip(*rows)
+        stamps, callers, texts, others = zip(*rows)
+        if any(map(_BOUNDARY.match, filter(None, others))):
+            return None
         if "" in stamps:
             rows = [columns for row in rows if (columns := _columns(row))]
             if not rows:
                 return None
             stamps, callers, texts = zip(*rows)
+        if any(map(_VENDOR.match, texts)):
+            texts = tuple(_VENDOR.sub("", text, count=1) for text in texts)
         return Run(stamps, list(map(float, stamps)), texts, callers)
 
 
@@ -156,7 +189,7 @@ def _common_prefix(lines: Sequence[str]) -> re.Pattern[str]:
 
 
 def _can_precede(prefix: str) -> bool:
-    if not prefix or len(prefix) > _MAX_PREFIX or _CLOCK.match(prefix):
+    if not prefix or len(prefix) > _MAX_PREFIX or _CLOCK.match(prefix) or _STAMP.search(prefix):
         return False
     if is_foreign(prefix) or programs(prefix) or _PROGRAM.search(prefix):
         return False
@@ -184,17 +217,35 @@ def _monotonic_host(lines: Sequence[str]) -> str | None:
 
 
 def in_order(lines: list[str]) -> list[str]:
-    """Return the lines with the parts of pstore records in the order of the log: part 1 has the latest lines.
+    """Return the lines with the parts of each pstore record in the order of the log.
 
-    Each part begins with its own header (pstore_dump() in fs/pstore/platform.c).
+    Each part begins with its own header, and part 1 has the latest lines (pstore_dump() in
+    fs/pstore/platform.c). The records of several crashes may stand one after the other.
     """
-    heads = [(at, match) for at, line in enumerate(lines) if (match := _PSTORE.match(line))]
+    heads = [at for at, line in enumerate(lines) if _PSTORE.match(line)]
     if len(heads) < 2:
         return lines
-    ends = [*(at for at, _ in heads[1:]), len(lines)]
-    parts = [(int(match[1]), -int(match[2]), at, end) for (at, match), end in zip(heads, ends)]
-    ordered = [line for _count, _part, at, end in sorted(parts) for line in lines[at:end]]
-    return [*lines[: heads[0][0]], *ordered]
+    ordered = lines[: heads[0]]
+    record: dict[tuple[str, str], list[str]] = {}
+    for start, end in zip(heads, [*heads[1:], len(lines)]):
+        match = _PSTORE.match(lines[start])
+        name = (match[1], match[2]) if match else ("", "")
+        if name in record:  # another crash begins
+            ordered += _sorted_parts(record)
+            record = {}
+        record[name] = lines[start:end]
+    return ordered + _sorted_parts(record)
+
+
+def _sorted_parts(parts: dict[tuple[str, str], list[str]]) -> list[str]:
+    """Return the lines of the parts, by the time of their first line; without times, the last part first."""
+
+    def place(name: tuple[str, str]) -> tuple[float, int, int]:
+        stamps = (_STAMP.search(line) for line in parts[name])
+        first = next((float(stamp[2]) for stamp in stamps if stamp), 0.0)
+        return first, int(name[0]), -int(name[1])
+
+    return [line for name in sorted(parts, key=place) for line in parts[name]]
 
 
 def _parse_timed(line: str) -> Line | None:
@@ -215,7 +266,9 @@ def _parse_monotonic(host: str, line: str) -> Line | None:
 
 def _parse_syslog(line: str) -> Line | None:
     prefix = _SYSLOG.match(line)
-    return _without_clock(line[prefix.end() :]) if prefix else None
+    if not prefix:
+        return None
+    return _without_level(line[prefix.end() :].removeprefix("kernel: "))
 
 
 def _parse_untimed(prefix: re.Pattern[str], line: str) -> Line | None:
@@ -223,14 +276,20 @@ def _parse_untimed(prefix: re.Pattern[str], line: str) -> Line | None:
     if not before:
         return None  # text around the log
     line = line[before.end() :]
-    if level := _LEVEL.match(line):
-        return None if int(level[1]) >> 3 else _without_clock(line[level.end() :])
     facility = _DECODED.match(line)
     if facility and facility[1] in FACILITIES:
         line = line[facility.end() :]
     if facility and facility[1] in FACILITIES - {"kern"}:
         return None
-    return _without_clock(line)
+    return _without_level(line)
+
+
+def _without_level(text: str) -> Line | None:
+    """Return a line without its level; None if its facility is not the kernel's."""
+    level = _LEVEL.match(text)
+    if level and int(level[1]) >> 3:
+        return None
+    return _without_clock(text[level.end() :] if level else text)
 
 
 def _without_clock(text: str) -> Line:

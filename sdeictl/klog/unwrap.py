@@ -27,6 +27,9 @@ _MAX_LAYERS = 8
 _MAX_HELD = 100
 """So many lines can hold one record."""
 _STAMP = re.compile(r"\[ *\d{1,10}\.\d{6}\]")
+_TIME = re.compile(r"\[ *(\d{1,10}\.\d{6})\]")
+_MIN_CONTINUED = 2
+"""The longest line may be followed by a line of another program, which then looks like a continuation."""
 _SOFT_BREAK = re.compile(r"=(?:3D|20|0D|09)", re.IGNORECASE)
 _MIN_WIDTH, _MAX_WIDTH = 60, 100
 """The columns at which mailers wrap lines."""
@@ -149,8 +152,14 @@ def _is_collapsed(lines: Sequence[str]) -> bool:
 
     One line with two times is no such text: a program may have logged the second one.
     """
-    starts = [len(record_starts(line)) for line in lines]
-    return any(starts) and sum(starts) >= 2 * sum(map(bool, starts))
+    starts = [record_starts(line) for line in lines]
+    count, filled = sum(map(len, starts)), sum(map(bool, starts))
+    if not filled or count < 2 * filled:
+        return False
+    # A message may print the time of another clock; the times of a log do not fall back all the time.
+    times = [float(stamp) for line in lines for stamp in _TIME.findall(line)]
+    falls = sum(later < earlier for earlier, later in zip(times, times[1:]))
+    return falls * 4 <= len(times)
 
 
 def _split_collapsed(lines: Sequence[str]) -> list[str]:
@@ -167,7 +176,9 @@ def _is_wrapped(lines: Sequence[str]) -> bool:
     width = _width(lines)
     continued = [index for index in range(1, len(lines)) if _can_continue(lines, index)]
     fitting = sum(_goes_past(lines, index, width) for index in continued)
-    return bool(continued) and _MIN_WIDTH <= width <= _MAX_WIDTH and fitting * 3 >= 2 * len(continued)
+    if fitting < _MIN_CONTINUED or not _MIN_WIDTH <= width <= _MAX_WIDTH:
+        return False
+    return fitting * 3 >= 2 * len(continued)
 
 
 def _width(lines: Sequence[str]) -> int:

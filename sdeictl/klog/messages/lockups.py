@@ -11,10 +11,13 @@ from sdeictl.klog.messages.message import Message
 HARD_LOCKUP_ON = "Watchdog detected hard LOCKUP on cpu "
 WATCHDOGS = ("watchdog: ", "NMI watchdog: ")
 
+_END = r"(?:$|(?:\x01|#001)?d?Modules linked in:)"
+"""Some kernels before 4.15 or so print no line end there, and show the level of the next record."""
 # The kernel version decides which prefix these lines have, so each message exists with both.
 HARD_LOCKUP = (
-    *(Message(prefix, prefix + rf"CPU(\d{{1,5}}): {HARD_LOCKUP_ON}(\d{{1,5}})$") for prefix in WATCHDOGS),
-    *(Message(prefix + HARD_LOCKUP_ON, prefix + rf"()?{HARD_LOCKUP_ON}(\d{{1,5}})$")
+    *(Message(prefix, prefix + rf"CPU(\d{{1,5}}): {HARD_LOCKUP_ON}(\d{{1,5}}){_END}")
+      for prefix in WATCHDOGS),
+    *(Message(prefix + HARD_LOCKUP_ON, prefix + rf"()?{HARD_LOCKUP_ON}(\d{{1,5}}){_END}")
       for prefix in (*WATCHDOGS, "")),
 )  # fmt: skip
 """Groups: the CPU that detected the lockup, from Linux 6.14 on, and the CPU that is stuck."""

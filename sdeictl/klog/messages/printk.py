@@ -7,10 +7,15 @@ import re
 DROPPED = "printk messages dropped"
 _DROPPED = re.compile(rf"\*\* (\d{{1,9}}) {DROPPED} \*\*", re.ASCII)
 
+MISSED = "kernel messages"
+"""In the line of systemd-journald, which misses records that the kernel overwrites."""
+_MISSED = re.compile(rf"systemd-journald\[\d{{1,10}}\]: Missed (\d{{1,9}}) {MISSED}", re.ASCII)
+
 PUBLIC = (rf"\*\* \d+ {DROPPED}",)
 
 
 def dropped_records(line: str) -> int:
-    """Return how many records a console dropped, as this line says; 0 if it is another line."""
+    """Return how many records a console or the journal lost, as this line says; 0 if it is another line."""
     match = _DROPPED.search(line) if DROPPED in line else None
+    match = _MISSED.search(line) if MISSED in line else match
     return int(match[1]) if match else 0
