@@ -6,45 +6,72 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from sdeictl.formats.acpi import AcpiError, parse_agdi, parse_fadt, parse_hest, parse_length, parse_madt
+from sdeictl.formats.acpidump import MAX_DUMP_BYTES, parse_acpidump
 from sdeictl.host.gap import GapKind
 from sdeictl.host.paths import ACPI_TABLES, DMI
 from sdeictl.host.reader import Reader
 from sdeictl.probe.facts import HostFacts
 
+ACPIDUMP = "/acpidump.txt"
+"""Where a captured tree may have the text of acpidump(8)."""
+
 T = TypeVar("T")
 
 
-def with_acpi(reader: Reader, facts: HostFacts, tables: tuple[str, ...]) -> HostFacts:
+class Tables:
+    """The ACPI tables of a host, by their signatures."""
+
+    def __init__(self, reader: Reader, dump: dict[str, bytes] | None = None) -> None:
+        self._reader = reader
+        self._dump = dump
+        self.names = tuple(sorted(dump)) if dump is not None else reader.listing(ACPI_TABLES) or ()
+
+    def read(self, signature: str) -> bytes | None:
+        """Return a table; None if it does not exist, and with a gap if it cannot be read."""
+        if signature not in self.names:
+            return None
+        if self._dump is not None:
+            return self._dump[signature]
+        return self._reader.attempt(f"{ACPI_TABLES}/{signature}", self._reader.root.read)
+
+    def parse(self, signature: str, parse: Callable[[bytes], T]) -> tuple[T | None, str | None]:
+        """Return a parsed table, or else the problem with it; (None, None) if it is absent or denied."""
+        data = self.read(signature)
+        if data is None:
+            return None, None
+        try:
+            return parse(data), None
+        except AcpiError as error:
+            self._reader.gap(f"{ACPI_TABLES}/{signature}", GapKind.BROKEN, str(error))
+            return None, str(error)
+
+
+def dumped_tables(reader: Reader) -> Tables | None:
+    """Return the tables in the text of acpidump that a captured tree may have instead of the tables."""
+    data = None if reader.root.live else reader.optional(ACPIDUMP, reader.root.read)
+    if data is None:
+        return None
+    tables = parse_acpidump(data[:MAX_DUMP_BYTES].decode("ascii", "replace"))
+    if not tables:
+        reader.gap(ACPIDUMP, GapKind.BROKEN, "it contains no table: it is not the text that acpidump prints")
+        return None
+    return Tables(reader, tables)
+
+
+def with_acpi(reader: Reader, facts: HostFacts, tables: Tables) -> HostFacts:
     """Return the facts with those in the ACPI tables and in DMI added."""
-    _, broken = _read_table(reader, tables, "SDEI", lambda data: parse_length(data, "SDEI"))
+    _, broken = tables.parse("SDEI", lambda data: parse_length(data, "SDEI"))
     return facts._replace(
         tables="acpi",
-        acpi_tables=tables,
+        acpi_tables=tables.names,
         acpi_sdei_broken=broken,
-        fadt=_read_table(reader, tables, "FACP", parse_fadt)[0],
-        madt=_read_table(reader, tables, "APIC", parse_madt)[0],
-        hest=_read_table(reader, tables, "HEST", parse_hest)[0],
-        agdi=_read_table(reader, tables, "AGDI", parse_agdi)[0],
+        fadt=tables.parse("FACP", parse_fadt)[0],
+        madt=tables.parse("APIC", parse_madt)[0],
+        hest=tables.parse("HEST", parse_hest)[0],
+        agdi=tables.parse("AGDI", parse_agdi)[0],
         model=_read_dmi(reader, "sys_vendor", "product_name"),
         firmware=_read_dmi(reader, "bios_vendor", "bios_version", "bios_date"),
     )
-
-
-def _read_table(
-    reader: Reader, tables: tuple[str, ...], signature: str, parse: Callable[[bytes], T]
-) -> tuple[T | None, str | None]:
-    """Return a parsed table, or else the problem with it; (None, None) if it is absent or denied."""
-    if signature not in tables:
-        return None, None
-    path = f"{ACPI_TABLES}/{signature}"
-    data = reader.attempt(path, reader.root.read)
-    if data is None:
-        return None, None
-    try:
-        return parse(data), None
-    except AcpiError as error:
-        reader.gap(path, GapKind.BROKEN, str(error))
-        return None, str(error)
 
 
 def _read_dmi(reader: Reader, *names: str) -> str | None:

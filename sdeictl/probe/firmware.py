@@ -26,11 +26,10 @@ _VIRTUAL_MODELS = (
 def with_firmware(reader: Reader, facts: HostFacts) -> HostFacts:
     """Return the facts with the description of the machine added. A populated ACPI directory means ACPI."""
     facts = facts._replace(soc=_read_soc(reader))
-    tables = reader.listing(ACPI_TABLES)
-    if tables:
-        from sdeictl.probe.acpi import with_acpi  # noqa: PLC0415 - a device tree does without
+    if reader.listing(ACPI_TABLES):
+        from sdeictl.probe.acpi import Tables, with_acpi  # noqa: PLC0415 - a device tree does without
 
-        return _with_virtual(reader, _with_names_in_log(with_acpi(reader, facts, tables)))
+        return _with_virtual(reader, _with_names_in_log(with_acpi(reader, facts, Tables(reader))))
     base = reader.listing(DEVICE_TREE)
     if base and "compatible" in base and not reader.has_gap(ACPI_TABLES):
         model = _read_strings(reader, f"{DEVICE_TREE}/model")
@@ -40,6 +39,11 @@ def with_firmware(reader: Reader, facts: HostFacts) -> HostFacts:
             model=model[0] if model else None,
         )
         return _with_virtual(reader, facts)
+    from sdeictl.probe.acpi import dumped_tables, with_acpi  # noqa: PLC0415 - as above
+
+    tables = dumped_tables(reader)
+    if tables:
+        return _with_virtual(reader, _with_names_in_log(with_acpi(reader, facts, tables)))
     for source in (ACPI_TABLES, DEVICE_TREE):
         if not reader.has_gap(source):
             reader.gap(source, GapKind.ABSENT, "it does not exist, or it is empty")
