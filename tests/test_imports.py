@@ -76,6 +76,7 @@ LEAST_WORD = 10
 """A message has more letters than this."""
 MAX_QUOTES = 10
 QUOTES = {
+    "Linux version": "host/sos.py writes /proc/version from the output of uname",
     "NMI watchdog": "a check names the watchdog to the user",
     "SDEI NMI watchdog": "as above",
 }

@@ -10,8 +10,10 @@ import click
 
 from sdeictl.commands.output import FILE, FORMAT, print_lines, write
 from sdeictl.errors import SdeictlError, Status
+from sdeictl.host.archive import ArchiveRoot
 from sdeictl.host.named import NamedFile
 from sdeictl.host.open import open_root
+from sdeictl.host.root import Root
 from sdeictl.klog.analysis import Source, analyze_files
 from sdeictl.klog.document import analysis_json
 from sdeictl.klog.render import render_analysis
@@ -33,7 +35,7 @@ def analyze(files: tuple[str, ...], form: str) -> None:
 
     FILE is the output of dmesg or journalctl in any of their formats, text of
     /dev/kmsg, a syslog file, the log of a serial console, pstore records joined
-    in one file, or a capture; - is standard input. It may have been pasted into
+    in one file, a capture, or a report of sos; - is standard input. It may have been pasted into
     a mail or a web page, or be packed by gzip, xz, bzip2 or zstd. Several files
     are one log, in the order given.
 
@@ -67,8 +69,9 @@ def _source(path: str) -> Source:
         try:
             yield from _with_progress(path, file)
             if file.is_archive:
-                captured.append(CAPTURED)
-                yield _captured_log(path)
+                root = open_root(path)
+                captured.extend([CAPTURED] if isinstance(root, ArchiveRoot) else [])
+                yield _captured_log(root)
         except OSError as error:
             raise SdeictlError(f"{path} cannot be read: {error.strerror}", Status.UNKNOWN) from error
 
@@ -91,9 +94,8 @@ def _with_progress(path: str, file: NamedFile) -> Iterator[bytes]:
             bar.update(file.bytes_read - bar.pos)
 
 
-def _captured_log(path: str) -> bytes:
-    """Return the kernel log in a capture."""
-    root = open_root(path)
+def _captured_log(root: Root) -> bytes:
+    """Return the kernel log in a capture or a report of sos."""
     for name in ("/kmsg.txt", "/dmesg.txt"):
         try:
             return root.read(name)

@@ -1,4 +1,4 @@
-"""The files of a host in a capture file that `sdeictl capture` wrote."""
+"""The files of a host in an archive: a capture of `sdeictl capture`, or a report of sos."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import errno
 import lzma
 import os
 import posixpath
+import re
 import tarfile
 import zlib
 from collections.abc import Iterable
@@ -13,6 +14,10 @@ from collections.abc import Iterable
 from sdeictl.errors import SdeictlError, Status
 from sdeictl.host.files import find_words, not_found, open_large
 from sdeictl.host.manifest import MANIFEST, parse_manifest
+from sdeictl.host.paths import PROC
+from sdeictl.host.root import Root
+from sdeictl.host.sos import MARK as SOS_MARK
+from sdeictl.host.sos import SosRoot
 
 MAX_CAPTURE_BYTES = 512 << 20
 """Limit for the file, and for the sum of the members in it."""
@@ -21,11 +26,21 @@ _PIECE_BYTES = 1 << 16
 _TOO_LARGE = f"it unpacks to more than {MAX_CAPTURE_BYTES >> 20} MiB, or to more than {MAX_MEMBERS:,} files"
 
 
-class CaptureRoot:
-    """A capture file as a Root; its content is in memory.
+def open_archive(file: str) -> Root:
+    """Return the host in an archive.
 
-    Raises SdeictlError with Status.UNKNOWN if the file is damaged, too large or not a capture.
+    Raises SdeictlError with Status.UNKNOWN if the file is damaged, too large, or of another kind.
     """
+    root = ArchiveRoot(file)
+    if root.is_capture:
+        return root
+    if root.has_directory(SOS_MARK):
+        return SosRoot(root)
+    raise _unreadable(file, f"it does not contain {MANIFEST}")
+
+
+class ArchiveRoot:
+    """The files in an archive as a Root. Those that the probe may read are in memory."""
 
     live = False
 
@@ -39,9 +54,13 @@ class CaptureRoot:
             raise _unreadable(file, "it is not a tar archive, or it is damaged") from error
         except (tarfile.TarError, EOFError, OSError, ValueError, zlib.error, lzma.LZMAError) as error:
             raise _unreadable(file, getattr(error, "strerror", None) or str(error)) from error
-        if f"/{MANIFEST}" not in self._files:
-            raise _unreadable(file, f"it does not contain {MANIFEST}")
-        self._manifest = parse_manifest(self._files[f"/{MANIFEST}"])
+        self.is_capture = f"/{MANIFEST}" in self._files
+        """`sdeictl capture` wrote it."""
+        self._manifest = parse_manifest(self._files.get(f"/{MANIFEST}", b"{}"))
+
+    def has_directory(self, path: str) -> bool:
+        """Tell whether the archive has a directory."""
+        return path in self._directories
 
     def read(self, path: str) -> bytes:
         """Return the content of a file."""
@@ -85,10 +104,12 @@ class CaptureRoot:
         """Read every member; return how many more bytes the archive may unpack to."""
         budget = MAX_CAPTURE_BYTES
         for count, member in enumerate(archive):
-            path = posixpath.normpath("/" + member.name.lstrip("/"))
-            budget -= member.size
+            path, wanted = _place(posixpath.normpath("/" + member.name.lstrip("/")))
+            budget -= member.size if wanted else 0
             if count >= MAX_MEMBERS or budget < 0:
                 raise ValueError(_TOO_LARGE)
+            if not wanted:
+                continue
             if member.isfile():
                 content = archive.extractfile(member)
                 self._files[path] = content.read() if content else b""
@@ -104,6 +125,33 @@ class CaptureRoot:
             parent, name = posixpath.split(path)
             self._directories.setdefault(parent, set()).add(name)
             path = parent
+
+
+_SOS_TOP = re.compile(r"/sosreport-[^/]+")
+_SOS_BULK = (
+    "/var/",
+    "/etc/",
+    "/usr/",
+    "/run/",
+    "/sos_logs/",
+    "/sos_reports/",
+    "/sos_strings/",
+    f"{PROC}/irq/",
+)
+"""What a report of sos has beside what the probe reads; its logs can be large."""
+_SOS_LOGS = ("/var/log/dmesg", "/var/log/kern.log")
+
+
+def _place(path: str) -> tuple[str, bool]:
+    """Return the place of a member on the host, and whether the probe may read it.
+
+    One directory holds a whole report of sos.
+    """
+    top = _SOS_TOP.match(path)
+    if not top:
+        return path, True
+    path = path[top.end() :] or "/"
+    return path, path in _SOS_LOGS or not path.startswith(_SOS_BULK)
 
 
 def _read_to_end(archive: tarfile.TarFile, budget: int) -> None:

@@ -21,8 +21,17 @@ def open_root(path: str | None) -> Root:
     if not os.path.exists(path):
         raise SdeictlError(f"{path} does not exist", Status.USAGE)
     if os.path.isdir(path):
-        return DirectoryRoot(path)
+        return _open_directory(path)
     return _open_file(path)
+
+
+def _open_directory(path: str) -> Root:
+    tree = DirectoryRoot(path)
+    if not os.path.isdir(os.path.join(path, "sos_commands")):
+        return tree
+    from sdeictl.host.sos import SosRoot  # noqa: PLC0415 - most trees are no reports of sos
+
+    return SosRoot(tree)
 
 
 def _open_file(path: str) -> Root:
@@ -35,9 +44,9 @@ def _open_file(path: str) -> Root:
     except OSError as error:
         raise _unreadable(path, str(error.strerror)) from error
     if file.is_archive:
-        from sdeictl.host.archive import CaptureRoot  # noqa: PLC0415 - as above
+        from sdeictl.host.archive import open_archive  # noqa: PLC0415 - as above
 
-        return CaptureRoot(path)
+        return open_archive(path)
     if log is None or file.damage:
         raise _unreadable(path, file.damage or "not a regular file")
     from sdeictl.host.log_alone import LogRoot  # noqa: PLC0415 - as above

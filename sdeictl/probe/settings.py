@@ -71,8 +71,11 @@ def read_idle_states(reader: Reader) -> IdleStates | None:
     driver = reader.optional(f"{CPU_DEVICES}/cpuidle/current_driver", reader.root.read)
     if driver is None:
         return None
+    cpus = reader.attempt(CPU_DEVICES, reader.root.names)
+    if cpus is None:
+        return None
     used: set[str] = set()
-    for cpu in reader.optional(CPU_DEVICES, reader.root.names) or ():
+    for cpu in cpus:
         directory = f"{CPU_DEVICES}/{cpu}/cpuidle"
         states = reader.optional(directory, reader.root.names) if CPU_NAME.fullmatch(cpu) else None
         for state in states or ():

@@ -1,0 +1,108 @@
+"""A report of sos(1) as a Root. It has files at their paths, and the outputs of commands in sos_commands."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import posixpath
+import re
+from collections.abc import Iterable
+
+from sdeictl.host.files import not_found
+from sdeictl.host.log_alone import LOG
+from sdeictl.host.paths import ACPI_TABLES, VERSION
+from sdeictl.host.root import Root
+
+MARK = "/sos_commands"
+"""A directory that each report has."""
+_LOGS = (
+    "/sos_commands/kernel/dmesg", "/sos_commands/general/dmesg",
+    "/sos_commands/logs/journalctl_--no-pager_--boot", "/sos_commands/logs/journalctl_--no-pager",
+    "/var/log/dmesg", "/var/log/kern.log",
+)  # fmt: skip
+"""The kernel log, from the best source to the last."""
+_UNAME = "/sos_commands/kernel/uname_-a"
+_LISTING = "/sos_commands/boot/ls_-alZR_.sys.firmware"
+"""What `ls -alZR /sys/firmware` printed."""
+
+
+class SosRoot:
+    """A host of which sos copied some files.
+
+    A file that is missing proves nothing: sos did not copy it. So it is no absent file but an unreadable one,
+    and a directory has no names, except that of the ACPI tables, which sos lists.
+    """
+
+    live = False
+
+    def __init__(self, tree: Root) -> None:
+        self._tree = tree
+
+    def read(self, path: str) -> bytes:
+        """Return the content of a file, or what stands for it in the report."""
+        if path == LOG:
+            return self._first(_LOGS)
+        if path == VERSION:
+            return self._version()
+        try:
+            return self._tree.read(path)
+        except FileNotFoundError as error:
+            if posixpath.dirname(path) == "/":  # where only a capture has files
+                raise
+            raise _not_copied(path) from error
+
+    def search(self, path: str, words: Iterable[bytes], ends: bytes) -> frozenset[bytes]:
+        """Return the words that occur in a file and are followed by one of the bytes in `ends`."""
+        try:
+            return self._tree.search(path, words, ends)
+        except FileNotFoundError as error:
+            raise _not_copied(path) from error
+
+    def names(self, path: str) -> tuple[str, ...]:
+        """Return the names of the ACPI tables; raise FileNotFoundError for any other directory."""
+        if path != ACPI_TABLES:
+            raise not_found(path)
+        copied = self._tree.names(path)
+        try:
+            listed = self._tree.read(_LISTING).decode("utf-8", "replace")
+        except FileNotFoundError:
+            return copied
+        # A table that sos could not copy exists all the same.
+        return tuple(sorted({*copied, *_listed_tables(listed)}))
+
+    def link(self, path: str) -> str:
+        """Return the target of a symbolic link."""
+        try:
+            return self._tree.link(path)
+        except FileNotFoundError as error:
+            raise _not_copied(path) from error
+
+    def _first(self, paths: Iterable[str]) -> bytes:
+        for path in paths:
+            try:
+                data = self._tree.read(path)
+            except OSError:
+                continue
+            if data.strip():
+                return data
+        raise not_found(LOG)
+
+    def _version(self) -> bytes:
+        """Return /proc/version as far as `uname -a` shows it, without the name of the host."""
+        with contextlib.suppress(FileNotFoundError):
+            return self._tree.read(VERSION)
+        words = self._first((_UNAME,)).decode("utf-8", "replace").split()
+        if len(words) < 3:
+            raise not_found(VERSION)
+        return f"Linux version {words[2]} \n".encode()
+
+
+def _not_copied(path: str) -> OSError:
+    return OSError(errno.ENODATA, "sos did not copy it", path)
+
+
+def _listed_tables(listing: str) -> list[str]:
+    """Return the names of the files in the part of a listing about the ACPI tables."""
+    part = re.search(rf"^{re.escape(ACPI_TABLES)}:\n(.*?)(?:\n\n|\Z)", listing, re.MULTILINE | re.DOTALL)
+    lines = part[1].splitlines() if part else []
+    return [line.split()[-1] for line in lines if line.startswith("-")]
