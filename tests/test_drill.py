@@ -208,6 +208,27 @@ def test_survey_is_read_from_files(tmp_path: Path) -> None:
     assert "bpf_jit_enable" in survey.providers.no_bpf
 
 
+@pytest.mark.parametrize(
+    ("state", "target", "states", "moving"),
+    [
+        ("236", "236", "236: online", False),
+        # The boot CPU of 5.10 and 6.1.
+        ("236", "0", "236: online", False),
+        ("235", "0", "236: online", True),
+        ("236", "0", "235: ap:x", True),
+        ("236", "0", "", True),
+        ("0", "236", "236: online", True),
+    ],
+)
+def test_cpu_that_moves(tmp_path: Path, state: str, target: str, states: str, *, moving: bool) -> None:
+    cpus = "sys/devices/system/cpu"
+    root = make_root(tmp_path, {
+        f"{cpus}/online": "0\n", f"{cpus}/hotplug/states": f"  0: offline\n{states}\n",
+        f"{cpus}/cpu0/hotplug/state": f"{state}\n", f"{cpus}/cpu0/hotplug/target": f"{target}\n",
+    })  # fmt: skip
+    assert bool(read_survey(root, collect(root), providers=False).moving) is moving
+
+
 MODULE = "lib/modules/r/kernel/lib/test_lockup.ko"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import time
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -17,6 +18,7 @@ from sdeictl.host.paths import (
     CPU_DEVICES,
     CPU_LATENCY,
     DRILL_RESULTS,
+    HOTPLUG_STATES,
     SYSRQ_TRIGGER,
     TAINTED,
     TERMINALS,
@@ -31,6 +33,9 @@ from sdeictl.interlock.providers import FoundProviders, find_providers
 from sdeictl.interlock.results import read_unresolved
 from sdeictl.probe.facts import HostFacts
 from sdeictl.probe.settings import number, read_number
+
+WATCH_SECONDS = 0.05
+"""A CPU that goes offline needs about 1 ms for each of its 60 states."""
 
 
 class Watchdog(NamedTuple):
@@ -141,8 +146,28 @@ def default_target(survey: Survey) -> int:
 
 
 def _is_moving(root: Root, cpu: int) -> bool:
-    states = [_text(root, cpu_device(cpu, f"hotplug/{name}")) for name in ("state", "target")]
-    return states[0] != states[1]
+    """Tell whether a CPU is being taken online or offline."""
+    state, target = _hotplug(root, cpu)
+    if state == target:
+        return False
+    # Before Linux 6.12 the target of the boot CPU reads 0 for ever. A CPU that does go offline leaves the
+    # last state at once, or its state changes while it is watched.
+    if target == "0" and state == _online_state(root):
+        time.sleep(WATCH_SECONDS)
+        return _hotplug(root, cpu) != (state, target)
+    return True
+
+
+def _hotplug(root: Root, cpu: int) -> tuple[str, str]:
+    """Return the state of a CPU, and the state that it shall reach."""
+    state, target = (_text(root, cpu_device(cpu, f"hotplug/{name}")).strip() for name in ("state", "target"))
+    return state, target
+
+
+def _online_state(root: Root) -> str:
+    """Return the number of the last hotplug state; "" if unknown."""
+    number, _, name = _text(root, HOTPLUG_STATES).rstrip().rpartition("\n")[2].partition(":")
+    return number.strip() if name.strip() == "online" else ""
 
 
 def _other_users() -> tuple[str, ...]:
