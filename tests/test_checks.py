@@ -508,3 +508,11 @@ def test_settings_have_their_kernel_paths() -> None:
     paths = {path for path, _ in facts_of("dt-sdei").settings or ()}
     assert {f"{SYSCTLS}/nmi_watchdog", f"{COUNTERS}/hardlockup_count"} <= paths
     assert describe_host(facts_of("acpi-vhe"))["virtual"]
+
+
+def test_device_without_a_driver_is_the_kernels_matter() -> None:
+    """On 5.10 with a device tree the SDEI driver does not start, so the firmware was never asked."""
+    found = finding(changed("dt-advertised", sdei_driver=False, bootlog=None), "sdei-answered")
+    assert (found.outcome, found.owner) == ("fail", "kernel")
+    found = finding(changed("dt-advertised", sdei_driver=True, bootlog=None), "sdei-answered")
+    assert (found.outcome, found.owner) == ("fail", "firmware")

@@ -24,6 +24,7 @@ from sdeictl.probe.kernel import (
     read_configs,
     read_devices,
     read_hotplug_states,
+    read_sdei_driver,
     read_symbols,
 )
 from sdeictl.probe.settings import (
@@ -84,6 +85,7 @@ def _read_live_state(reader: Reader, release: str | None) -> HostFacts:
         symbols=read_symbols(reader),
         hotplug_states=read_hotplug_states(reader),
         devices=read_devices(reader),
+        sdei_driver=read_sdei_driver(reader),
         interrupts=read_interrupts(reader),
         idle_states=read_idle_states(reader),
         settings=read_settings(reader),

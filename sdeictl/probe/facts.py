@@ -128,6 +128,8 @@ class HostFacts(NamedTuple):
     hotplug_states: HotplugStates | None = None
     devices: tuple[PlatformDevice, ...] | None = None
     """The platform devices of SDEI, GHES and AGDI."""
+    sdei_driver: bool | None = None
+    """The SDEI driver is on the platform bus."""
     bootlog: BootLog | None = None
     log_source: str = KMSG
     """The source of the boot log: /dev/kmsg, or with --deep the journal."""

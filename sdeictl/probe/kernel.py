@@ -87,6 +87,12 @@ def read_hotplug_states(reader: Reader) -> HotplugStates | None:
     return HotplugStates(names, complete)
 
 
+def read_sdei_driver(reader: Reader) -> bool | None:
+    """Tell whether the SDEI driver is on the platform bus; None if the tree does not show drivers."""
+    drivers = reader.listing(f"{PLATFORM_BUS}/drivers")
+    return None if drivers is None else "sdei" in drivers
+
+
 def read_devices(reader: Reader) -> tuple[PlatformDevice, ...] | None:
     """Return the platform devices of SDEI, GHES and AGDI, and which of them have a driver."""
     names = reader.attempt(f"{PLATFORM_BUS}/devices", reader.root.names)

@@ -38,7 +38,11 @@ def _answered(facts: HostFacts) -> Iterator[Witness]:
     for device in _sdei_devices(facts):
         if device.bound is False and _is_advertised(facts) and not refused:
             source = f"{PLATFORM_BUS}/devices/{device.name}"
-            yield Witness(False, f"the driver did not accept the device {device.name}", source)
+            if facts.sdei_driver is False:
+                seen = f"nobody asked the firmware: the kernel has no driver for the device {device.name}"
+                yield Witness(False, seen, source, owner=Owner.KERNEL)
+            else:
+                yield Witness(False, f"the driver did not accept the device {device.name}", source)
     if _is_advertised(facts) is False:
         source = next(witness.source for witness in _advertised(facts))
         yield Witness(
