@@ -79,7 +79,7 @@ def _print_stored_report(path: str, form: str) -> None:
 
     Raises SdeictlError with Status.UNKNOWN if the report lacks a field.
     """
-    from sdeictl.probe.compare import read_report  # noqa: PLC0415 - the tree of a host is no file
+    from sdeictl.probe.compare import read_report  # noqa: PLC0415 - only a file can be a report
 
     report = read_report(path)
     if report is None:

@@ -25,7 +25,7 @@ class LogRoot:
         raise not_found(path)
 
     def search(self, path: str, words: Iterable[bytes], ends: bytes) -> frozenset[bytes]:  # noqa: ARG002
-        """Raise FileNotFoundError: only the log exists, and nobody searches it."""
+        """Raise FileNotFoundError: the log is the only file."""
         raise not_found(path)
 
     def names(self, path: str) -> tuple[str, ...]:

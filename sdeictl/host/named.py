@@ -19,7 +19,7 @@ from sdeictl.host.libraries import load_library
 
 PIECE_BYTES = 1 << 18
 MAX_LOG_BYTES = 8 << 30
-"""Limit for the content: more is no log, or was made to use up time."""
+"""Limit for the content. A larger file was made to use up time."""
 _TOO_LARGE = f"it has more than {MAX_LOG_BYTES >> 30} GiB"
 _TAR_MARK_AT, _TAR_MARK = 257, b"ustar"
 _ZSTD_LIBRARY = "libzstd.so.1"

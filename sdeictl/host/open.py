@@ -10,7 +10,7 @@ from sdeictl.host.root import Root
 
 
 def open_root(path: str | None) -> Root:
-    """Return the host at a path; None means the running host. The content of a file decides what it is.
+    """Return the host at a path; None means the running host. The content of a file decides between them.
 
     Raises SdeictlError: with Status.USAGE if the path does not exist, else with Status.UNKNOWN.
     """
@@ -29,7 +29,7 @@ def _open_directory(path: str) -> Root:
     tree = DirectoryRoot(path)
     if not os.path.isdir(os.path.join(path, "sos_commands")):
         return tree
-    from sdeictl.host.sos import SosRoot  # noqa: PLC0415 - most trees are no reports of sos
+    from sdeictl.host.sos import SosRoot  # noqa: PLC0415 - few trees are reports of sos
 
     return SosRoot(tree)
 

@@ -29,8 +29,8 @@ _LISTING = "/sos_commands/boot/ls_-alZR_.sys.firmware"
 class SosRoot:
     """A host of which sos copied some files.
 
-    A file that is missing proves nothing: sos did not copy it. So it is no absent file but an unreadable one,
-    and a directory has no names, except that of the ACPI tables, which sos lists.
+    A missing file proves nothing, because sos copies few files: to read it is an error. Only the directory of
+    the ACPI tables has names, because sos lists it.
     """
 
     live = False

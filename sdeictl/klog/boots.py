@@ -15,7 +15,7 @@ BOOT_FALLBACK_SECONDS = 0.010
 DAMAGED_LINES = 8
 """How many damaged lines in a row can be part of a quotation."""
 _CONTINUES = frozenset(" \t[0123456789")
-"""How lines begin that belong to an earlier line, such as those of a stack or of an RCU stall."""
+"""A line that begins so continues an earlier one: a stack, or an RCU stall."""
 
 
 class Boots:
@@ -40,7 +40,7 @@ class Boots:
         self.restarts = 0
         """How many boots began without a first line: the time fell back."""
         self.forgot_lines = False
-        """A boot began where the lines may repeat some that are no longer remembered."""
+        """A boot began, and its lines may repeat lines that were forgotten."""
         self._boot = 0
         self._latest = 0.0
         self._seen = SeenLines()

@@ -185,7 +185,7 @@ Episode = Union[
 
 
 def without_claims(episode: Episode) -> Episode:
-    """Return an episode of another architecture, whose registers and paths are not those of arm64."""
+    """Return an episode of another architecture without registers and paths, which only arm64 prints so."""
     if isinstance(episode, Backtrace):
         cpus = tuple(cpu._replace(masked=None, pstate=None, pmr=None, pc=None) for cpu in episode.cpus)
         return episode._replace(path=NmiPath.UNKNOWN, cpus=cpus)

@@ -31,7 +31,7 @@ class Kernel:
         self._panic: Record | None = None
 
     def read(self, record: Record) -> None:
-        """Take a line that is no message of the analysis."""
+        """Take a line that no rule of the analysis knows."""
         text = record.text
         if evidence := architecture.architecture_of_line(text):
             self.architectures.add(evidence)

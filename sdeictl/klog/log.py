@@ -89,7 +89,7 @@ class LogFile:
     def _choose_format(self, sample: list[str], *, last: bool = False) -> list[str]:
         """Choose the format by the first lines, and return these without what a mail or the like added.
 
-        If they are no kernel log, later ones may be.
+        A kernel log may still begin after them.
         """
         if is_kmsg(sample):
             self._parser = KmsgParser()

@@ -48,7 +48,7 @@ _HEAD = re.compile(
 
 
 _HYPERVISOR = re.compile(r"\((?:XEN|d\d{1,5})\) *$")
-"""Xen writes its own lines, and those of its guests, to the console of the first domain."""
+"""Xen and its guests share the console of the first domain."""
 _PROMPTS = ("login", "password")
 """What a console may show right before a record."""
 

@@ -86,4 +86,4 @@ class Line(NamedTuple):
     sequence: int | None = None
     """The sequence number in /dev/kmsg, which tells records apart; None in other formats."""
     begins_boot: bool = False
-    """The line is no record, but says that another boot begins, as `journalctl` does."""
+    """The line is a mark between two boots, as `journalctl` prints it."""

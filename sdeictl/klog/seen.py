@@ -28,7 +28,7 @@ class SeenLines:
     def has_none(self, keys: Sequence[int], *, later: bool) -> bool:
         """Tell whether these lines are all different, and none was read.
 
-        `later`: their times are after those of this boot's lines, so none of these can be among them.
+        `later`: this boot has no line with such a late time, so it cannot have these lines.
         """
         parts = [part for boot, part in self._parts if boot != self._boot or not later]
         return len(set(keys)) == len(keys) and all(part.isdisjoint(keys) for part in parts)

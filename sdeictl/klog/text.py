@@ -142,7 +142,7 @@ _Parser = Callable[[str], "Line | None"]
 
 
 def _columns(row: Sequence[str]) -> tuple[str, str, str] | None:
-    """Return the columns of a Run for a match of _RUN; None if it is no kernel line."""
+    """Return the columns of a Run for a match of _RUN; None if the kernel did not print the line."""
     stamp, caller, text, other = row
     if stamp:
         return stamp, caller, text
@@ -175,7 +175,7 @@ def _is_exact(stamp: str) -> bool:
 def _common_prefix(lines: Sequence[str]) -> re.Pattern[str]:
     """Return a pattern for what stands before most records without a time: blanks, a number, a bullet.
 
-    The name of a program before its own messages is no such prefix.
+    The name of a program before its own messages does not count.
     """
     found = [line[: match.start()] for line in lines if (match := _KERNEL_TEXT.search(line))]
     shapes = Counter(_shape(prefix) for prefix in found if _can_precede(prefix))

@@ -150,7 +150,7 @@ def _without_html(line: str) -> str:
 def _is_collapsed(lines: Sequence[str]) -> bool:
     """Tell whether most line ends of a text became blanks.
 
-    One line with two times is no such text: a program may have logged the second one.
+    One line with two times does not count: a program may have logged the second one.
     """
     starts = [record_starts(line) for line in lines]
     count, filled = sum(map(len, starts)), sum(map(bool, starts))

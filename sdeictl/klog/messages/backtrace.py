@@ -40,7 +40,7 @@ PLACE = re.compile(r"[\w.$]{1,200}\+0x[0-9a-f]+(?:/0x[0-9a-f]+)?|(?:0x)?[0-9a-f]
 """The value of pc: a place in a function, or an address."""
 
 BEGINNINGS = ("CPU:", "pstate", "pc :", "pc: ", "pc\t:", "pmr", "PC is at", LAST_REGISTERS)
-"""How the lines of a block begin, without those of a stack."""
+"""How the lines of a block begin; the lines of a stack begin with blanks."""
 
 PUBLIC = ("sysrq: ", HEADER, r"CPU: \d+ ", "pstate: ", "pc : ",
           "PC is at ", r"pmr(?:_save)?: ", LAST_REGISTERS, "Call trace:", TASK_DUMP.begins,

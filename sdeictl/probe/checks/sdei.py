@@ -39,7 +39,9 @@ def _answered(facts: HostFacts) -> Iterator[Witness]:
         if device.bound is False and _is_advertised(facts) and not refused:
             source = f"{PLATFORM_BUS}/devices/{device.name}"
             if facts.sdei_driver is False:
-                seen = f"nobody asked the firmware: the kernel has no driver for the device {device.name}"
+                seen = (
+                    f"the kernel lacks the driver of the device {device.name}, so it did not ask the firmware"
+                )
                 yield Witness(False, seen, source, owner=Owner.KERNEL)
             else:
                 yield Witness(False, f"the driver did not accept the device {device.name}", source)
