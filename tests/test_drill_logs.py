@@ -392,3 +392,15 @@ def test_overrun_is_counted_and_unknown() -> None:
     assert result.records_lost > 0
     text = f"The kernel overwrote {result.records_lost} log records before they were read."
     assert result.reasons[0] == text
+
+
+def test_cpus_that_print_themselves_got_no_nmi() -> None:
+    """As Debian's kernels 5.10 and 6.1 answer sysrq-l: the path is none, whatever the row says."""
+    idle = tuple(f"sysrq: CPU{cpu}: backtrace skipped as idling" for cpu in (3, 0, 2))
+    texts = ("sysrq: Show backtrace of all active CPUs", "sysrq: CPU1:", *idle)
+    log = "".join(f"6,{at},{1000 * at},-;{text}\n" for at, text in enumerate(texts)).encode()
+    drill = load("dt-none", "plain")
+    plan = plan_of(drill)._replace(trigger=1)
+    observed = Observed(log=log, triggered=True, returned=True, row_moved=None)
+    result = judge_backtrace(plan, Predicted(NmiPath.NONE, Outcome.FAIL, None), observed)
+    assert (result.outcome, result.path) == ("fail", "none")

@@ -191,3 +191,17 @@ def test_file_of_something_else(tmp_path: Path, data: bytes, words: bytes) -> No
     done = sdeictl("probe", "--root", str(tmp_path / "file"))
     assert (done.returncode, done.stdout) == (3, b"")
     assert words in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("last", "complete"),
+    [("_einittext", True), ("_end", True), ("_etext", False)],
+)
+def test_symbols_end_with_the_functions(tmp_path: Path, last: str, *, complete: bool) -> None:
+    """Debian's kernels 5.10 and 6.1 list functions only (CONFIG_KALLSYMS_ALL=n)."""
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc/kallsyms").write_text(f"0000000000000000 t sdei_probe\n0000000000000000 T {last}\n")
+    facts = collect(open_root(str(tmp_path)))
+    assert facts.symbols is not None
+    assert (set(facts.symbols.names), facts.symbols.complete) == ({"sdei_probe"}, complete)
+    assert complete is not any(gap.source == "/proc/kallsyms" for gap in facts.gaps)

@@ -11,6 +11,7 @@ from sdeictl.klog.analysis import analyze
 from sdeictl.klog.bootlog import BootLog
 from sdeictl.klog.episodes import Backtrace, CpuAnswer
 from sdeictl.klog.log import parse_log
+from sdeictl.klog.messages.backtrace import SHOW_CPU
 from sdeictl.klog.requests import IPI_FRAME, SDEI_FRAME
 from sdeictl.klog.words import IN_TIME, CpuState, NmiPath, Trigger
 from sdeictl.probe.drills import DrillOutcome
@@ -75,9 +76,11 @@ def judge_backtrace(plan: Plan, predicted: Predicted, observed: Observed) -> Dri
     answers = {cpu.cpu: cpu for cpu in request.cpus} if request else {}
     target = answers.get(plan.target) if plan.target is not None else None
     evidence = _path_evidence(request, observed, predicted) if request else PathEvidence()
+    # Before Linux 6.7 the CPUs print themselves, and no NMI is sent.
+    shown = any(SHOW_CPU.match(record.text) for record in parsed.records)
     result = DrillResult(
         outcome=DrillOutcome.UNKNOWN,
-        path=_path(evidence),
+        path=NmiPath.NONE if shown else _path(evidence),
         path_evidence=evidence,
         window=observed.window,
         target=target,

@@ -31,7 +31,7 @@ class Symbols(NamedTuple):
 
     names: frozenset[str]
     complete: bool
-    """`_end` was seen: a name that is missing here is not in the kernel."""
+    """The symbol behind all functions was seen: a name that is missing here is not in the kernel."""
 
 
 class HotplugStates(NamedTuple):

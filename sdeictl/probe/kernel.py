@@ -24,6 +24,9 @@ CONFIG_SYMBOLS = (
 SYMBOLS = (
     "sdei_probe", "sdei_nmi_handler", "ghes_probe", "sdei_watchdog_callback", "nmi_trigger_cpumask_backtrace",
 )  # fmt: skip
+_LAST_SYMBOLS = ("_einittext", "_end")
+"""The symbol behind all functions, and the one behind all data. A kernel with CONFIG_KALLSYMS_ALL=n, such as
+Debian's 5.10 and 6.1, lists functions only."""
 _ACPI_DEVICES = ("sdei.", "GHES.", "agdi.")
 """The beginnings of the platform devices that the ACPI tables SDEI, HEST and AGDI describe."""
 _DEVICE_TREE_DEVICE = ":sdei"
@@ -62,15 +65,17 @@ def read_command_line(reader: Reader) -> str | None:
 def read_symbols(reader: Reader) -> Symbols | None:
     """Return which of SYMBOLS the kernel has."""
     # A compiler may append to the name of a static function: `.llvm.1234`, `.cold`.
-    words = {b" %b" % name.encode(): name for name in (*SYMBOLS, "_end")}
+    words = {b" %b" % name.encode(): name for name in (*SYMBOLS, *_LAST_SYMBOLS)}
     # Search bytes: to split the 250,000 lines of a server kernel takes longer than the rest of the probe.
     found = reader.attempt(KALLSYMS, lambda path: reader.root.search(path, words, b"\n."))
     if found is None:
         return None
     names = frozenset(words[word] for word in found)
-    if "_end" not in names:
-        reader.gap(KALLSYMS, GapKind.BROKEN, "it ends before the symbol _end: a missing name proves nothing")
-    return Symbols(names - {"_end"}, "_end" in names)
+    complete = bool(names & set(_LAST_SYMBOLS))
+    if not complete:
+        text = f"it ends before the symbols {' and '.join(_LAST_SYMBOLS)}: a missing name proves nothing"
+        reader.gap(KALLSYMS, GapKind.BROKEN, text)
+    return Symbols(names - set(_LAST_SYMBOLS), complete)
 
 
 def read_hotplug_states(reader: Reader) -> HotplugStates | None:

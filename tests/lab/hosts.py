@@ -25,7 +25,7 @@ HOSTS = PROJECT / "tests" / "hosts"
 _CONFIG = re.compile(rb"CONFIG_(?:%b)\b" % "|".join(CONFIG_SYMBOLS).encode())
 # 60,000 to 250,000 symbols and 13,000 options a host are too many for a repository.
 KEPT = {
-    "proc/kallsyms": re.compile(rb"sdei|nmi|ghes_probe|_stext|_etext|_end"),
+    "proc/kallsyms": re.compile(rb"sdei|nmi|ghes_probe|_stext|_etext|_einittext|_end"),
     "lib/modules/*/config": _CONFIG,
     "boot/config-*": _CONFIG,
 }
