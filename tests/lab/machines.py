@@ -112,6 +112,7 @@ MACHINES = {
             "none",
             kernel="stock-old",
         ),
+        Machine("dt-32", "SDEI, and 32 CPUs in two clusters", "sdei", cpus=32),
         Machine(
             "cloud-vm",
             "a virtual machine: UEFI and ACPI without EL3, PSCI by HVC, pseudo-NMI on",
