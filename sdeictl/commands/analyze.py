@@ -88,7 +88,7 @@ def _with_progress(path: str, file: NamedFile) -> Iterator[bytes]:
     if size < PROGRESS_BYTES or not sys.stderr.isatty():
         yield from file.pieces()
         return
-    with click.progressbar(length=size, label=path, file=sys.stderr) as bar:
+    with click.progressbar(range(size), label=path, file=sys.stderr) as bar:
         for piece in file.pieces():
             yield piece
             bar.update(file.bytes_read - bar.pos)
