@@ -65,7 +65,7 @@ def test_service_that_says_nothing_is_not_built(tmp_path: Path) -> None:
     [
         (("pmr: 000000c0",), "61400009", ("pseudo-nmi", True)),
         (("pmr_save: 00000060",), "61400009", ("pseudo-nmi", True)),
-        # A plain IPI reaches a CPU whose interrupts are not masked.
+        # A plain IPI also reaches a CPU with its interrupts unmasked.
         (("pmr: 000000e0",), "61400009", ("unknown", None)),
         # The entry of SDEI stores no priority mask.
         (("pmr: 00000000",), "61400009", ("sdei", True)),

@@ -24,7 +24,7 @@ COPIED = (
     "sys/firmware/acpi",
     "sys/module",
 )
-"""What the plugins kernel, hardware, processor and boot of sos 4.9 copy, of what the probe reads."""
+"""The files that the probe reads and that sos 4.9 copies (plugins kernel, hardware, processor, boot)."""
 RECORD = re.compile(r"(\d+),\d+,(\d+),[^;]*;(.*)")
 
 

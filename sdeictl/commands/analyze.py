@@ -35,9 +35,9 @@ def analyze(files: tuple[str, ...], form: str) -> None:
 
     FILE is the output of dmesg or journalctl in any of their formats, text of
     /dev/kmsg, a syslog file, the log of a serial console, pstore records joined
-    in one file, a capture, or a report of sos; - is standard input. It may have been pasted into
-    a mail or a web page, or be packed by gzip, xz, bzip2 or zstd. Several files
-    are one log, in the order given.
+    in one file, a capture, or a report of sos; - is standard input. It may have
+    been pasted into a mail or a web page, or be packed by gzip, xz, bzip2 or
+    zstd. Several files are one log, in the order given.
 
     Exit status: 0 if a FILE contains a kernel record, 3 otherwise.
     """

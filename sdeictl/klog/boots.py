@@ -30,8 +30,6 @@ class Boots:
         self._beginnings = beginnings
         """The first three characters of the records that are wanted; None if all are."""
         self._several_files = several_files
-        """A record of /dev/kmsg may stand in another format in another file."""
-        self._several_files = several_files
         """A record of /dev/kmsg may also be in another format in another file."""
         self.file = 0
         """The number of the file that is read."""

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 SAMPLE_CHARACTERS = 2 << 20
 """So much text at the beginning of a log, or less if the log is smaller, shows its format."""
 _PART_LINES = 100
+"""A run goes to the boot reader in parts of so many lines."""
 CUT_LINE = "The last line has no line end and may be cut short, so it was left out."
 LONG_LINE = "A line is longer than 4 MiB; the rest of it was left out."
 

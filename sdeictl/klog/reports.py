@@ -99,7 +99,7 @@ class LockupReports:
         self._latest.appendleft(report)
 
     def take_request(self, request: Request) -> None:
-        """Give a request to the report whose detector sent it."""
+        """Find the report of the detector that sent the request, and note the request there."""
         any(report.takes(request) for report in self._latest)
 
     def take_answer(self, request: Request, cpu: int) -> None:

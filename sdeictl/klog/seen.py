@@ -20,7 +20,7 @@ class SeenLines:
         self._parts: list[tuple[int, set[int]]] = [(0, set())]
         """(boot, lines), the latest part last. The oldest part is forgotten as a whole."""
         self._forgot_in = -2
-        """The boot whose lines were forgotten last."""
+        """The number of the latest boot that lost lines here."""
 
     def __contains__(self, key: int) -> bool:
         return any(key in part for _boot, part in self._parts)

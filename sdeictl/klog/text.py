@@ -48,7 +48,7 @@ _SYSLOG_FORM = re.compile(rf"(?:<\d{{1,3}}>)?{TIME} \S{{1,255}} kernel(?:\[\d{{1
 _PROGRAM = re.compile(r"\b(?!kernel\b)[\w.-]{1,64}(?:\[\d{1,10}\])?: $", re.ASCII | re.IGNORECASE)
 _WORDS = re.compile(r"[a-z]{2,} [a-z]{2,} ", re.IGNORECASE)
 """Prose."""
-_BOUNDARY = re.compile(r"-- (?:Reboot|Boot [0-9a-f]{2,32}(?: -- .*)?) --$|-- Reboot --$")
+_BOUNDARY = re.compile(r"-- (?:Reboot|Boot [0-9a-f]{2,32}(?: -- .*)?) --$")
 """Between two boots in the output of journalctl."""
 _REPEATED = re.compile(r"message repeated \d{1,9} times: \[ ?(.*)\]$")
 """rsyslog leaves out repeated lines. Group: the message."""

@@ -1,4 +1,4 @@
-"""Takes a kernel log out of what it was pasted into: mail, HTML, indentation, one long line. No I/O.
+"""Removes what a mail, a web page, an indentation or a lost line end added to a kernel log. No I/O.
 
 What a wrapper adds is a property of the whole text: a line that begins with ">" is quoted only
 if other lines are. So a Wrapping looks at many lines before it changes one.
