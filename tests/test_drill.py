@@ -160,6 +160,9 @@ def test_bpf_needs_a_spare_cpu() -> None:
         ([errno.EAGAIN] * 4, None),
         ([errno.EAGAIN, errno.EACCES], errno.EACCES),
         ([errno.EAGAIN] * 5, errno.EAGAIN),
+        ([errno.EINVAL], None),  # no may_goto: then the program with a counter
+        ([errno.EINVAL, errno.EAGAIN], None),
+        ([errno.EINVAL, errno.EACCES], errno.EACCES),
     ],
 )
 def test_signal_during_load_refuses_nothing(

@@ -16,7 +16,7 @@ from sdeictl.formats.cpuinfo import parse_architecture, parse_cpuinfo
 from sdeictl.formats.cpulist import parse_cpulist
 from sdeictl.formats.interrupts import parse_interrupts
 from sdeictl.formats.kconfig import gunzip, parse_kconfig
-from sdeictl.interlock.bpf import assemble
+from sdeictl.interlock.bpf import COPIED_BYTES, COPIES_PER_SECOND, assemble, assemble_with_counter
 
 
 def sdei_table(**changes: int) -> bytes:
@@ -199,3 +199,22 @@ def test_bpf_program_spins_in_short_calls(seconds: float) -> None:
     assert each <= 0.25e9
     assert abs(each * len(calls) - seconds * 1e9) < len(calls)
     assert instructions[targets.pop() - 1][0] == 0x95  # the instruction before the function is an exit
+
+
+@given(seconds=st.floats(0.2, 13))
+def test_bpf_program_with_counter_ends(seconds: float) -> None:
+    """Its loop has a counter that outlasts the time, and jumps back only while the time is not over."""
+    program = assemble_with_counter(7, 8, seconds)
+    instructions = [struct.unpack("<BBhi", program[at : at + 8]) for at in range(0, len(program), 8)]
+    (counter,) = (at for at, one in enumerate(instructions) if one[0] == 0x35)
+    assert instructions[counter][3] >= seconds * COPIES_PER_SECOND
+    (back,) = (at for at, one in enumerate(instructions) if one[0] == 0xAD)
+    assert back + 1 + instructions[back][2] == counter
+    assert counter + 1 + instructions[counter][2] == back + 1
+    assert (0xB7, 2, 0, COPIED_BYTES) in instructions[counter:back]
+    low, high = next(
+        (one[3], instructions[at + 1][3]) for at, one in enumerate(instructions) if one[:2] == (0x18, 1)
+    )
+    assert abs(high * 2**32 + low % 2**32 - seconds * 1e9) < 1
+    assert instructions[-1][0] == 0x95
+    assert not any(one[0] == 0xE5 for one in instructions)

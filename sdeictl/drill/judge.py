@@ -78,13 +78,17 @@ def judge_backtrace(plan: Plan, predicted: Predicted, observed: Observed) -> Dri
     evidence = _path_evidence(request, observed, predicted) if request else PathEvidence()
     # Before Linux 6.7 the CPUs print themselves, and no NMI is sent.
     shown = any(SHOW_CPU.match(record.text) for record in parsed.records)
+    path = NmiPath.NONE if shown else _path(evidence)
+    inside = in_window(plan, target, observed.window) if observed.window else None
+    if observed.window and inside is None and path is NmiPath.NONE:
+        inside = False  # A plain interrupt waits until the window closes.
     result = DrillResult(
         outcome=DrillOutcome.UNKNOWN,
-        path=NmiPath.NONE if shown else _path(evidence),
+        path=path,
         path_evidence=evidence,
         window=observed.window,
         target=target,
-        in_window=in_window(plan, target, observed.window) if observed.window else None,
+        in_window=inside,
         cpus=request.cpus if request else (),
         lost_cpus=observed.stuck,
         records_lost=max(parsed.lost, observed.overruns),
@@ -164,10 +168,10 @@ def _failures(plan: Plan, result: DrillResult) -> list[str]:
         failures.append(f"{name_cpus(silent)} did not answer within the kernel's 10 seconds.")
     target = result.target
     if target and result.in_window is False and target.cpu not in silent:
-        where = "idle" if target.state is CpuState.IDLE else f"in {target.pc}"
-        failures.append(
-            f"CPU {target.cpu} did not answer from inside the window: it answered while it was {where}."
-        )
+        how = f"it answered while it was in {target.pc}" if target.pc else "it answered a plain interrupt"
+        if target.state is CpuState.IDLE:
+            how = "it answered while it was idle"
+        failures.append(f"CPU {target.cpu} did not answer from inside the window: {how}.")
     if plan.target is None and result.path is NmiPath.NONE:
         failures.append("Every CPU answered a plain interrupt; a masked CPU would not answer.")
     return failures

@@ -10,6 +10,7 @@ from sdeictl.drill.result import WindowEvidence
 from sdeictl.interlock.bpf import CLOSED, NOT_OPENED, OPEN, BpfWindow
 from sdeictl.interlock.survey import Survey
 from sdeictl.interlock.writes import fire_bpf_window, fire_test_lockup
+from sdeictl.klog.messages.backtrace import SHOW_CPU
 from sdeictl.klog.messages.drills import lockup_finished, lockup_started
 from sdeictl.klog.messages.request import is_request
 from sdeictl.klog.records import Record
@@ -30,6 +31,25 @@ class Mask(Protocol):
         """Release what the window took."""
 
 
+class _Requests:
+    """Whether the request has gone out.
+
+    Before Linux 6.7 the kernel does not say so: the CPU that asks prints itself, and then each CPU that was
+    asked does.
+    """
+
+    def __init__(self) -> None:
+        self.sent = False
+        self._shown = 0
+
+    def see(self, text: str) -> bool:
+        """Take a line of the log; tell whether it shows that the request has gone out."""
+        self._shown += bool(SHOW_CPU.match(text))
+        shows = is_request(text) or (self._shown > 1 and not self.sent)
+        self.sent = self.sent or shows
+        return shows
+
+
 class LockupMarks:
     """The marks of test_lockup: it logs "Start" before it masks the CPU, "Finish" before it unmasks it.
 
@@ -38,16 +58,15 @@ class LockupMarks:
 
     def __init__(self, target: int) -> None:
         self._target = target
-        self._sent = False
+        self._requests = _Requests()
         self.seen = WindowEvidence()
 
     def see(self, records: Sequence[Record]) -> WindowEvidence:
         """Take the new records; return everything seen so far."""
         for record in records:
             if lockup_started(record.text, self._target):
-                self.seen = self.seen._replace(opened=not self._sent)
-            elif is_request(record.text):
-                self._sent = True
+                self.seen = self.seen._replace(opened=not self._requests.sent)
+            elif self._requests.see(record.text):
                 self.seen = self.seen._replace(held=self.seen.opened and not self.seen.closed)
             elif lockup_finished(record.text, self._target):
                 self.seen = self.seen._replace(closed=True)
@@ -61,15 +80,17 @@ class _BpfMask:
         self.cpu = caller
         self._window = BpfWindow(plan.request.seconds)
         self.opens = lambda: fire_bpf_window(self._window, target)
-        self._sent = False
+        self._requests = _Requests()
         self._seen = WindowEvidence()
 
     def see(self, records: Sequence[Record]) -> WindowEvidence:
         state = self._window.state()
-        self._sent = self._sent or any(is_request(record.text) for record in records)
+        for record in records:
+            self._requests.see(record.text)
+        sent = self._requests.sent
         self._seen = WindowEvidence(
-            opened=self._seen.opened or (state != NOT_OPENED and not self._sent),
-            held=self._seen.held or (state == OPEN and self._sent),
+            opened=self._seen.opened or (state != NOT_OPENED and not sent),
+            held=self._seen.held or (state == OPEN and sent),
             closed=state == CLOSED,
         )
         return self._seen
