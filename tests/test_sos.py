@@ -87,6 +87,28 @@ def test_missing_file_is_a_gap(tmp_path: Path) -> None:
     assert {gap["detail"] for gap in found["gaps"]} >= {"sos did not copy it"}
 
 
+SETTINGS = """\
+fs.file-max = 1000
+kernel.hung_task_timeout_secs = 120
+kernel.nmi_watchdog = 1
+kernel.random.boot_id = 0
+net.core.bpf_jit_enable = 0
+vm.swappiness = 60
+"""
+
+
+def test_settings_as_sysctl_lists_them(tmp_path: Path) -> None:
+    """A list that ends early does not show that the kernel lacks a setting."""
+    report = write_report(tmp_path, "dt-sdei")
+    listing = report / "sos_commands/kernel/sysctl_-a"
+    cut = SETTINGS.replace("vm.", "kernel.")
+    for text, hard, soft in ((SETTINGS, "pass", "fail"), (cut, "unknown", "unknown")):
+        listing.write_text(text)
+        outcomes = {finding["id"]: finding["outcome"] for finding in judge(report)["findings"]}
+        assert outcomes["hard-lockup-detector"] == hard
+        assert outcomes["soft-lockup-detector"] == soft
+
+
 def test_table_that_could_not_be_copied(tmp_path: Path) -> None:
     report = write_report(tmp_path, "acpi-sdei")
     (report / "sys/firmware/acpi/tables/SDEI").unlink()

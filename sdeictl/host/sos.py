@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from sdeictl.host.files import not_found
 from sdeictl.host.log_alone import LOG
-from sdeictl.host.paths import ACPI_TABLES, VERSION
+from sdeictl.host.paths import ACPI_TABLES, SYSCTLS, VERSION
 from sdeictl.host.root import Root
 
 MARK = "/sos_commands"
@@ -22,6 +22,10 @@ _LOGS = (
 )  # fmt: skip
 """The kernel log, from the best source to the last."""
 _UNAME = "/sos_commands/kernel/uname_-a"
+_SETTINGS = "/sos_commands/kernel/sysctl_-a"
+_OUTER_SETTINGS = (b"fs", b"vm")
+"""`sysctl -a` is sorted: groups before and after the kernel's own."""
+_SETTING_FILES = "/proc/sys/"
 _LISTING = "/sos_commands/boot/ls_-alZR_.sys.firmware"
 """What `ls -alZR /sys/firmware` printed."""
 
@@ -29,8 +33,8 @@ _LISTING = "/sos_commands/boot/ls_-alZR_.sys.firmware"
 class SosRoot:
     """A host of which sos copied some files.
 
-    A missing file proves nothing, because sos copies few files: to read it is an error. Only the directory of
-    the ACPI tables has names, because sos lists it.
+    A missing file proves nothing, because sos copies few files: to read it is an error. Only two directories
+    have names, because sos lists them: the ACPI tables and the settings of the kernel.
     """
 
     live = False
@@ -49,6 +53,8 @@ class SosRoot:
         except FileNotFoundError as error:
             if posixpath.dirname(path) == "/":  # where only a capture has files
                 raise
+            if path.startswith(_SETTING_FILES):
+                return self._setting(path)
             raise _not_copied(path) from error
 
     def search(self, path: str, words: Iterable[bytes], ends: bytes) -> frozenset[bytes]:
@@ -59,7 +65,9 @@ class SosRoot:
             raise _not_copied(path) from error
 
     def names(self, path: str) -> tuple[str, ...]:
-        """Return the names of the ACPI tables; raise FileNotFoundError for any other directory."""
+        """Return the names of the ACPI tables or of the settings; for another directory FileNotFoundError."""
+        if path == SYSCTLS:
+            return self._settings()
         if path != ACPI_TABLES:
             raise not_found(path)
         copied = self._tree.names(path)
@@ -87,6 +95,25 @@ class SosRoot:
                 return data
         raise not_found(LOG)
 
+    def _setting(self, path: str) -> bytes:
+        """Return a file of /proc/sys as far as `sysctl -a` shows it."""
+        try:
+            listed = self._tree.read(_SETTINGS)
+        except FileNotFoundError as error:
+            raise _not_copied(path) from error
+        name = path[len(_SETTING_FILES) :].replace("/", ".")
+        if found := re.search(rb"^%b = (.*)$" % re.escape(name).encode(), listed, re.MULTILINE):
+            return found[1] + b"\n"
+        raise not_found(path) if _is_whole(listed) else _not_copied(path)
+
+    def _settings(self) -> tuple[str, ...]:
+        """Return the names in /proc/sys/kernel; raise FileNotFoundError if the list is not whole."""
+        listed = self._tree.read(_SETTINGS)
+        if not _is_whole(listed):
+            raise not_found(SYSCTLS)
+        names = re.findall(rb"^kernel\.([^.\s]+)(?:\.\S+)? = ", listed, re.MULTILINE)
+        return tuple(sorted({name.decode("utf-8", "replace") for name in names}))
+
     def _version(self) -> bytes:
         """Return /proc/version as far as `uname -a` shows it, without the name of the host."""
         with contextlib.suppress(FileNotFoundError):
@@ -95,6 +122,11 @@ class SosRoot:
         if len(words) < 3:
             raise not_found(VERSION)
         return f"Linux version {words[2]} \n".encode()
+
+
+def _is_whole(listed: bytes) -> bool:
+    """Tell whether a list of all settings has the groups before and after the kernel's own."""
+    return all(re.search(rb"^%b\." % group, listed, re.MULTILINE) for group in _OUTER_SETTINGS)
 
 
 def _not_copied(path: str) -> OSError:
