@@ -222,6 +222,16 @@ def test_csd_lock_and_stuck_workers() -> None:
     assert found[2]["cpus"] == [2, 3]
 
 
+def test_request_for_stuck_workers() -> None:
+    """So a booted 7.3 kernel prints it: the request follows from the pool, not from the lockup before."""
+    lockup = "watchdog: CPU0: Watchdog detected hard LOCKUP on cpu 1"
+    pool = "BUG: workqueue lockup - pool cpus=1 node=0 flags=0x0 nice=0 stuck for 16s!"
+    first, again = "Sending NMI from CPU 0 to CPUs 1:", "Sending NMI from CPU 0 to CPUs 2:"
+    found = episodes(lockup, first, "NMI backtrace for cpu 1", pool, first, "NMI backtrace for cpu 1", again)
+    triggers = [each["trigger"] for each in found if each["kind"] == "backtrace"]
+    assert triggers == ["hard-lockup", "other", "other"]
+
+
 def test_sysrq_before_nmi_backtraces() -> None:
     shown = ("sysrq: CPU1:", "Call trace:", " show_stack+0x1/0x2", "sysrq: CPU0: backtrace skipped as idling")
     asked = ("sysrq: Show backtrace of all active CPUs", *shown, "sysrq: CPU3:")

@@ -299,6 +299,8 @@ class BootReader:
         self._add(record, CsdLock(record.boot, record.at, cpu, target))
 
     def _on_workqueue_lockup(self, record: Record, match: re.Match[str]) -> None:
+        # The requests for its workers have no word of their own, and follow from no earlier report.
+        self.causes.add(Cause(Trigger.OTHER, record.at))
         self._add(record, WorkqueueLockup(record.boot, record.at, parse_cpulist(match[1])))
 
     def _on_task_dump(self, record: Record, match: re.Match[str]) -> None:
