@@ -13,6 +13,7 @@ from sdeictl.errors import SdeictlError, Status
 from sdeictl.host.archive import ArchiveRoot
 from sdeictl.host.named import NamedFile
 from sdeictl.host.open import open_root
+from sdeictl.host.paths import CAPTURED_LOGS
 from sdeictl.host.root import Root
 from sdeictl.klog.analysis import Source, analyze_files
 from sdeictl.klog.document import analysis_json
@@ -96,7 +97,7 @@ def _with_progress(path: str, file: NamedFile) -> Iterator[bytes]:
 
 def _captured_log(root: Root) -> bytes:
     """Return the kernel log in a capture or a report of sos."""
-    for name in ("/kmsg.txt", "/dmesg.txt"):
+    for name in CAPTURED_LOGS:
         try:
             return root.read(name)
         except FileNotFoundError:

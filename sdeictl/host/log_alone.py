@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from sdeictl.host.files import not_found
+from sdeictl.host.paths import CAPTURED_LOGS
 
-LOG = "/dmesg.txt"
-"""Where the probe looks for the log of a captured host."""
+LOG = CAPTURED_LOGS[1]
 
 
 class LogRoot:

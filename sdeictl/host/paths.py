@@ -94,6 +94,10 @@ BENCH_RESULTS = f"{STATE_DIRECTORY}/bench"
 EXPERIMENT_JOURNAL = f"{BENCH_RESULTS}/ab.journal"
 """`bench ab` keeps it while it goes through its boots."""
 
+# in a captured tree
+CAPTURED_LOGS = ("/kmsg.txt", "/dmesg.txt")
+"""The records of /dev/kmsg, or the text of dmesg(1)."""
+
 
 def config_files(release: str) -> tuple[str, str]:
     """Return where distributions install the configuration of a kernel release."""
@@ -103,3 +107,4 @@ def config_files(release: str) -> tuple[str, str]:
 def cpu_device(cpu: int, name: str) -> str:
     """Return a file or directory of one CPU, such as `cpufreq/scaling_governor`."""
     return f"{CPU_DEVICES}/cpu{cpu}/{name}"
+

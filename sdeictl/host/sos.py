@@ -25,7 +25,7 @@ _UNAME = "/sos_commands/kernel/uname_-a"
 _SETTINGS = "/sos_commands/kernel/sysctl_-a"
 _OUTER_SETTINGS = (b"fs", b"vm")
 """`sysctl -a` is sorted: groups before and after the kernel's own."""
-_SETTING_FILES = "/proc/sys/"
+_SETTING_FILES = f"{posixpath.dirname(SYSCTLS)}/"
 _LISTING = "/sos_commands/boot/ls_-alZR_.sys.firmware"
 """What `ls -alZR /sys/firmware` printed."""
 

@@ -22,7 +22,7 @@ from sdeictl import __version__
 from sdeictl.formats.cmdline import PUBLIC_PARAMETERS, parse_parameters, public_part
 from sdeictl.formats.kconfig import gunzip
 from sdeictl.host.manifest import MANIFEST
-from sdeictl.host.paths import CMDLINE, CONFIG_GZ, CPUINFO, INTERRUPTS, KALLSYMS, KMSG, VERSION
+from sdeictl.host.paths import CAPTURED_LOGS, CMDLINE, CONFIG_GZ, CPUINFO, INTERRUPTS, KALLSYMS, KMSG, VERSION
 from sdeictl.host.recording import RecordingRoot
 from sdeictl.host.root import Root
 from sdeictl.klog.kmsg import parse_head, split_record
@@ -150,7 +150,7 @@ def _member(path: str, size: int) -> tarfile.TarInfo:
 
 
 def _path_in_capture(path: str) -> str:
-    return "/kmsg.txt" if path == KMSG else path
+    return CAPTURED_LOGS[0] if path == KMSG else path
 
 
 def _errno_name(error: OSError) -> str:

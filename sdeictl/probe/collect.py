@@ -9,7 +9,7 @@ from typing import NamedTuple
 from sdeictl.formats.cmdline import wants_pseudo_nmi
 from sdeictl.formats.cpuinfo import Cpus, cpus_of_midrs, parse_architecture, parse_cpuinfo
 from sdeictl.host.gap import GapKind
-from sdeictl.host.paths import CPUINFO, KMSG, VERSION
+from sdeictl.host.paths import CAPTURED_LOGS, CPUINFO, KMSG, VERSION
 from sdeictl.host.reader import Reader
 from sdeictl.host.root import Root
 from sdeictl.klog.bootlog import BootLog, read_bootlog
@@ -117,7 +117,7 @@ def _read_log(reader: Reader, kernel_log: bytes | None) -> _Log | None:
     if reader.root.live:
         data = reader.attempt(KMSG, reader.root.read)
         return None if data is None else _Log(KMSG, data)
-    for path in ("/kmsg.txt", "/dmesg.txt"):
+    for path in CAPTURED_LOGS:
         data = reader.optional(path, reader.root.read, source=KMSG)
         if data is not None:
             return _Log(path, data)
