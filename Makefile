@@ -19,15 +19,10 @@ test-lab: lab
 	$(BIN)/pytest tests/lab $(LAB_PARALLEL) --durations=20
 
 # Long loops, before a release: many examples of each property, every story on every machine, the
-# extra ones too, and again where what is met is chance: wedged CPUs, and drills stopped by a signal.
+# extra ones too, and again where what is met is chance. PART=name runs one part of tests/tools/soak.py.
 soak: export SDEICTL_LAB_EXTRA = 1
 soak: lab
-	SDEICTL_EXAMPLES=20000 $(BIN)/pytest tests/test_analysis_properties.py tests/test_monotone.py tests/test_hostile.py \
-		tests/test_vmcore.py tests/test_bench.py tests/test_ab.py tests/test_agent_counters.py tests/test_agent_server.py
-	SDEICTL_EXAMPLES=5000 $(BIN)/pytest tests/test_drill_logs.py
-	SDEICTL_ROUNDS=20 $(BIN)/pytest tests/lab $(LAB_PARALLEL)
-	for run in 1 2 3; do $(BIN)/pytest tests/lab/test_wedge.py || exit 1; done
-	for run in 1 2 3; do $(BIN)/pytest tests/lab/test_drill.py -k signal_at_any_step || exit 1; done
+	$(BIN)/python -m tests.tools.soak $(PART)
 
 bench: $(VENV)/ready
 	$(BIN)/python -m tests.tools.bench_probe

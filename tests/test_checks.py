@@ -173,7 +173,7 @@ CASES = [
     ("pseudo-nmi-backtrace", changed("dt-pnmi", symbols=None), "pass", "CPU backtrace interrupts"),
     ("pseudo-nmi-backtrace", changed("dt-pnmi", interrupts=None), "pass", "nmi_trigger_cpumask_backtrace()"),
     # a quirk of the GIC's security, not of its priorities
-    ("pseudo-nmi-gic", changed("stock-old"), "pass", "GICv3"),
+    ("pseudo-nmi-gic", changed("debian-13"), "pass", "GICv3"),
     # the detectors
     ("hard-lockup-detector", set_to("dt-none", watchdog_thresh="0"), "fail", "kernel.watchdog_thresh is 0"),
     ("soft-lockup-detector", set_to("dt-none", watchdog_thresh="0"), "fail", "kernel.watchdog_thresh is 0"),
@@ -353,11 +353,11 @@ CASES = [
     ),
     (
         "sdei-watchdog",
-        changed("stock-old", symbols=Symbols(frozenset({"sdei_watchdog_callback"}), complete=True)),
+        changed("debian-13", symbols=Symbols(frozenset({"sdei_watchdog_callback"}), complete=True)),
         "pass",
         "sdei_watchdog_callback()",
     ),
-    ("sdei-watchdog", changed("stock-old"), "not-applicable", "the kernel does not have this watchdog"),
+    ("sdei-watchdog", changed("debian-13"), "not-applicable", "the kernel does not have this watchdog"),
     (
         "feat-nmi",
         changed("feat-nmi"),

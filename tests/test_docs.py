@@ -6,7 +6,7 @@ from sdeictl.probe.checks.check import Check
 from sdeictl.probe.checks.table import CHAIN, CHECKS
 from tests.conftest import HOST_NAMES, NMI_PATHS, PROJECT, Golden
 from tests.lab.machines import MACHINES
-from tests.tools import truth_table
+from tests.tools import kernels_page, truth_table
 
 OWNERS = {
     "firmware": "the firmware vendor",
@@ -55,7 +55,16 @@ def test_predicted_is_observed_on_every_host(golden: Golden) -> None:
     assert {row.name: row.probe for row in rows} == {name: NMI_PATHS[name] for name in HOST_NAMES}
     assert {row.name for row in rows} == {name for name, machine in MACHINES.items() if machine.cpus > 1}
     assert [row.name for row in rows if not row.agrees()] == []
+    assert len(rows) >= 30
     golden.check(str(truth_table.PAGE), truth_table.render(rows))
+
+
+def test_messages_seen_on_booted_kernels(golden: Golden) -> None:
+    golden.check(str(kernels_page.PAGE), kernels_page.page())
+    seen = {row.name: row.seen for row in kernels_page.rows(kernels_page.lines_by_series())}
+    assert all("7.3" in seen[name] for name in ("request: request", "sdei: nmi", "stop: panic"))
+    assert "6.1" in seen["backtrace: show cpu"]
+    assert "7.3" not in seen["backtrace: show cpu"]
 
 
 def test_wrong_prediction_is_seen() -> None:

@@ -203,4 +203,4 @@ def test_every_check_is_explained() -> None:
 def test_goldens_belong_to_hosts() -> None:
     """No other test would find a golden of a host that was removed."""
     known = {path.name for path in (TESTS / "hosts").iterdir()} | {"elf", "kdump"}  # the dumps of test_vmcore
-    assert {path.name.split(".")[0] for path in (TESTS / "golden").iterdir()} == known
+    assert {path.name.rsplit(".", 2)[0] for path in (TESTS / "golden").iterdir()} == known

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.lab import build
-from tests.lab.build import Lab, LabError, Part
+from tests.lab.build import Lab, LabError
+from tests.lab.recipes import Part
 
 
 @pytest.fixture

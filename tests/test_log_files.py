@@ -165,7 +165,7 @@ def test_answer_is_never_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     assert episode.cpus_omitted == 5
 
 
-@pytest.mark.parametrize("name", ["dt-sdei", "stock-old"])
+@pytest.mark.parametrize("name", ["dt-sdei", "debian-13"])
 def test_json_episode_by_episode(name: str) -> None:
     found = read(HOSTS[name].console)
     for some in (found, found._replace(episodes=())):

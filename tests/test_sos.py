@@ -13,7 +13,7 @@ from sdeictl.host.open import open_root
 from sdeictl.probe.collect import collect
 from sdeictl.probe.document import ReportDocument
 from sdeictl.probe.report import build_report
-from tests.conftest import HOST_NAMES, load_host
+from tests.conftest import HOST_NAMES, TESTS, load_host
 from tests.test_cli import sdeictl
 
 COPIED = (
@@ -25,6 +25,9 @@ COPIED = (
     "sys/module",
 )
 """The files that the probe reads and that sos 4.9 copies (plugins kernel, hardware, processor, boot)."""
+HOSTS = TESTS / "hosts"
+COPIED_OF_HOST = ("architecture", "kernel", "cpus_online", "core", "exception_level", "vhe", "gic")
+"""What of a host the fixed list of plugins copies."""
 RECORD = re.compile(r"(\d+),\d+,(\d+),[^;]*;(.*)")
 
 
@@ -76,6 +79,32 @@ def test_same_verdict_or_unknown(tmp_path: Path, name: str) -> None:
         assert now in (known, "unknown", "not-applicable") or (known, now) == ("not-applicable", "pass"), (
             finding
         )
+
+
+REPORTED = [name for name in HOST_NAMES if (HOSTS / name / "sos").is_dir()]
+
+
+@pytest.mark.parametrize("name", REPORTED)
+def test_report_that_sos_made(name: str) -> None:
+    """sos of Debian 13 ran on these hosts: what it copied gives their verdict."""
+    host, found = judge(load_host(name).root), judge(HOSTS / name / "sos")
+    for part in ("nmi_path", "ready", "summary", "hazards", "missing"):
+        assert dict(found["verdict"])[part] == dict(host["verdict"])[part]
+    assert {key: dict(found["host"])[key] for key in COPIED_OF_HOST} == {
+        key: dict(host["host"])[key] for key in COPIED_OF_HOST
+    }
+    outcomes = {finding["id"]: finding["outcome"] for finding in host["findings"]}
+    for finding in found["findings"]:
+        # Without the device tree it is unknown which questions do not apply.
+        assert outcomes[finding["id"]] == "not-applicable" or finding["outcome"] in (
+            outcomes[finding["id"]],
+            "unknown",
+            "not-applicable",
+        ), finding
+
+
+def test_sos_ran_on_both_kinds_of_host() -> None:
+    assert REPORTED == ["acpi-sdei", "dt-sdei"]
 
 
 def test_missing_file_is_a_gap(tmp_path: Path) -> None:

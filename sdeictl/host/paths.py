@@ -107,4 +107,3 @@ def config_files(release: str) -> tuple[str, str]:
 def cpu_device(cpu: int, name: str) -> str:
     """Return a file or directory of one CPU, such as `cpufreq/scaling_governor`."""
     return f"{CPU_DEVICES}/cpu{cpu}/{name}"
-

@@ -21,13 +21,18 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
 
+from tests.lab.archive import SUITES, ArchiveError, Index, choose_image, choose_source, read_index
+from tests.lab.recipes import PARTS_TABLE, Kernel, Part
 from tests.support import toml
 
 PROJECT = Path(__file__).resolve().parents[2]
 PARTS = Path(__file__).resolve().parent / "parts"
 PROGRESS_SECONDS = 20.0
+LISTS_SECONDS = 86400.0
+"""How long lists of packages are good for: the archive moves on."""
+ORIGIN = "origin"
+"""The file that says of which packages a kernel was made."""
 _KEY_LENGTH = 12
 EXTRA = bool(os.environ.get("SDEICTL_LAB_EXTRA"))
 
@@ -72,47 +77,6 @@ class LabError(Exception):
     """The lab cannot be built; the message says what to do."""
 
 
-class Part(NamedTuple):
-    """One script of parts/ and the files it leaves for the machines."""
-
-    name: str
-    inputs: tuple[str, ...]
-    """Further files of parts/ that the script reads."""
-    outputs: tuple[str, ...]
-    extra: bool = False
-    """Built only where SDEICTL_LAB_EXTRA is set: too long for every run."""
-
-
-_KERNEL = ("Image", "config", "version", "modules.tar")
-_STOCK = (*_KERNEL, "initrd.gz")
-PARTS_TABLE = (
-    Part("stock", ("stock-init",), _STOCK),
-    Part("stock-old", ("stock.sh", "stock-init"), _STOCK),
-    Part(
-        "firmware",
-        ("uefi-tables.c",),
-        (
-            "flash-sdei.bin",
-            "flash-plain.bin",
-            "flash-sdei-uefi.bin",
-            "flash-plain-uefi.bin",
-            "flash-packaged.fd",
-        ),
-    ),
-    Part("rootfs", ("lab-init",), ("rootfs.ext4", "usr")),
-    Part("kernel", ("kernel.config",), _KERNEL),
-    Part("kernel-no-ghes", ("kernel.sh", "kernel.config", "kernel-no-ghes.config"), _KERNEL, extra=True),
-    Part("kernel-64k", ("kernel.sh", "kernel.config", "kernel-64k.config"), _KERNEL, extra=True),
-    Part("system", ("system-configure", "system-story"), ("system.ext4",)),
-    Part("iasl", (), ("usr",)),
-    Part("debian", (), ("root.tar",)),
-    Part("bullseye", ("python.sh",), ("root.tar",)),
-    Part("trixie", ("python.sh",), ("root.tar",)),
-    Part("qemu", (), ("usr",)),
-    Part("prometheus", (), ("usr",)),
-)
-
-
 class Lab:
     """The cache of built parts, by default ~/.cache/sdeictl-lab (SDEICTL_LAB overrides)."""
 
@@ -121,6 +85,7 @@ class Lab:
         self.cache = cache or Path(os.environ.get("SDEICTL_LAB", default))
         self.cache.mkdir(parents=True, exist_ok=True)
         self._site: tempfile.TemporaryDirectory[str] | None = None
+        self._index: Index = {}
 
     def part(self, name: str) -> Path:
         """Return the directory of a built part; raise LabError if it is not built."""
@@ -181,8 +146,10 @@ class Lab:
 
     def _directory(self, part: Part) -> Path:
         digest = hashlib.sha256()
-        for name in ("lib.sh", f"{part.name}.sh", *part.inputs):
+        for name in ("lib.sh", part.script, *part.inputs):
             digest.update((PARTS / name).read_bytes())
+        if part.kernel:
+            digest.update(repr(part.kernel).encode())
         if part.name == "rootfs":
             digest.update(requirements().encode())
         if "python.sh" in part.inputs:
@@ -195,15 +162,36 @@ class Lab:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
-    def _apt(self) -> Path:
-        base = self.cache / "apt"
-        if not (base / "ready").exists():
-            _run(["bash", str(PARTS / "apt.sh"), str(base)])
-            (base / "ready").touch()
+    def _apt(self, name: str, types: str, architectures: str, *suites: str) -> Path:
+        """Return an apt configuration of our own whose lists are of today."""
+        base = self.cache / name
+        ready = base / "ready"
+        recipe = f"{types} {architectures} {suites}\n" + (PARTS / "apt.sh").read_text()
+        fresh = ready.exists() and time.time() - ready.stat().st_mtime < LISTS_SECONDS
+        if not (fresh and ready.read_text() == recipe):
+            _run(["bash", str(PARTS / "apt.sh"), str(base), types, architectures, *suites])
+            ready.write_text(recipe)
         return base
 
+    def _kernel_environment(self, kernel: Kernel, work: Path) -> dict[str, str]:
+        """Return what the recipe of a kernel wants to know, and leave what it will be made of in `origin`."""
+        apt = self._apt("apt-kernels", "deb", "arm64", *SUITES)
+        self._index = self._index or read_index(apt / "apt.conf")
+        if kernel.options:
+            choice = choose_source(kernel.role, self._index)
+        else:
+            choice = choose_image(kernel.role, kernel.flavour, self._index)
+        (work / ORIGIN).write_text(choice.origin + "\n")
+        return {
+            "APT_CONFIG": str(apt / "apt.conf"),
+            "LAB_PACKAGES": " ".join(choice.packages),
+            "LAB_RELEASE": choice.release,
+            "LAB_OPTIONS": " ".join(kernel.options),
+            "LAB_BASE": kernel.base,
+        }
+
     def _build_part(self, part: Part) -> None:
-        apt = self._apt()
+        apt = self._apt("apt", "deb deb-src", "amd64,arm64", "trixie", "trixie-backports")
         work = self.cache / f"{part.name}.work"
         work.mkdir(exist_ok=True)
         (work / "requirements.txt").write_text(requirements())
@@ -219,11 +207,13 @@ class Lab:
             "APT_CONFIG": str(apt / "apt.conf"),
             "LANG": "C.UTF-8",
         }
+        if part.kernel:
+            environment |= self._kernel_environment(part.kernel, work)
         started = time.monotonic()
         log = self.cache / f"{part.name}.log"
         with log.open("wb") as output:
             process = subprocess.Popen(
-                ["bash", str(PARTS / f"{part.name}.sh")],
+                ["bash", str(PARTS / part.script)],
                 cwd=work, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
             )  # fmt: skip
             while True:
@@ -242,7 +232,7 @@ class Lab:
         fresh = self.cache / f"{part.name}.new"
         shutil.rmtree(fresh, ignore_errors=True)
         fresh.mkdir()
-        for name in part.outputs:
+        for name in (*part.outputs, *([ORIGIN] if part.kernel else [])):
             if not (work / name).exists():
                 raise LabError(f"lab: {part.name} left no {name} in {work}")
             if (work / name).is_dir():
@@ -309,7 +299,7 @@ def main() -> int:
     """Build the parts named on the command line, or all of them."""
     try:
         Lab().build(tuple(sys.argv[1:]))
-    except LabError as error:
+    except (LabError, ArchiveError) as error:
         _say(str(error))
         return 1
     return 0

@@ -2,7 +2,8 @@
 
 For each machine: root/ is its unpacked capture, console.log and record.json
 are what the wedge story left, drills/ what the drills stored, ORIGIN says where
-it all comes from.
+it all comes from. Some have stalls.log, the console of the stall story, and
+sos/, a report of sos.
 """
 
 from __future__ import annotations
@@ -12,13 +13,16 @@ import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from sdeictl.probe.kernel import CONFIG_SYMBOLS
+from tests.lab.build import ORIGIN as KERNEL_ORIGIN
 from tests.lab.build import PROJECT, Lab
 from tests.lab.machines import MACHINES_WITH_PEERS, Machine
-from tests.lab.stories import observe_host, wedge_cpu
+from tests.lab.stories import make_sos_report, observe_host, stall_cpus, wedge_cpu
 from tests.lab.vm import emulator
 
 HOSTS = PROJECT / "tests" / "hosts"
@@ -31,8 +35,18 @@ KEPT = {
 }
 
 
+STALLED = ("dt-sdei", "linux-6.1", "linux-6.12")
+"""A kernel of each kind that has LKDTM."""
+SOS = ("acpi-sdei", "dt-sdei")
+SOS_KEPT = (
+    "version.txt", "proc/cmdline", "proc/cpuinfo", "proc/interrupts", "proc/kallsyms", "sos_commands/boot",
+    "sos_commands/kernel", "sys/firmware", "sys/module", "sys/devices/system/cpu/hotplug",
+)  # fmt: skip
+"""What is kept of a report of sos; the rest is about other things."""
+
+
 def renew(machine: Machine, lab: Lab, work: Path) -> None:
-    """Boot one machine twice and store what it showed."""
+    """Boot one machine for each of its stories and store what it showed."""
     observed = observe_host(machine, lab=lab, directory=work / "observe")
     wedged = wedge_cpu(machine, lab=lab, directory=work / "wedge")
     host = HOSTS / machine.name
@@ -44,16 +58,36 @@ def renew(machine: Machine, lab: Lab, work: Path) -> None:
     shutil.copy(wedged.share / "record.json", host)
     (host / "drills").mkdir()
     store_drills(observed.share, host / "drills")
+    if machine.name in STALLED:
+        stalled = stall_cpus(machine, lab=lab, directory=work / "stall")
+        shutil.copy(stalled.console, host / "stalls.log")
+    if machine.name in SOS:
+        reported = make_sos_report(machine, lab=lab, directory=work / "sos")
+        store_sos(reported.share / "sos.tar.xz", host / "sos")
     version_of = [*emulator(machine, lab), "--version"]
     qemu = subprocess.run(version_of, capture_output=True, text=True, check=True)
-    version = (lab.part(machine.kernel) / "version").read_text().strip()
+    kernel = lab.part(machine.kernel)
+    version, packages = ((kernel / name).read_text().strip() for name in ("version", KERNEL_ORIGIN))
     (host / "ORIGIN").write_text(
         f"The lab's emulated host {machine.name}: {machine.about}.\n"
-        f"Linux {version}, Trusted Firmware-A of Debian trixie, {qemu.stdout.splitlines()[0]}.\n"
+        f"Linux {version} ({packages}), Trusted Firmware-A of Debian trixie, {qemu.stdout.splitlines()[0]}.\n"
         "root/ is its capture (kallsyms and config reduced to the lines that matter here);\n"
         "console.log is its serial console while record.json was done to it;\n"
         "drills/ is what `sdeictl drill backtrace` stored there. Times are emulated.\n"
     )
+
+
+def store_sos(archive: Path, directory: Path) -> None:
+    """Unpack what is kept of a report of sos."""
+    directory.mkdir()
+    with tarfile.open(archive) as tar:
+        for member in tar:
+            _top, _, name = member.name.partition("/")
+            content = tar.extractfile(member) if name.startswith(SOS_KEPT) and member.isfile() else None
+            if content:
+                (directory / name).parent.mkdir(parents=True, exist_ok=True)
+                (directory / name).write_bytes(content.read())
+    reduce_files(directory)
 
 
 def store_drills(share: Path, directory: Path) -> None:
@@ -77,10 +111,16 @@ def reduce_files(root: Path) -> None:
 def main() -> int:
     """Renew the hosts named on the command line, or all of them."""
     lab = Lab()
-    for name in sys.argv[1:] or MACHINES_WITH_PEERS:
+    lab.site()
+
+    def renew_one(name: str) -> None:
         with tempfile.TemporaryDirectory(prefix="sdeictl-hosts-") as work:
-            print(f"hosts: {name}", file=sys.stderr, flush=True)
             renew(MACHINES_WITH_PEERS[name], lab, Path(work))
+        print(f"hosts: {name}", file=sys.stderr, flush=True)
+
+    # A guest idles for half of its story: two at once keep two cores busy.
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        list(pool.map(renew_one, sys.argv[1:] or MACHINES_WITH_PEERS))
     return 0
 
 

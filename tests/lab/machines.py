@@ -37,6 +37,8 @@ class Machine(NamedTuple):
     machine: str = "virt,secure=on,gic-version=3"
     cpu: str = "cortex-a57"
     cpus: int = 4
+    secure_memory: bool = True
+    """Whether the device tree shows the secure world's memory, as disabled. Linux 5.10 uses it and dies."""
     idle_state: bool = False
     """Whether the CPUs have a PSCI standby state, for which the kernel runs its CPU_PM notifiers."""
     memory_mib: int = 1024
@@ -107,10 +109,23 @@ MACHINES = {
             flash="flash-plain-uefi.bin",
         ),
         Machine(
-            "stock-old",
-            "the archive's stable kernel, 6.12, on SDEI firmware",
+            "debian-13",
+            "the unmodified kernel of Debian 13, 6.12, on SDEI firmware",
             "none",
-            kernel="stock-old",
+            kernel="stock-6.12",
+        ),
+        Machine(
+            "debian-12",
+            "the unmodified kernel of Debian 12, 6.1, on SDEI firmware",
+            "none",
+            kernel="stock-6.1",
+        ),
+        Machine(
+            "debian-11",
+            "the unmodified kernel of Debian 11, 5.10, on SDEI firmware",
+            "none",
+            kernel="stock-5.10",
+            secure_memory=False,
         ),
         Machine("dt-32", "SDEI, and 32 CPUs in two clusters", "sdei", cpus=32),
         Machine(
@@ -162,6 +177,70 @@ MACHINES = {
             cpu="max",
             extra=True,
             newer_qemu=True,
+        ),
+        Machine(
+            "debian-13-rt",
+            "the unmodified real-time kernel of Debian 13, 6.12",
+            "none",
+            kernel="stock-6.12-rt",
+            extra=True,
+        ),
+        Machine(
+            "stock-6.18", "the unmodified long-term kernel 6.18", "none", kernel="stock-6.18", extra=True
+        ),
+        Machine(
+            "stock-before",
+            "the archive's newest unmodified kernel from before the SDEI NMI driver",
+            "none",
+            kernel="stock-before",
+            extra=True,
+        ),
+        Machine(
+            "stock-rt",
+            "the archive's unmodified real-time kernel 7.3",
+            "none",
+            kernel="stock-rt",
+            extra=True,
+        ),
+        Machine(
+            "stock-16k",
+            "the archive's unmodified 7.3 kernel with pages of 16 KiB",
+            "none",
+            kernel="stock-16k",
+            cpu="cortex-a76",
+            extra=True,
+        ),
+        Machine(
+            "linux-6.12",
+            "Linux 6.12 with LKDTM, without pseudo-NMI",
+            "none",
+            kernel="kernel-6.12",
+            extra=True,
+        ),
+        Machine(
+            "linux-6.12-pnmi",
+            "Linux 6.12 with pseudo-NMI and the buddy detector",
+            "pseudo-nmi",
+            kernel="kernel-6.12",
+            cmdline=PSEUDO_NMI,
+            extra=True,
+        ),
+        Machine(
+            "linux-6.12-perf",
+            "Linux 6.12 with pseudo-NMI and the perf detector",
+            "pseudo-nmi",
+            kernel="kernel-6.12-perf",
+            cmdline=PSEUDO_NMI,
+            extra=True,
+        ),
+        Machine("linux-6.1", "Linux 6.1 with LKDTM", "none", kernel="kernel-6.1", extra=True),
+        Machine(
+            "linux-6.1-pnmi",
+            "Linux 6.1 with pseudo-NMI on, by which it asks nobody",
+            "none",
+            kernel="kernel-6.1",
+            cmdline=PSEUDO_NMI,
+            extra=True,
         ),
         Machine("up", "SDEI, and one CPU", "sdei", cpus=1),
     )

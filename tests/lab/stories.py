@@ -48,6 +48,27 @@ def wedge_cpu(machine: Machine, *, lab: Lab, directory: Path) -> VmRun:
     )  # fmt: skip
 
 
+STALL_PARAMETERS = "rcupdate.rcu_cpu_stall_timeout=5 workqueue.watchdog_thresh=10 csdlock_debug=1"
+
+
+def stall_cpus(machine: Machine, *, lab: Lab, directory: Path) -> VmRun:
+    """Wedge a CPU and let others wait for it: CSD lock, RCU stalls, workqueue lockup; then panic."""
+    return run_in_vm(
+        machine._replace(cmdline=f"{machine.cmdline} {STALL_PARAMETERS}".strip()),
+        "exec python3 /lab/guest/stall.py", lab=lab, directory=directory, timeout=WEDGE_TIMEOUT,
+        survives=False,
+    )  # fmt: skip
+
+
+def make_sos_report(machine: Machine, *, lab: Lab, directory: Path) -> VmRun:
+    """Leave sos.tar.xz, a report of sos, and probe.json of the same boot."""
+    files = (lab.part("sos") / "sos.tar",)
+    return run_in_vm(
+        machine, "exec python3 /lab/guest/sos.py", lab=lab, directory=directory, timeout=CAPTURE_TIMEOUT,
+        files=files,
+    )  # fmt: skip
+
+
 def run_drills(machine: Machine, rounds: int, look: float, *, lab: Lab, directory: Path) -> VmRun:
     """Run many rounds of the drill; leave {drills,cpus,status}.json and drills/."""
     return run_in_vm(

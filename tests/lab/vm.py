@@ -25,6 +25,7 @@ INITRD_ADDRESS = 0x70000000
 RAMOOPS_ADDRESS = 0x78000000
 RAMOOPS_BYTES = 0x100000
 IDLE_STATE_PHANDLE = "7000"
+SECURE_MEMORY = "/secram@e000000"
 STATE_MIB = 1024
 GUEST_ADDRESS = "10.0.2.15"
 """Of a guest with a network (parts/system.sh)."""
@@ -75,6 +76,8 @@ def device_tree(machine: Machine, lab: Lab, directory: Path, initrd_size: int) -
     if machine.sdei_node:
         put("s", "/firmware/sdei", "compatible", "arm,sdei-1.0")
         put("s", "/firmware/sdei", "method", "smc")
+    if not machine.secure_memory:
+        subprocess.run(["fdtput", "-r", tree, SECURE_MEMORY], check=True, timeout=60)
     if machine.idle_state:
         _put_idle_state(put, machine.cpus)
     if machine.ramoops:
@@ -176,19 +179,28 @@ def _prepare(machine: Machine, lab: Lab, directory: Path, job: str = "") -> Path
     return share
 
 
-def run_in_vm(
-    machine: Machine, command: str, *, lab: Lab, directory: Path, timeout: float, survives: bool = True
+def run_in_vm(  # noqa: PLR0913 - what each run needs, by keyword
+    machine: Machine,
+    command: str,
+    *,
+    lab: Lab,
+    directory: Path,
+    timeout: float,
+    survives: bool = True,
+    files: Sequence[Path] = (),
 ) -> VmRun:
     """Boot `machine`, run the shell script `command` in it, and wait for the end.
 
     `directory` must not exist yet. The guest sees `directory`/share as /lab, has
-    sdeictl installed, and its working directory is an empty tmpfs.
+    sdeictl installed and `files` in /lab, and its working directory is an empty tmpfs.
     `timeout` is in seconds of wall time. With survives=False the command is
     expected to reset the machine; coming back from it is then the failure.
 
     Raises VmLostError if the guest ends in another way than was asked for.
     """
     share = _prepare(machine, lab, directory, command)
+    for file in files:
+        shutil.copy(file, share)
     console = directory / "console.log"
     line = [*_command_line(machine, lab, directory, ["-serial", f"file:{console}"]), "-no-reboot"]
     return VmRun(_run(machine, directory, line, timeout, survives), share, console)

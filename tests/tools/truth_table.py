@@ -103,8 +103,8 @@ def wedged(host: CapturedHost) -> str:
         return NOT_THERE
     episodes = analyze(parse_log(host.console)).episodes
     request = next(episode for episode in episodes if isinstance(episode, Backtrace))
-    (cpu,) = (cpu for cpu in request.cpus if cpu.cpu == host.wedged)
-    return f"{request.path}, {'answered' if cpu.state == 'backtrace' else 'no answer'}"
+    answered = any(cpu.cpu == host.wedged and cpu.state == "backtrace" for cpu in request.cpus)
+    return f"{request.path}, {'answered' if answered else 'no answer'}"
 
 
 def render(rows: list[Row]) -> str:

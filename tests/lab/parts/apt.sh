@@ -1,9 +1,10 @@
 #!/bin/bash
-# The private apt configuration of the lab: trixie and trixie-backports, amd64
-# and arm64, binaries and sources, from the mirror this machine already uses.
-# The machine's own apt is read, never changed.
+# A private apt configuration of the lab in $1, with the types of package $2
+# (deb, deb-src), the architectures $3 and the suites that follow, from the
+# mirror this machine already uses. The machine's own apt is read, never changed.
 set -euo pipefail
-base=$1
+base=$1 types=$2 architectures=$3
+shift 3
 # shellcheck disable=SC2016 # apt expands these
 mirror=$(env -u APT_CONFIG apt-get indextargets --format '$(REPO_URI) $(RELEASE)' |
     awk '$2 ~ /^(bookworm|trixie|forky|sid|stable|testing|unstable)$/ { print $1; exit }')
@@ -14,10 +15,12 @@ fi
 keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 mkdir -p "$base/lists/partial" "$base/cache/archives/partial"
 : > "$base/status"
-for suite in trixie trixie-backports; do
-    echo "deb [arch=amd64,arm64 signed-by=$keyring] $mirror $suite main"
-    echo "deb-src [signed-by=$keyring] $mirror $suite main"
+for suite in "$@"; do
+    for type in $types; do
+        echo "$type [arch=$architectures signed-by=$keyring] $mirror $suite main"
+    done
 done > "$base/sources.list"
+# Of unstable and experimental a mirror may have a copy that is out of date. It is signed all the same.
 cat > "$base/apt.conf" << END
 Dir::Etc::SourceList "$base/sources.list";
 Dir::Etc::SourceParts "-";
@@ -26,5 +29,6 @@ Dir::State::Status "$base/status";
 Dir::Cache "$base/cache";
 APT::Architectures { "amd64"; "arm64"; };
 Acquire::Retries "3";
+Acquire::Check-Valid-Until "false";
 END
 APT_CONFIG="$base/apt.conf" apt-get update

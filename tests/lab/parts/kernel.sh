@@ -1,36 +1,36 @@
 #!/bin/bash
-# Linux 7.3 from Debian's source package, cross-built for the lab:
-# Image, config, version and modules.tar.
-# LAB_VARIANT, a file of parts/, has options that replace those of kernel.config;
-# a variant starts from what the base kernel's build has left, if it is there.
+# A kernel cross-built from Debian's source package $LAB_PACKAGES: Image,
+# config, version and modules.tar.
+# LAB_OPTIONS are files of parts/: what a later one says of an option replaces
+# what an earlier one says. LAB_BASE, if set, is the part whose built tree is copied.
 set -euo pipefail
 # shellcheck source=tests/lab/parts/lib.sh
 . "$LAB_PARTS/lib.sh"
 
-if [ -n "${LAB_VARIANT:-}" ] && [ ! -f unpacked ] && [ -f ../kernel.work/unpacked ]; then
+if [ -n "$LAB_BASE" ] && [ ! -f unpacked ] && [ -f "../$LAB_BASE.work/unpacked" ]; then
     rm -rf linux
-    cp -a ../kernel.work/linux .
-    touch unpacked
-elif [ ! -f unpacked ]; then
-    fetch linux-source-7.3
-    dpkg-deb --fsys-tarfile linux-source-7.3_*.deb | tar -xO ./usr/src/linux-source-7.3.tar.xz > source.tar.xz
-    rm -f linux-source-7.3_*.deb
-    rm -rf linux && mkdir linux
+    cp -a "../$LAB_BASE.work/linux" .
+    cp "../$LAB_BASE.work/unpacked" .
+elif [ "$(cat unpacked 2> /dev/null)" != "$LAB_PACKAGES" ]; then
+    rm -rf unpacked linux ./*.deb && mkdir linux
+    fetch "$LAB_PACKAGES"
+    dpkg-deb --fsys-tarfile linux-source-*.deb | tar -xO --wildcards './usr/src/linux-source-*.tar.xz' > source.tar.xz
+    rm ./*.deb
     tar -xJf source.tar.xz -C linux --strip-components=1
     rm source.tar.xz
-    touch unpacked
+    echo "$LAB_PACKAGES" > unpacked
 fi
 
 # the builder's name and clock are no part of the kernel's log
 export KBUILD_BUILD_USER=sdeictl KBUILD_BUILD_HOST=lab KBUILD_BUILD_TIMESTAMP='1970-01-01'
 build() { make -C linux -j"$LAB_JOBS" ARCH=arm64 CROSS_COMPILE=aarch64-linux-gnu- "$@"; }
 
-if [ -n "${LAB_VARIANT:-}" ]; then
-    grep -Eo 'CONFIG_[A-Z0-9_]+' "$LAB_PARTS/$LAB_VARIANT" > replaced
-    grep -vwFf replaced "$LAB_PARTS/kernel.config" | cat - "$LAB_PARTS/$LAB_VARIANT" > wanted
-else
-    cp "$LAB_PARTS/kernel.config" wanted
-fi
+: > wanted
+for options in $LAB_OPTIONS; do
+    grep -Eo 'CONFIG_[A-Z0-9_]+' "$LAB_PARTS/$options" > replaced
+    grep -vwFf replaced wanted > kept || true
+    cat kept "$LAB_PARTS/$options" > wanted
+done
 build KCONFIG_ALLCONFIG="$PWD/wanted" allnoconfig
 dropped=$(grep -E '^(CONFIG_|# CONFIG_)' wanted | while read -r line; do
     grep -qxF "$line" linux/.config || echo "$line"
