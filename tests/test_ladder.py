@@ -8,15 +8,17 @@ import os
 import time
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from sdeictl.drill import case, reset, resume
 from sdeictl.drill.after_reset import judge_dump, judge_log
+from sdeictl.drill.aftermath import choose_channel
 from sdeictl.drill.catalog import DRILLS, Reset, find_variant
 from sdeictl.drill.evidence import find_drill, find_log
 from sdeictl.drill.lockup import refusals_for_lockup
-from sdeictl.drill.reset import choose_channel, refusals_for_reset
+from sdeictl.drill.reset import refusals_for_reset
 from sdeictl.drill.result import DrillResult
 from sdeictl.errors import Status
 from sdeictl.host.paths import (
@@ -28,6 +30,7 @@ from sdeictl.host.paths import (
     PANIC_SECONDS,
     SYSCTLS,
     WATCHDOG_CPUMASK,
+    WORKQUEUE_STALL,
 )
 from sdeictl.interlock.arming import MAX_SECONDS, arm, armed_seconds, disarm
 from sdeictl.interlock.consent import Consent
@@ -43,7 +46,8 @@ from sdeictl.interlock.lock import Lock
 from sdeictl.interlock.providers import FoundProviders
 from sdeictl.interlock.refusals import Reason, refusals_for_dump, refusals_for_risk
 from sdeictl.interlock.results import DrillDocument, read_result, read_unresolved, write_result
-from sdeictl.interlock.survey import Survey, Watchdog
+from sdeictl.interlock.survey import Survey
+from sdeictl.interlock.watchdogs import Feeder, Watchdog
 from sdeictl.interlock.window import WindowRequest
 from sdeictl.probe.drills import DrillKind, DrillOutcome
 from sdeictl.probe.facts import DrillAbilities, Evidence
@@ -125,8 +129,8 @@ def test_module_taint_is_no_trouble() -> None:
     assert refusals(BOUNDED_LOCKUP, SURVEY._replace(tainted=1 << 12 | 1 << 13 | 1 << 18)) == []
 
 
-def with_watchdog(active: bool | None, timeout: int) -> Survey:
-    return SURVEY._replace(watchdogs=(Watchdog("watchdog0", active, timeout),))
+def with_watchdog(active: bool | None, timeout: int | None, **more: Any) -> Survey:
+    return SURVEY._replace(watchdogs=(Watchdog("watchdog0", active, timeout)._replace(**more),))
 
 
 def with_evidence(evidence: Evidence) -> Survey:
@@ -146,8 +150,18 @@ def with_lockdown(level: str) -> Survey:
         ("lockup", survey_with_setting(NMI_WATCHDOG, "0"), "No hard-lockup detector runs here"),
         ("lockup", survey_with_setting(WATCHDOG_CPUMASK, "0-2"), "does not watch CPU 3"),
         ("lockup", SURVEY._replace(providers=FoundProviders(no_test_lockup="no module")), "no module"),
-        ("lockup", with_watchdog(True, 20), "watchdog0 resets the host after 20 s"),
-        ("lockup", with_watchdog(None, 20), "does not show whether the hardware watchdog watchdog0 is armed"),
+        ("lockup", with_watchdog(True, 62), "masked for 24.8 s, not for 25 s"),
+        ("lockup", with_watchdog(None, 20), "surely waits only 10 s, if it is armed, which the kernel does"),
+        ("lockup", with_watchdog(None, None), "may reset the host at any time, if it is armed"),
+        ("lockup", with_watchdog(True, 600, time_left=4), "surely waits only 4 s"),
+        ("lockup", with_watchdog(True, 600, feeders=(Feeder(1, "systemd", (3,)),)), "may run only on CPU 3"),
+        ("stop", with_watchdog(True, 600, feeders=(Feeder(1, "systemd", (3,)),)), "may run only on CPU 3"),
+        ("crash wedged", with_watchdog(True, 600), "reset the host 600 s after it was fed last"),
+        ("crash all-masked", with_watchdog(None, None), "may be armed and stays so in the crash kernel"),
+        ("lockup", SURVEY._replace(heartbeats=("corosync",)), "corosync runs here"),
+        ("crash wedged", SURVEY._replace(heartbeats=("sbd",)), "sbd runs here"),
+        ("stop", survey_with_setting(f"{SYSCTLS}/softlockup_panic", "1"), "softlockup_panic is set."),
+        ("lockup permanent", survey_with_setting(WORKQUEUE_STALL, "5"), "workqueue.panic_on_stall is set."),
         ("stop", SURVEY._replace(crash_types=()), "This kernel has no LKDTM"),
         (
             "crash all-masked", SURVEY._replace(crash_types=("PANIC", "HARDLOCKUP")),
@@ -189,6 +203,7 @@ def test_unreadable_dump_needs_consent(dump_problems: list[str]) -> None:
 
 def test_slow_watchdog_is_a_way_back() -> None:
     armed = with_watchdog(True, 600)
+    assert "Nothing would bring this host back" in refusals("crash wedged", armed, Consent("lab"))[0].text
     assert refusals("stop", armed, Consent("lab")) == []
     assert refusals(BOUNDED_LOCKUP, armed) == []
     risky = SURVEY._replace(armed=None, users=("x",), load=9.9)

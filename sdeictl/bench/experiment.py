@@ -15,11 +15,18 @@ from sdeictl.bench.kexec import Kexec, refusals_for_kexec
 from sdeictl.bench.loop import DEFAULT_CALLS
 from sdeictl.bench.measure import Timing
 from sdeictl.bench.words import PseudoNmi
-from sdeictl.formats.cmdline import PSEUDO_NMI
+from sdeictl.formats.cmdline import PSEUDO_NMI, split_words, wants_pseudo_nmi
 from sdeictl.host.paths import PANIC_SECONDS
 from sdeictl.interlock.consent import Consent
 from sdeictl.interlock.dry_run import PlanLine
-from sdeictl.interlock.refusals import Reason, ReasonKind, refusals_for_risk, refusals_for_way_back
+from sdeictl.interlock.refusals import (
+    Reason,
+    ReasonKind,
+    refusals_for_heartbeats,
+    refusals_for_memory,
+    refusals_for_risk,
+    refusals_for_way_back,
+)
 from sdeictl.interlock.survey import Survey
 from sdeictl.probe.facts import HostFacts
 from sdeictl.probe.settings import setting
@@ -66,7 +73,7 @@ class Experiment(NamedTuple):
 
     def command_line(self, number: int) -> str:
         """Return the command line of one boot, counted from 0."""
-        words = [word for word in self.original_line.split() if not word.startswith(f"{PSEUDO_NMI}=")]
+        words = [word for word in split_words(self.original_line) if not word.startswith(f"{PSEUDO_NMI}=")]
         # The words after "--" belong to init.
         at = words.index("--") if "--" in words else len(words)
         value = int(state_of(number) is PseudoNmi.ON)
@@ -143,7 +150,8 @@ def _reason_to_end(experiment: Experiment, boot: ThisBoot) -> str | None:
     """Return why the experiment cannot continue in this boot, a sentence; None if it can."""
     if boot.build != experiment.build:
         return "The host now runs another kernel."
-    own = boot.line.split() == experiment.original_line.split() or _is_own_boot(experiment, boot)
+    original = split_words(boot.line) == split_words(experiment.original_line)
+    own = original or _is_own_boot(experiment, boot)
     if not own:
         return "The host was booted with another command line."
     name = experiment.boot_name(len(experiment.runs)).capitalize()
@@ -159,8 +167,22 @@ def _is_own_boot(experiment: Experiment, boot: ThisBoot) -> bool:
 
 
 def _is_next_boot(experiment: Experiment, boot: ThisBoot) -> bool:
-    """Report whether this is the boot in which the next run is due."""
-    return boot.line.split() == experiment.command_line(len(experiment.runs)).split()
+    """Report whether this is the boot in which the next run is due.
+
+    A kernel may add words of its own to its command line (CONFIG_CMDLINE_EXTEND, a boot configuration).
+    """
+    number = len(experiment.runs)
+    words = split_words(boot.line)
+    intended = state_of(number) is PseudoNmi.ON
+    return words_are_in(split_words(experiment.command_line(number)), words) and (
+        wants_pseudo_nmi(boot.line) is intended
+    )
+
+
+def words_are_in(wanted: Sequence[str], words: Sequence[str]) -> bool:
+    """Tell whether a command line has all these words in this order."""
+    rest = iter(words)
+    return all(word in rest for word in wanted)
 
 
 def is_experiment_boot(line: str) -> bool:
@@ -209,7 +231,9 @@ def refusals_for_experiment(survey: Survey, ready: Readiness, consent: Consent) 
     if not survey.privileged:
         yield Reason(ReasonKind.PRIVILEGE, "An experiment reboots the host: run it as root.")
     yield from refusals_for_risk(survey, consent)
-    yield from refusals_for_way_back(survey, consent)
+    yield from refusals_for_heartbeats(survey)
+    yield from refusals_for_memory(survey)
+    yield from refusals_for_way_back(survey, consent, by_kexec=True)
     yield from _refusals_for_pseudo_nmi(facts)
     yield from refusals_for_kexec(facts, ready.kexec)
     yield from _refusals_for_boots(facts, ready)

@@ -33,7 +33,7 @@ from sdeictl.bench.experiment_journal import read_experiment, write_experiment
 from sdeictl.bench.kexec import KernelFiles, read_kexec
 from sdeictl.bench.labels import IDLE_LOAD_PER_CPU
 from sdeictl.bench.measure import Timing
-from sdeictl.bench.run import run_bench, store_bench
+from sdeictl.bench.run import WORKLOAD_SECONDS, run_bench, store_bench
 from sdeictl.errors import SdeictlError, Status
 from sdeictl.host.files import write_whole
 from sdeictl.host.live import LiveRoot
@@ -65,7 +65,7 @@ DOWN_SECONDS = 600.0
 """How long a reboot may take to end this process."""
 MAX_PAUSE_SECONDS = 3600.0
 """A boot takes minutes. After a longer pause the operator no longer expects the experiment to continue."""
-WORKLOAD_SECONDS = 3600.0
+
 Tell = Callable[[str], None]
 """Shows the operator the next step."""
 

@@ -28,6 +28,8 @@ from sdeictl.host.programs import output_of, run_program
 from sdeictl.probe.drills import time_stamp
 
 WORKLOAD = "workload"
+WORKLOAD_SECONDS = 3600.0
+"""Limit of one run of the program: one that hangs would keep an experiment in its boot for ever."""
 """The name of the program's result."""
 EMPTY_SECONDS = 0.2
 CROSS_ROUNDS = 3
@@ -54,7 +56,9 @@ def _run(timing: Timing, loops: Loops) -> BenchDocument:
     samples = measure(timers, timing.seconds) if timers else {}
     empty = measure({EMPTY: loops.timers[EMPTY]}, EMPTY_SECONDS)[EMPTY]
     if timing.workload:
-        samples[WORKLOAD] = time_workload(lambda: run_program(timing.workload), timing.rounds)
+        samples[WORKLOAD] = time_workload(
+            lambda: run_program(timing.workload, WORKLOAD_SECONDS), timing.rounds
+        )
     cross = cross_check() if "getppid" in timing.calls else None
     after = watch.see()
     results = [result_document(name, found) for name, found in samples.items()]

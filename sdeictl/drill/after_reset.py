@@ -12,11 +12,11 @@ from sdeictl.interlock.lkdtm import HARDLOCKUP, HARDLOCKUP_FRAME, STOP_FRAME
 from sdeictl.interlock.results import DumpDocument
 from sdeictl.klog.analysis import analyze
 from sdeictl.klog.document import ladder_document
-from sdeictl.klog.episodes import Stop
+from sdeictl.klog.episodes import Backtrace, Panic, Stop
 from sdeictl.klog.log import parse_log
 from sdeictl.klog.messages.drills import LKDTM_ENTRY
 from sdeictl.klog.records import KernelLog
-from sdeictl.klog.words import CpuState, NmiPath, StopReason
+from sdeictl.klog.words import IN_TIME, CpuState, NmiPath, StopReason
 from sdeictl.probe.drills import DrillOutcome
 from sdeictl.text import name_cpus, show_ladder
 from sdeictl.vmcore.core import Core, CoreCpu
@@ -43,6 +43,30 @@ def judge_log(reset: Reset, target: int, log: bytes) -> DrillResult:
     if reset.waits:
         return _judge_detection(parsed, target, result)
     return _judge_stop(parsed, target, result)
+
+
+def judge_interrupted(target: int | None, log: bytes) -> DrillResult:
+    """Judge a drill that should have left the host up, and in which the host went down.
+
+    `log` is what survived of the kernel log, from the drill's marker on; b"" if nothing did. The host is lost
+    unless the log shows that every CPU that was asked had answered.
+    """
+    parsed = _first_boot(parse_log(log))
+    episodes = analyze(parsed).episodes
+    lost = DrillResult(
+        DrillOutcome.LOST, lost_cpus=() if target is None else (target,), records_lost=parsed.lost
+    )
+    panic = next((each for each in episodes if isinstance(each, Panic)), None)
+    if panic:
+        return lost._replace(reasons=(f"The host panicked during the drill: {panic.message}.",))
+    requests = [each for each in episodes if isinstance(each, Backtrace)]
+    if requests and all(IN_TIME[cpu.state] for each in requests for cpu in each.cpus):
+        why = "The host went down after every CPU had answered; the log does not show why."
+        return UNKNOWN._replace(reasons=(why,), cpus=requests[0].cpus, records_lost=parsed.lost)
+    where = "while the drill ran"
+    if target is not None:
+        where = f"while CPU {target} was masked, or before it was seen alive again"
+    return lost._replace(reasons=(f"The host went down {where}.",))
 
 
 def _first_boot(log: KernelLog) -> KernelLog:

@@ -6,15 +6,26 @@ import os
 import time
 from collections.abc import Iterator
 
+from sdeictl.drill.aftermath import choose_channel, make_aftermath
 from sdeictl.drill.case import Case, Tell, make_entry, open_case, refuse_case, store_drill
 from sdeictl.drill.judge import Observed, judge_backtrace, predict
 from sdeictl.drill.mask import Mask, make_mask
-from sdeictl.drill.plan import Plan, make_plan, plan_lines, quiet_console
+from sdeictl.drill.plan import Plan, make_plan, occupied_cpus, plan_lines, quiet_console, watchdog_lines
 from sdeictl.drill.result import WindowEvidence, window_document
 from sdeictl.drill.session import POLL_SECONDS, SETTLE_SECONDS, Session, observe
 from sdeictl.formats.interrupts import BACKTRACE_ROW, TIMER_ROW
+from sdeictl.interlock.arming import disarm
 from sdeictl.interlock.dry_run import PlanLine
-from sdeictl.interlock.refusals import Reason, ReasonKind, refusals_for_host, refusals_for_window
+from sdeictl.interlock.refusals import (
+    Reason,
+    ReasonKind,
+    is_proven,
+    refusals_for_heartbeats,
+    refusals_for_host,
+    refusals_for_panics,
+    refusals_for_watchdogs,
+    refusals_for_window,
+)
 from sdeictl.interlock.results import DrillDocument
 from sdeictl.interlock.survey import Survey
 from sdeictl.interlock.window import WindowRequest
@@ -29,8 +40,11 @@ ANSWER_SECONDS = 120.0
 
 def run_backtrace(request: WindowRequest, tell: Tell) -> DrillDocument:
     """Run the drill on this host and return its stored result; raise DrillRefusedError, SdeictlError."""
-    case, plan = _prepare(request)
-    entry = make_entry(case, quiet_console(case.survey.console_level))
+    case, plan = _prepare(request, trial=True)
+    if request.masked and [*_refusals_without_arming(case.survey)]:
+        disarm()  # It was what allowed this drill.
+    aftermath = make_aftermath(case, plan.target, choose_channel(case.survey.facts, None))
+    entry = make_entry(case, quiet_console(case.survey.console_level), aftermath)
     with Session(case, entry, tell) as session:
         observed = observe(session, BacktraceSteps(session, plan))
         result = judge_backtrace(plan, predict(case.survey.facts), observed)
@@ -42,13 +56,13 @@ def run_backtrace(request: WindowRequest, tell: Tell) -> DrillDocument:
 
 def plan_backtrace(request: WindowRequest) -> list[PlanLine]:
     """Return what the drill would do; raise DrillRefusedError."""
-    case, plan = _prepare(request)
-    return plan_lines(plan, case.survey.console_level)
+    case, plan = _prepare(request, trial=False)
+    return [*plan_lines(plan, case.survey.console_level), *watchdog_lines(case.survey)]
 
 
-def _prepare(request: WindowRequest) -> tuple[Case, Plan]:
+def _prepare(request: WindowRequest, *, trial: bool) -> tuple[Case, Plan]:
     variant = "masked" if request.masked else None
-    case = open_case(DrillKind.BACKTRACE, variant, providers=request.masked)
+    case = open_case(DrillKind.BACKTRACE, variant, providers=request.masked, trial=trial)
     refuse_case(case, refusals_for_backtrace(case.survey, request))
     return case, make_plan(request, case.survey)
 
@@ -56,8 +70,25 @@ def _prepare(request: WindowRequest) -> tuple[Case, Plan]:
 def refusals_for_backtrace(survey: Survey, request: WindowRequest) -> Iterator[Reason]:
     """Yield every reason against the drill; none means it may run."""
     yield from refusals_for_host(survey)
-    if request.masked and survey.facts.architecture == "arm64":
-        yield from refusals_for_window(survey, request)
+    if not request.masked or survey.facts.architecture != "arm64":
+        return
+    problems = [*refusals_for_window(survey, request)]
+    yield from problems
+    # Without a provider there is no plan of which CPU does what.
+    busy = () if problems or not survey.online else occupied_cpus(make_plan(request, survey))
+    yield from refusals_for_watchdogs(survey, request.seconds, busy)
+    if survey.armed is None:
+        yield from _refusals_without_arming(survey)
+
+
+def _refusals_without_arming(survey: Survey) -> Iterator[Reason]:
+    """Yield why a drill whose CPU might not come back needs the consent that arming gives."""
+    reasons = [*refusals_for_heartbeats(survey)]
+    if not is_proven(survey):
+        reasons += refusals_for_panics(survey)
+    for reason in reasons:
+        text = f"{reason.text} `sdeictl drill arm --for 10m` accepts that for one drill."
+        yield Reason(reason.kind, text)
 
 
 class BacktraceSteps:
@@ -90,6 +121,7 @@ class BacktraceSteps:
 
     def fire(self) -> None:
         """Open the window, ask every CPU, wait for the answers."""
+        self._session.open_at_risk()
         self._requests = self._session.row(BACKTRACE_ROW)
         if self._open_window():
             # Nothing comes between the opening of the window and this: it does not stay open for long.

@@ -41,11 +41,15 @@ class DrillRefusedError(Exception):
         self.reasons = reasons
 
 
-def open_case(kind: DrillKind, variant: str | None, *, providers: bool) -> Case:
-    """Survey this host for a drill; with `providers` also what could mask a CPU for a bounded time."""
+def open_case(kind: DrillKind, variant: str | None, *, providers: bool, trial: bool = True) -> Case:
+    """Survey this host for a drill; with `providers` also what could mask a CPU for a bounded time.
+
+    A plan is made without `trial`: it changes nothing.
+    """
     root = LiveRoot()
     facts = collect(root)
-    survey = read_survey(root, facts, providers=providers and facts.architecture == "arm64")
+    wanted = providers and facts.architecture == "arm64"
+    survey = read_survey(root, facts, providers=wanted, trial=trial)
     identifier = f"{time_stamp()}-{kind}"
     return Case(root, Identity(identifier, kind, variant, describe_host(facts), read_boot_id(root)), survey)
 

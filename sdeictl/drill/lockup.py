@@ -6,15 +6,16 @@ import os
 import time
 from collections.abc import Iterator
 
+from sdeictl.drill.aftermath import choose_channel, make_aftermath
 from sdeictl.drill.case import Case, Tell, make_entry, open_case, refuse_case, store_drill
 from sdeictl.drill.judge import Observed, predict
 from sdeictl.drill.judge_lockup import judge_lockup
 from sdeictl.drill.mask import LockupMarks, make_mask
-from sdeictl.drill.plan import Plan, mask_words, quiet_console, setting_line
+from sdeictl.drill.plan import Plan, mask_words, quiet_console, setting_line, watchdog_lines
 from sdeictl.drill.result import window_document
 from sdeictl.drill.session import POLL_SECONDS, Session, observe
 from sdeictl.formats.interrupts import TIMER_ROW
-from sdeictl.host.paths import HARDLOCKUP_COUNT, SYSCTLS, WATCHDOG_THRESH
+from sdeictl.host.paths import HARDLOCKUP_COUNT, WATCHDOG_THRESH
 from sdeictl.interlock.arming import disarm
 from sdeictl.interlock.consent import Consent
 from sdeictl.interlock.dry_run import PlanLine
@@ -23,7 +24,9 @@ from sdeictl.interlock.refusals import (
     Reason,
     ReasonKind,
     refusals_for_detector,
+    refusals_for_heartbeats,
     refusals_for_host,
+    refusals_for_panics,
     refusals_for_risk,
     refusals_for_target,
     refusals_for_watchdogs,
@@ -33,21 +36,20 @@ from sdeictl.interlock.survey import Survey, default_target
 from sdeictl.interlock.window import TEST_LOCKUP, WindowRequest, provider_problem
 from sdeictl.klog.log import parse_log
 from sdeictl.probe.drills import DrillKind
-from sdeictl.probe.settings import read_number, setting
+from sdeictl.probe.settings import read_number
 
 THRESHOLDS = 2.5
 """For how many times watchdog_thresh a CPU is masked. The buddy detector looks every 0.4 of it and reports a
 CPU after 1.6 of it at the latest (kernel/watchdog.c); the rest of the time is for its request."""
 DEFAULT_THRESH = 10
 RETURN_SECONDS = 60.0
-PANICS = ("hardlockup_panic", "softlockup_panic", "panic_on_rcu_stall", "hung_task_panic", "panic_on_warn")
-"""Settings that would take the host down in the middle of the drill."""
 
 
 def run_lockup(cpu: int | None, thresh: int | None, consent: Consent, tell: Tell) -> DrillDocument:
     """Run the drill on this host and return its stored result; raise DrillRefusedError, SdeictlError."""
     case, plan = _prepare(cpu, thresh, consent)
-    entry = make_entry(case, lockup_settings(case.survey, thresh))
+    aftermath = make_aftermath(case, plan.target, choose_channel(case.survey.facts, None))
+    entry = make_entry(case, lockup_settings(case.survey, thresh), aftermath)
     disarm()
     with Session(case, entry, tell) as session:
         observed = observe(session, LockupSteps(session, plan))
@@ -60,11 +62,12 @@ def run_lockup(cpu: int | None, thresh: int | None, consent: Consent, tell: Tell
 def plan_lockup(cpu: int | None, thresh: int | None, consent: Consent) -> list[PlanLine]:
     """Return what the drill would do; raise DrillRefusedError."""
     case, plan = _prepare(cpu, thresh, consent)
-    return [*map(setting_line, lockup_settings(case.survey, thresh)), *lockup_lines(plan)]
+    settings = map(setting_line, lockup_settings(case.survey, thresh))
+    return [*settings, *lockup_lines(plan), *watchdog_lines(case.survey)]
 
 
 def _prepare(cpu: int | None, thresh: int | None, consent: Consent) -> tuple[Case, Plan]:
-    case = open_case(DrillKind.LOCKUP, None, providers=True)
+    case = open_case(DrillKind.LOCKUP, None, providers=True, trial=False)  # It uses no BPF.
     seconds = THRESHOLDS * (thresh or case.survey.watchdog_thresh or DEFAULT_THRESH)
     request = WindowRequest(masked=True, cpu=cpu, seconds=seconds, provider=TEST_LOCKUP.name)
     refuse_case(case, refusals_for_lockup(case.survey, consent, request, thresh))
@@ -85,11 +88,9 @@ def refusals_for_lockup(
         yield Reason(ReasonKind.PROVIDER, text)
     target = default_target(survey) if request.cpu is None and survey.online else request.cpu
     yield from refusals_for_detector(survey.facts, survey.watchdog_thresh, target)
-    on = [name for name in PANICS if setting(survey.facts, f"{SYSCTLS}/{name}") not in (None, "0")]
-    if on:
-        text = f"The host would panic in the middle of the drill: {', '.join(on)} is set."
-        yield Reason(ReasonKind.POLICY, text)
-    yield from refusals_for_watchdogs(survey, request.seconds)
+    yield from refusals_for_panics(survey)
+    yield from refusals_for_watchdogs(survey, request.seconds, (target,))
+    yield from refusals_for_heartbeats(survey)
     found = survey.watchdog_thresh
     if thresh is not None and found and thresh >= found:
         text = f"{WATCHDOG_THRESH} is {found} already: --thresh takes a lower value."
@@ -147,6 +148,7 @@ class LockupSteps:
     def fire(self) -> None:
         """Mask the CPU, and wait until it is back."""
         session, plan = self._session, self._plan
+        session.open_at_risk()
         session.say(f"masking CPU {plan.target} for {plan.request.seconds:g} s")
         self._before = read_number(session.root, HARDLOCKUP_COUNT)
         self._masker.go()

@@ -54,6 +54,11 @@ def make_plan(request: WindowRequest, survey: Survey) -> Plan:
     return Plan(request, survey.online, others[:2][-1], others[0], target, None, provider, module)
 
 
+def occupied_cpus(plan: Plan) -> tuple[int, ...]:
+    """Return the CPUs that run nothing else while the window is open."""
+    return tuple(cpu for cpu in (plan.target, plan.caller) if cpu is not None)
+
+
 def _by_use(survey: Survey) -> list[int]:
     """Return the online CPUs, those that the administrator reserved last."""
     return sorted(survey.online, key=lambda cpu: (cpu in survey.isolated, cpu))
@@ -84,6 +89,18 @@ def plan_lines(plan: Plan, console_level: int | None) -> list[PlanLine]:
     )
     lines.append(("way back", "if this process is killed: sdeictl drill resume"))
     return lines
+
+
+def watchdog_lines(survey: Survey) -> list[PlanLine]:
+    """Return what the armed hardware watchdogs promise."""
+    return [
+        (
+            "risk",
+            f"the hardware watchdog {each.name} resets the host if it is not fed for {each.sure_seconds:g} s",
+        )
+        for each in survey.watchdogs
+        if each.active is not False and each.sure_seconds
+    ]
 
 
 def mask_words(plan: Plan) -> str:

@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import os
 import time
+from collections import deque
 from collections.abc import Iterator
-from functools import partial
-from string import hexdigits
 from typing import NamedTuple
 
+from sdeictl.drill.aftermath import Channel, choose_channel, make_aftermath
 from sdeictl.drill.case import Case, Tell, make_entry, open_case, refuse_case, store_drill
 from sdeictl.drill.catalog import Ending, Reset, Survivor, find_variant
 from sdeictl.drill.helper import Helper, find_stuck
 from sdeictl.drill.lockup import DEFAULT_THRESH, THRESHOLDS
-from sdeictl.drill.plan import setting_line
+from sdeictl.drill.plan import setting_line, watchdog_lines
 from sdeictl.drill.result import DrillResult
 from sdeictl.drill.session import LOST_SECONDS, Session, observe
 from sdeictl.host.paths import (
@@ -25,35 +25,33 @@ from sdeictl.host.paths import (
     KEXEC_CRASH_LOADED,
     KEXEC_CRASH_SIZE,
     PANIC_SECONDS,
-    cpu_device,
 )
 from sdeictl.host.root import Root
 from sdeictl.interlock.arming import disarm
 from sdeictl.interlock.consent import Consent
 from sdeictl.interlock.dry_run import PlanLine
-from sdeictl.interlock.journal import Aftermath, JournalError, Setting, write_journal
+from sdeictl.interlock.journal import Aftermath, JournalError, Setting
 from sdeictl.interlock.lkdtm import HARDLOCKUP
 from sdeictl.interlock.refusals import (
     Reason,
     ReasonKind,
     refusals_for_detector,
     refusals_for_dump,
+    refusals_for_dump_watchdogs,
+    refusals_for_heartbeats,
     refusals_for_host,
     refusals_for_lkdtm,
+    refusals_for_memory,
+    refusals_for_panics,
     refusals_for_risk,
     refusals_for_target,
+    refusals_for_watchdogs,
     refusals_for_way_back,
     try_makedumpfile,
 )
 from sdeictl.interlock.results import DrillDocument
 from sdeictl.interlock.survey import Survey, default_target
-from sdeictl.interlock.writes import (
-    fire_affinities,
-    fire_lkdtm,
-    fire_marker,
-    fire_printers_off,
-    fire_sysrq,
-)
+from sdeictl.interlock.writes import fire_lkdtm, fire_marker, fire_sysrq
 from sdeictl.klog.kmsg import parse_head
 from sdeictl.klog.messages.backtrace import HEADER
 from sdeictl.klog.messages.drills import LKDTM_ENTRY
@@ -86,14 +84,6 @@ class ResetRequest(NamedTuple):
     """The file that will have the last lines of the kernel."""
 
 
-class Channel(NamedTuple):
-    """Where the last lines of the kernel are after a reset."""
-
-    name: str
-    """`ramoops`, or `stated`: a file that the operator names."""
-    path: str | None
-
-
 class _Prepared(NamedTuple):
     case: Case
     reset: Reset
@@ -108,7 +98,7 @@ def run_reset(request: ResetRequest, consent: Consent, tell: Tell) -> DrillDocum
     Raises DrillRefusedError, SdeictlError.
     """
     case, reset, target, channel, settings = _prepare(request, consent)
-    aftermath = _aftermath(case, target, channel)
+    aftermath = make_aftermath(case, target, channel)
     entry = make_entry(case, settings, aftermath)
     disarm()
     with Session(case, entry, tell) as session:
@@ -122,8 +112,9 @@ def run_reset(request: ResetRequest, consent: Consent, tell: Tell) -> DrillDocum
 
 def plan_reset(request: ResetRequest, consent: Consent) -> list[PlanLine]:
     """Return what the drill would do; raise DrillRefusedError."""
-    _case, reset, target, channel, settings = _prepare(request, consent)
-    return [*map(setting_line, settings), *reset_lines(reset, target, channel)]
+    case, reset, target, channel, settings = _prepare(request, consent)
+    lines = [*map(setting_line, settings), *reset_lines(reset, target, channel)]
+    return [*lines, *watchdog_lines(case.survey)]
 
 
 def _prepare(request: ResetRequest, consent: Consent) -> _Prepared:
@@ -139,20 +130,6 @@ def _prepare(request: ResetRequest, consent: Consent) -> _Prepared:
     return _Prepared(case, reset, target, channel, reset_settings(reset, case.root))
 
 
-def choose_channel(facts: HostFacts, stated: str | None) -> Channel | None:
-    """Return what will carry the log across the reset, None if nothing does.
-
-    A record of kmsg_dump (ERST, EFI, the dumps of ramoops) does not count: the kernel writes it before it
-    stops the CPUs.
-    """
-    evidence = facts.evidence
-    if stated:
-        return Channel("stated", stated)
-    if evidence and evidence.pstore == "ramoops" and evidence.ramoops_console:
-        return Channel("ramoops", None)
-    return None
-
-
 def refusals_for_reset(
     reset: Reset, survey: Survey, consent: Consent, cpu: int | None, channel: Channel | None
 ) -> Iterator[Reason]:
@@ -162,17 +139,24 @@ def refusals_for_reset(
         return
     yield from refusals_for_risk(survey, consent)
     yield from refusals_for_lkdtm(survey, reset.crash_types)
-    yield from refusals_for_way_back(survey, consent)
+    yield from refusals_for_heartbeats(survey)
+    yield from refusals_for_memory(survey)
     yield from refusals_for_target(survey, cpu)
+    target = default_target(survey) if cpu is None and survey.online else cpu
+    if reset.survivor is Survivor.DUMP:
+        # An armed watchdog is no way back here: it would bite in the middle of the dump.
+        yield from refusals_for_way_back(survey._replace(watchdogs=()), consent)
+        yield from refusals_for_dump_watchdogs(survey)
+    else:
+        yield from refusals_for_way_back(survey, consent)
+        yield from refusals_for_watchdogs(survey, 0.0, (target,) if reset.wedges else ())
     if reset.waits:
-        target = default_target(survey) if cpu is None and survey.online else cpu
         yield from refusals_for_detector(survey.facts, survey.watchdog_thresh, target)
     if reset.survivor is Survivor.DUMP:
         yield from _refusals_for_kdump(survey.facts)
-    panics = setting(survey.facts, HARDLOCKUP_PANIC) not in (None, "0")
-    if reset.waits and reset.ending is Ending.RESET and panics:
-        text = "The detector would make the host panic: hardlockup_panic is set."
-        yield Reason(ReasonKind.POLICY, text)
+    if reset.survivor is Survivor.LOG:
+        # The evidence would be that of a panic, not of what the drill asks for.
+        yield from refusals_for_panics(survey)
     if reset.survivor is Survivor.LOG and channel is None:
         yield _no_channel(survey.facts)
     if reset.survivor is Survivor.DUMP:
@@ -231,32 +215,6 @@ def reset_lines(reset: Reset, target: int | None, channel: Channel | None) -> li
     return [*lines, ("way back", text)]
 
 
-def _aftermath(case: Case, target: int | None, channel: Channel | None) -> Aftermath:
-    places = read_note_places(case.root, case.survey.online)
-    return Aftermath(
-        fired=False,
-        target=target,
-        channel=channel.name if channel else None,
-        path=os.path.abspath(channel.path) if channel and channel.path else None,
-        host=case.identity.host,
-        places={str(cpu): place for cpu, place in places.items()},
-        online=case.survey.online,
-    )
-
-
-def read_note_places(root: Root, cpus: tuple[int, ...]) -> dict[int, int]:
-    """Return the physical address at which each CPU leaves its registers when the kernel crashes."""
-    found = {}
-    for cpu in cpus:
-        try:
-            text = root.read(cpu_device(cpu, "crash_notes")).decode("ascii", "replace").strip()
-        except OSError:
-            continue
-        if text and all(digit in hexdigits for digit in text):
-            found[cpu] = int(text, 16)
-    return found
-
-
 class Returned(NamedTuple):
     """The host did not go down."""
 
@@ -275,6 +233,7 @@ class ResetSteps:
         self._aftermath = aftermath
         others = [cpu for cpu in session.survey.online if cpu != aftermath.target]
         self._watcher, self._trigger = others[0], others[:2][-1]
+        self._unread: deque[bytes] = deque()
         self._stuck: tuple[int, ...] = ()
         self._why = ""
 
@@ -286,7 +245,10 @@ class ResetSteps:
         if self._reset.wedges:
             assert self._aftermath.target is not None  # noqa: S101 - what wedges has a target
             # The thread of a console would stay on the wedged CPU, with everything that it has to print.
-            session.at_end(partial(fire_affinities, fire_printers_off(self._aftermath.target)))
+            try:
+                session.keep_printers_off(self._aftermath.target)
+            except JournalError as error:
+                session.refuse(ReasonKind.PRIVILEGE, str(error))
             self._wedger = session.helper(self._aftermath.target, self._wedge, 0)
         # A reset also takes the masked CPU back where the detector should have panicked and did not.
         resets = ending in (Ending.RESET, Ending.DETECTOR)
@@ -317,9 +279,8 @@ class ResetSteps:
         if session.trouble:
             self._why = session.trouble[0]
             return
-        fired = session.entry._replace(aftermath=self._aftermath._replace(fired=True))
         try:
-            write_journal(fired)
+            session.mark_fired()
         except JournalError as error:
             self._why = str(error)
             return
@@ -361,12 +322,17 @@ class ResetSteps:
         time.sleep(SETTLED_SECONDS)
 
     def _sees(self, texts: tuple[str, ...], seconds: float) -> bool:
-        """Wait until the kernel has logged one of these; tell whether it was in time."""
+        """Wait until the kernel has logged one of these; tell whether it was in time.
+
+        Records behind it stay unread: the answer to a report may come in the same batch.
+        """
         wanted = [text.encode() for text in texts]
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             # As bytes: no module may be imported any more, the wedged CPU may have the disk's interrupts.
-            for record in self._log.drain():
+            self._unread.extend(self._log.drain())
+            while self._unread:
+                record = self._unread.popleft()
                 head = parse_head(record)
                 if head and head.is_kernel and any(text in record for text in wanted):
                     return True

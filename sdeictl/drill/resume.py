@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from typing import NamedTuple
 
-from sdeictl.drill.after_reset import UNKNOWN, judge_dump, judge_log
+from sdeictl.drill.after_reset import UNKNOWN, judge_dump, judge_interrupted, judge_log
 from sdeictl.drill.case import Tell, store_drill
-from sdeictl.drill.catalog import Survivor, find_variant
+from sdeictl.drill.catalog import Survivor, find_variant, has_variant
 from sdeictl.drill.evidence import find_dump, find_log
 from sdeictl.drill.helper import find_stuck
 from sdeictl.drill.result import DrillResult, Identity
@@ -28,6 +28,7 @@ from sdeictl.interlock.survey import read_boot_id
 from sdeictl.probe.collect import collect
 from sdeictl.probe.drills import DRILL_OUTCOMES, DrillOutcome
 from sdeictl.probe.report import describe_host
+from sdeictl.text import name_cpus
 
 WAIT_SECONDS = 30.0
 """How long the helpers of a killed drill may still be in the kernel."""
@@ -69,6 +70,8 @@ def resume(evidence: str | None, tell: Tell) -> Resumed:
         raise SdeictlError(str(error), Status.UNKNOWN) from error
     try:
         entry = read_journal()
+        if entry and not has_variant(entry.drill, entry.variant):
+            raise JournalError(f"The journal names no drill of this sdeictl: {entry.drill} {entry.variant}.")
         return _end(LiveRoot(), entry, evidence, tell) if entry else nothing
     except JournalError as error:
         raise SdeictlError(str(error), Status.UNKNOWN) from error
@@ -87,7 +90,9 @@ def _end(root: LiveRoot, entry: Entry, evidence: str | None, tell: Tell) -> Resu
     if same_boot:
         return _end_killed(root, entry, fired, tell)
     if fired:
-        return _judge(root, entry, fired, evidence, tell)
+        takes_down = find_variant(entry.drill, entry.variant).reset
+        judge = _judge if takes_down else _judge_bounded
+        return judge(root, entry, fired, evidence, tell)
     why = "A reboot ended it before it asked a CPU for anything."
     document = _store(root, entry, tell, UNKNOWN._replace(reasons=(why,)))
     close_journal()
@@ -108,7 +113,7 @@ def _end_killed(root: LiveRoot, entry: Entry, fired: Aftermath | None, tell: Tel
     result = UNKNOWN._replace(reasons=("It was killed before its end.",))
     stuck = find_stuck(fired.online, LOST_SECONDS) if fired else ()
     if stuck:
-        why = "It was killed after it had masked a CPU for good: this host needs a reset."
+        why = f"It was killed, and nothing runs on {name_cpus(stuck)} any more: this host needs a reset."
         result = DrillResult(DrillOutcome.LOST, (why,), lost_cpus=stuck)
     restore_settings(root, entry)  # first: on a host with a lost CPU the next line may never end
     document = _store(root, entry, tell, result)
@@ -127,6 +132,23 @@ def _judge(root: LiveRoot, entry: Entry, fired: Aftermath, evidence: str | None,
     status = DRILL_OUTCOMES[judged.result.outcome].status
     assert status is not None  # noqa: S101 - a judged drill was not refused
     return Resumed(f"judged the drill {entry.id} from {judged.path}", status, document)
+
+
+def _judge_bounded(
+    root: LiveRoot, entry: Entry, fired: Aftermath, evidence: str | None, tell: Tell
+) -> Resumed:
+    """Judge a drill that should have left the host up: it went down all the same."""
+    try:
+        found = find_log(entry.id, fired, evidence)
+    except FileNotFoundError as error:
+        raise SdeictlError(f"{error.filename} does not exist", Status.UNKNOWN) from error
+    result = judge_interrupted(fired.target, found.data if found else b"")
+    path, log = (found.path, found.data) if found else (None, b"")
+    document = _store(root, entry, tell, result, path, log)
+    close_journal()
+    status = DRILL_OUTCOMES[result.outcome].status
+    assert status is not None  # noqa: S101 - it was not refused
+    return Resumed(f"the host went down during the drill {entry.id}", status, document)
 
 
 def _find_and_judge(entry: Entry, fired: Aftermath, evidence: str | None) -> _Judged | None:

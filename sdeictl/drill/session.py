@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from typing import NamedTuple, NoReturn, Protocol, TypeVar
 
@@ -17,11 +17,24 @@ from sdeictl.formats.interrupts import TIMER_ROW, parse_interrupts
 from sdeictl.host.kmsg import KmsgFollower, open_end
 from sdeictl.host.paths import CPU_LATENCY, EXPERIMENT_JOURNAL, INTERRUPTS
 from sdeictl.host.root import Root
-from sdeictl.interlock.journal import Entry, JournalError, close_journal, read_journal, write_journal
+from sdeictl.interlock.journal import (
+    Affinity,
+    Entry,
+    JournalError,
+    close_journal,
+    read_journal,
+    write_journal,
+)
 from sdeictl.interlock.lock import BusyError, Lock
 from sdeictl.interlock.refusals import Reason, ReasonKind
 from sdeictl.interlock.survey import read_idle_usage, read_online
-from sdeictl.interlock.writes import fire_latency_request, fire_setting
+from sdeictl.interlock.writes import (
+    fire_affinities,
+    fire_latency_request,
+    fire_marker,
+    fire_setting,
+    read_printers,
+)
 from sdeictl.klog.log import parse_log
 from sdeictl.probe.settings import read_number
 from sdeictl.text import list_cpus
@@ -87,10 +100,11 @@ def observe(session: Session, steps: Steps[Seen]) -> Seen:
 
 
 def restore_settings(root: Root, entry: Entry) -> None:
-    """Restore the settings that a drill has changed; a value that another program set later stays."""
+    """Restore what a drill has changed in this boot; a value that another program set later stays."""
     for setting in reversed(entry.settings):
         if read_number(root, setting.path) == setting.chosen:
             fire_setting(setting.path, setting.found)
+    fire_affinities({each.pid: each.cpus for each in entry.affinities})
 
 
 def _interrupted_by(error: OSError) -> SdeictlError:
@@ -179,7 +193,7 @@ class Session:
     def restoring(self) -> Iterator[None]:
         """Restore everything on exit: settings, affinity, helpers, the latency request."""
         with self._stack as stack:
-            stack.callback(restore_settings, self.root, self.entry)
+            stack.callback(lambda: restore_settings(self.root, self.entry))
             stack.callback(os.sched_setaffinity, 0, os.sched_getaffinity(0))
             yield
 
@@ -267,6 +281,30 @@ class Session:
         for setting in self.entry.settings:
             self.say(f"setting {setting.path} to {setting.chosen} (now {setting.found})")
             fire_setting(setting.path, setting.chosen)
+
+    def keep_printers_off(self, cpu: int) -> None:
+        """Keep the threads that print to consoles off a CPU, until the end; raise JournalError."""
+        printers = read_printers(cpu)
+        before = tuple(Affinity(pid, tuple(sorted(cpus))) for pid, cpus in printers.items())
+        self.entry = self.entry._replace(affinities=before)
+        write_journal(self.entry)
+        fire_affinities({pid: cpus - {cpu} for pid, cpus in printers.items()})
+
+    def mark_fired(self) -> None:
+        """Note in the journal that the host may go down from now on; raise JournalError."""
+        assert self.entry.aftermath is not None  # noqa: S101 - each drill has made one
+        self.entry = self.entry._replace(aftermath=self.entry.aftermath._replace(fired=True))
+        write_journal(self.entry)
+
+    def open_at_risk(self) -> None:
+        """Note on disk and in the kernel log that a CPU may be lost from now on. Raises DrillRefusedError."""
+        try:
+            self.mark_fired()
+        except JournalError as error:
+            self.refuse(ReasonKind.PRIVILEGE, str(error))
+        # Where programs may not write to the log, a log that survives a reset cannot be recognised.
+        with suppress(OSError):
+            fire_marker(self.entry.id)
 
     # After the experiment
 

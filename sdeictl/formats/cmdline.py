@@ -30,6 +30,11 @@ def parse_parameters(text: str) -> tuple[tuple[str, str | None], ...]:
     return tuple(parameters)
 
 
+def split_words(text: str) -> list[str]:
+    """Return the words of the command line; blanks between quotes are part of a word."""
+    return _PARAMETER.findall(text)
+
+
 def _unquoted(word: str) -> str:
     """Return a word without quotes around the whole of it (next_arg() in lib/cmdline.c)."""
     return word[1:].removesuffix('"') if word.startswith('"') else word

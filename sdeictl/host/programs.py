@@ -13,20 +13,30 @@ from sdeictl.host.paths import PROGRAMS
 
 TIMEOUT_SECONDS = 60.0
 MAX_OUTPUT_BYTES = 32 << 20
+MAX_ERROR_BYTES = 400
+"""So much of its errors is shown."""
 
 
-def output_of(name: str, *arguments: str) -> bytes:
+def output_of(name: str, *arguments: str, seconds: float = TIMEOUT_SECONDS) -> bytes:
     """Return what a program prints, at most MAX_OUTPUT_BYTES; a program that prints more is killed.
 
-    Raises OSError: ENOENT if no such program is installed, ETIMEDOUT if it runs longer than
-    TIMEOUT_SECONDS, EIO if it fails.
+    Raises OSError: ENOENT if no such program is installed, ETIMEDOUT if it runs longer than `seconds`, EIO
+    with the last line of its errors if it fails.
     """
+    errors = os.memfd_create("errors")  # a pipe that nobody reads could fill up
+    try:
+        return _output_of(name, arguments, seconds, errors)
+    finally:
+        os.close(errors)
+
+
+def _output_of(name: str, arguments: tuple[str, ...], seconds: float, errors: int) -> bytes:
     expired = threading.Event()
     with subprocess.Popen(  # noqa: S603 - sdeictl chooses the program and the arguments
         [_find(name), *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL, env={"PATH": ":".join(PROGRAMS), "LC_ALL": "C.UTF-8"},
+        stderr=errors, env={"PATH": ":".join(PROGRAMS), "LC_ALL": "C.UTF-8"},
     ) as process:  # fmt: skip
-        timer = threading.Timer(TIMEOUT_SECONDS, _kill, (process, expired))
+        timer = threading.Timer(seconds, _kill, (process, expired))
         timer.daemon = True
         timer.start()
         output = cast("IO[bytes]", process.stdout)
@@ -37,10 +47,19 @@ def output_of(name: str, *arguments: str) -> bytes:
         process.wait()
         timer.cancel()
     if expired.is_set():
-        raise OSError(errno.ETIMEDOUT, f"{name} did not end within {TIMEOUT_SECONDS:.0f} s")
+        raise OSError(errno.ETIMEDOUT, f"{name} did not end within {seconds:.0f} s")
     if process.returncode and not cut:
-        raise OSError(errno.EIO, f"{name} ended with status {process.returncode}")
+        detail = _last_line(errors)
+        raise OSError(errno.EIO, f"{name} ended with status {process.returncode}{detail and ': ' + detail}")
     return data
+
+
+def _last_line(errors: int) -> str:
+    """Return the end of what a program wrote to its standard error, as one line."""
+    size = os.fstat(errors).st_size
+    text = os.pread(errors, MAX_ERROR_BYTES, max(0, size - MAX_ERROR_BYTES)).decode("utf-8", "replace")
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1].rstrip(".") if lines else ""
 
 
 def _kill(process: subprocess.Popen[bytes], expired: threading.Event) -> None:

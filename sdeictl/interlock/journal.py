@@ -26,6 +26,13 @@ class Setting(NamedTuple):
     """The value that the drill sets. Another value found later was set by somebody else, and stays."""
 
 
+class Affinity(NamedTuple):
+    """The CPUs that a thread might run on before the drill."""
+
+    pid: int
+    cpus: tuple[int, ...]
+
+
 class Aftermath(NamedTuple):
     """What is needed to judge a drill after the reset that ends it."""
 
@@ -55,7 +62,9 @@ class Entry(NamedTuple):
     pid: int
     settings: tuple[Setting, ...] = ()
     aftermath: Aftermath | None = None
-    """None for drills that leave the host up."""
+    """What is needed to judge it if the host goes down in it."""
+    affinities: tuple[Affinity, ...] = ()
+    """Of threads that the drill moves; they are restored."""
 
 
 class JournalError(Exception):
@@ -90,7 +99,7 @@ def read_journal(directory: str = DRILL_RESULTS) -> Entry | None:
         raise JournalError(f"The journal {path} cannot be read: {error.strerror}.") from error
     try:
         return _parse_entry(data)
-    except (ValueError, TypeError, RecursionError) as error:
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
         text = f"The journal {path} is damaged: look at it and at the settings it names, then remove it."
         raise JournalError(text) from error
 
@@ -102,8 +111,29 @@ def _parse_entry(data: bytes) -> Entry:
         raise ValueError("a setting that is not a number")
     if not all(setting.path in CHANGEABLE for setting in settings):
         raise ValueError("a setting that no drill changes")
-    aftermath = Aftermath(**entry.aftermath) if isinstance(entry.aftermath, dict) else None
-    return entry._replace(drill=DrillKind(entry.drill), settings=settings, aftermath=aftermath)
+    aftermath = _parse_aftermath(entry.aftermath) if isinstance(entry.aftermath, dict) else None
+    affinities = tuple(Affinity(pid, tuple(cpus)) for pid, cpus in entry.affinities)
+    if not all(isinstance(number, int) for each in affinities for number in (each.pid, *each.cpus)):
+        raise ValueError("an affinity that is not of numbers")
+    if not (isinstance(entry.id, str) and isinstance(entry.boot_id, str) and isinstance(entry.pid, int)):
+        raise ValueError("a drill without a name, a boot or a process")
+    return entry._replace(
+        drill=DrillKind(entry.drill), settings=settings, aftermath=aftermath, affinities=affinities
+    )
+
+
+def _parse_aftermath(data: dict[str, object]) -> Aftermath:
+    found = Aftermath(**data)  # type: ignore[arg-type] # the checks follow
+    numbers = [*found.online, *found.places.values(), found.tries]
+    if found.target is not None:
+        numbers.append(found.target)
+    if not all(isinstance(number, int) for number in numbers):
+        raise ValueError("a CPU or a place that is not a number")
+    if not all(cpu.isascii() and cpu.isdecimal() for cpu in found.places):
+        raise ValueError("a place of no CPU")
+    if not isinstance(found.host, dict) or not isinstance(found.fired, bool):
+        raise ValueError("no host")
+    return found._replace(online=tuple(found.online))
 
 
 def close_journal(directory: str = DRILL_RESULTS) -> None:

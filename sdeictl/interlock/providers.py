@@ -39,8 +39,8 @@ class FoundProviders(NamedTuple):
     """Why the kernel refuses the BPF program, a clause; "" where it accepts it."""
 
 
-def find_providers(root: Root, release: str | None) -> FoundProviders:
-    """Look for the module test_lockup, and try whether the kernel accepts the BPF program."""
+def find_providers(root: Root, release: str | None, *, trial: bool) -> FoundProviders:
+    """Look for the module test_lockup; with `trial`, see whether the kernel accepts the BPF program."""
     base = f"{MODULES}/{release}/kernel/lib/test_lockup.ko"
     for suffix in _SUFFIXES:
         try:
@@ -48,9 +48,9 @@ def find_providers(root: Root, release: str | None) -> FoundProviders:
         except OSError:
             continue
         problem = _module_problem(root, data, compressed=bool(suffix))
-        return FoundProviders(ModuleFile(base + suffix, bool(suffix)), problem, _try_bpf(root))
+        return FoundProviders(ModuleFile(base + suffix, bool(suffix)), problem, _bpf_problem(root, trial))
     missing = f"this kernel has no module test_lockup ({base}; CONFIG_TEST_LOCKUP)"
-    return FoundProviders(None, missing, _try_bpf(root))
+    return FoundProviders(None, missing, _bpf_problem(root, trial))
 
 
 def _module_problem(root: Root, data: bytes, *, compressed: bool) -> str:
@@ -65,10 +65,12 @@ def _module_problem(root: Root, data: bytes, *, compressed: bool) -> str:
     return ""
 
 
-def _try_bpf(root: Root) -> str:
-    """Load the program and drop it again: nothing else shows whether this kernel accepts it."""
+def _bpf_problem(root: Root, trial: bool) -> str:
+    """Return why BPF cannot mask a CPU; without a trial only what files show."""
     if not parse_number(_read(root, BPF_JIT)):
         return "the BPF compiler is off or missing (net.core.bpf_jit_enable)"
+    if not trial:
+        return ""
     try:
         BpfWindow(1.0).close()
     except OSError as error:

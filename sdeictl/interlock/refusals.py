@@ -7,20 +7,44 @@ from typing import NamedTuple
 
 from sdeictl.errors import Status
 from sdeictl.formats.cpulist import parse_cpulist
-from sdeictl.host.paths import DRILL_RESULTS, KCORE, LKDTM_DIRECT, NMI_WATCHDOG, WATCHDOG_CPUMASK
+from sdeictl.host.paths import (
+    DRILL_RESULTS,
+    KCORE,
+    LKDTM_DIRECT,
+    NMI_WATCHDOG,
+    PANIC_SECONDS,
+    SYSCTLS,
+    WATCHDOG_CPUMASK,
+    WORKQUEUE_STALL,
+)
 from sdeictl.host.programs import output_of
 from sdeictl.interlock.consent import Consent
 from sdeictl.interlock.survey import Survey
+from sdeictl.interlock.watchdogs import MARGIN
 from sdeictl.interlock.window import MIN_SECONDS, PROVIDERS, WindowRequest, longest_window, provider_problem
+from sdeictl.probe.drills import DrillOutcome
 from sdeictl.probe.facts import HostFacts
 from sdeictl.probe.settings import setting
+from sdeictl.probe.stored_drills import Build
 from sdeictl.text import Word, list_cpus
 
 MIN_FREE_BYTES = 64 << 20
 """Journal, log slice and result take less than 1 MiB; a disk that is nearly full has trouble of its own."""
+TRIAL_SECONDS = 900.0
 MAX_LOAD_PER_CPU = 0.5
 MAX_UNRESOLVED = 3
 """After so many drills in a row without a known outcome, a person has to look."""
+WORKQUEUE_PANIC = "workqueue.panic_on_stall"
+PANIC_SETTINGS = (
+    *(
+        f"{SYSCTLS}/{name}"
+        for name in (
+            "hardlockup_panic", "softlockup_panic", "panic_on_rcu_stall", "hung_task_panic", "panic_on_warn",
+        )
+    ),
+    WORKQUEUE_STALL,
+)  # fmt: skip
+"""What makes a lost CPU a panic. panic_on_oops does not: a CPU that waits makes no oops."""
 _TAINTS = {4: "a machine check", 5: "a bad page", 7: "an oops", 9: "a warning", 14: "a soft lockup"}
 """Bits that say the kernel has had trouble (Documentation/admin-guide/tainted-kernels.rst)."""
 
@@ -110,6 +134,9 @@ def refusals_for_risk(survey: Survey, consent: Consent) -> Iterator[Reason]:
         yield Reason(ReasonKind.POLICY, "The name of the host was not given (--host).")
     elif consent.host_name != survey.host_name:
         yield Reason(ReasonKind.POLICY, f"This host is {survey.host_name}, not {consent.host_name}.")
+    if survey.in_container:
+        text = "This is a container: its name is not that of the host, which the drill would take down."
+        yield Reason(ReasonKind.POLICY, text)
     seen = [what for bit, what in _TAINTS.items() if survey.tainted >> bit & 1]
     if seen:
         text = f"This kernel has already had {' and '.join(seen)}: boot afresh first."
@@ -134,6 +161,16 @@ def _refusals_for_use(survey: Survey) -> Iterator[Reason]:
         yield Reason(ReasonKind.POLICY, text)
     if survey.free_bytes < MIN_FREE_BYTES:
         text = f"The journal in {DRILL_RESULTS} has only {survey.free_bytes >> 20} MiB of free space."
+        yield Reason(ReasonKind.POLICY, text)
+
+
+def refusals_for_memory(survey: Survey) -> Iterator[Reason]:
+    """Yield that a reset would empty the place of the journal."""
+    if survey.forgets:
+        text = (
+            f"{DRILL_RESULTS} is on a file system of the type {survey.forgets}: after the reset nothing would"
+            " know of the drill. Put it on a disk."
+        )
         yield Reason(ReasonKind.POLICY, text)
 
 
@@ -162,25 +199,98 @@ def refusals_for_detector(facts: HostFacts, thresh: int | None, target: int | No
         yield Reason(ReasonKind.POLICY, text)
 
 
-def refusals_for_watchdogs(survey: Survey, seconds: float) -> Iterator[Reason]:
-    """Yield the hardware watchdogs that could reset the host within this time."""
+def refusals_for_watchdogs(survey: Survey, seconds: float, cpus: Iterable[int | None]) -> Iterator[Reason]:
+    """Yield the hardware watchdogs that could reset the host while these CPUs do nothing else for a time."""
+    busy = {cpu for cpu in cpus if cpu is not None}
     for watchdog in survey.watchdogs:
-        if watchdog.active is None:
-            text = f"The kernel does not show whether the hardware watchdog {watchdog.name} is armed."
+        if watchdog.active is False:
+            continue
+        sure = watchdog.sure_seconds
+        doubt = "" if watchdog.active else ", if it is armed, which the kernel does not show"
+        if sure is None:
+            text = f"The hardware watchdog {watchdog.name} may reset the host at any time{doubt}."
             yield Reason(ReasonKind.POLICY, text)
-        elif watchdog.active and (watchdog.timeout is None or watchdog.timeout <= seconds):
-            text = f"The hardware watchdog {watchdog.name} resets the host after {watchdog.timeout} s."
+        elif seconds > sure * MARGIN:
+            text = (
+                f"The hardware watchdog {watchdog.name} surely waits only {sure:g} s{doubt}: a CPU may be"
+                f" masked for {sure * MARGIN:g} s, not for {seconds:g} s."
+            )
+            yield Reason(ReasonKind.POLICY, text)
+        for feeder in watchdog.feeders:
+            if busy and set(feeder.cpus) <= busy:
+                text = (
+                    f"{feeder.name} (process {feeder.pid}) feeds the hardware watchdog {watchdog.name}, and"
+                    f" may run only on CPU {list_cpus(feeder.cpus)}, which the drill occupies."
+                )
+                yield Reason(ReasonKind.POLICY, text)
+
+
+def refusals_for_dump_watchdogs(survey: Survey) -> Iterator[Reason]:
+    """Yield the hardware watchdogs that would reset the host while the crash kernel saves the dump."""
+    for watchdog in survey.watchdogs:
+        if watchdog.active is not False:
+            armed = "is armed" if watchdog.active else "may be armed"
+            after = f"{watchdog.timeout} s" if watchdog.timeout else "an unknown time"
+            text = (
+                f"The hardware watchdog {watchdog.name} {armed} and stays so in the crash kernel: it would"
+                f" reset the host {after} after it was fed last, in the middle of the dump. Disarm it first."
+            )
             yield Reason(ReasonKind.POLICY, text)
 
 
-def refusals_for_way_back(survey: Survey, consent: Consent) -> Iterator[Reason]:
-    """Yield that nothing would bring the host back if its reset failed."""
-    if not consent.way_back and not any(watchdog.active for watchdog in survey.watchdogs):
+def refusals_for_heartbeats(survey: Survey) -> Iterator[Reason]:
+    """Yield that other hosts, or a daemon, would reset this one if it was silent for some seconds."""
+    if survey.heartbeats:
         text = (
-            "Nothing would bring this host back if its reset failed: arm a hardware watchdog, or say how"
-            " somebody resets the host (--way-back 'BMC at ...')."
+            f"{', '.join(survey.heartbeats)} runs here, and its peers reset a host that is silent for some"
+            " seconds: take this host out of its cluster first."
         )
         yield Reason(ReasonKind.POLICY, text)
+
+
+def panics_on(facts: HostFacts) -> list[str]:
+    """Return the settings that are on and make the kernel panic when a CPU does not answer for a time."""
+    found = [path for path in PANIC_SETTINGS if setting(facts, path) not in (None, "0")]
+    return [path.rpartition("/")[2] if path.startswith(SYSCTLS) else WORKQUEUE_PANIC for path in found]
+
+
+def refusals_for_panics(survey: Survey) -> Iterator[Reason]:
+    """Yield that a CPU which stays masked would make the host panic."""
+    if names := panics_on(survey.facts):
+        hangs = ""
+        if setting(survey.facts, PANIC_SECONDS) in (None, "0"):
+            hangs = " Then it would hang for good, because kernel.panic is 0."
+        verb = "is" if len(names) == 1 else "are"
+        text = f"The host would panic if a CPU was lost: {', '.join(names)} {verb} set.{hangs}"
+        yield Reason(ReasonKind.POLICY, text)
+
+
+def is_proven(survey: Survey) -> bool:
+    """Tell whether the last masked drill on this kernel and firmware passed."""
+    now = Build(survey.facts.release, survey.facts.firmware)
+    masked = [drill for drill in survey.facts.stored_drills if drill.is_masked_backtrace]
+    return bool(masked) and not masked[-1].build.is_stale(now) and masked[-1].outcome == DrillOutcome.PASS
+
+
+def refusals_for_way_back(survey: Survey, consent: Consent, *, by_kexec: bool = False) -> Iterator[Reason]:
+    """Yield that nothing would bring the host back if its reset, or a kernel that kexec boots, failed."""
+    armed = [
+        watchdog for watchdog in survey.watchdogs
+        if (watchdog.survives_kexec if by_kexec else watchdog.active)
+    ]  # fmt: skip
+    if consent.way_back or armed:
+        return
+    disarmed = [watchdog.name for watchdog in survey.watchdogs if watchdog.active]
+    what = "its reset failed"
+    if by_kexec:
+        what = "a boot failed"
+        if disarmed:
+            what += f" ({', '.join(disarmed)} is stopped before a kexec: see KExecWatchdogSec=)"
+    text = (
+        f"Nothing would bring this host back if {what}: arm a hardware watchdog, or say how somebody resets"
+        " the host (--way-back 'BMC at ...')."
+    )
+    yield Reason(ReasonKind.POLICY, text)
 
 
 def refusals_for_dump(problem: str | None, consent: Consent) -> Iterator[Reason]:
@@ -200,7 +310,8 @@ def try_makedumpfile() -> str | None:
     versions knows which page size and address width a distribution's makedumpfile supports.
     """
     try:
-        output_of("makedumpfile", "--mem-usage", KCORE)
+        # It goes through all memory: on hosts with much of it that takes minutes.
+        output_of("makedumpfile", "--mem-usage", KCORE, seconds=TRIAL_SECONDS)
     except FileNotFoundError:
         return "it is not installed"
     except OSError as error:

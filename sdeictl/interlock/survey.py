@@ -6,7 +6,6 @@ import contextlib
 import os
 import socket
 import time
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import psutil
@@ -15,15 +14,17 @@ from sdeictl.formats.cpulist import parse_cpulist
 from sdeictl.host.paths import (
     BOOT_ID,
     CONSOLE_LEVEL,
+    CONTAINER_MARKS,
     CPU_DEVICES,
     CPU_LATENCY,
     DRILL_RESULTS,
     HOTPLUG_STATES,
+    OWN_MOUNTS,
     SYSRQ_TRIGGER,
     TAINTED,
     TERMINALS,
+    UTMP,
     WATCHDOG_THRESH,
-    WATCHDOGS,
     cpu_device,
 )
 from sdeictl.host.root import Root
@@ -31,21 +32,18 @@ from sdeictl.interlock.arming import armed_seconds
 from sdeictl.interlock.lkdtm import read_crash_types
 from sdeictl.interlock.providers import FoundProviders, find_providers
 from sdeictl.interlock.results import read_unresolved
+from sdeictl.interlock.watchdogs import Watchdog, read_watchdogs
 from sdeictl.probe.facts import HostFacts
 from sdeictl.probe.settings import number, read_number
 
+HEARTBEATS = frozenset({"corosync", "sbd", "pacemaker-remoted", "pacemaker_remoted"})
+"""Their peers fence a host that is silent for 1 to 5 s (corosync.conf(5), sbd(8))."""
+LOGIN_PROMPTS = frozenset({"agetty", "getty", "login"})
+"""They run on a terminal where nobody has logged in."""
+FORGETFUL = frozenset({"tmpfs", "ramfs", "rootfs", "overlay"})
+"""File systems of which a reset may leave nothing."""
 WATCH_SECONDS = 0.05
 """A CPU that goes offline needs about 1 ms for each of its 60 states."""
-
-
-class Watchdog(NamedTuple):
-    """One hardware watchdog of /sys/class/watchdog."""
-
-    name: str
-    active: bool | None
-    """None: the kernel does not show it (CONFIG_WATCHDOG_SYSFS)."""
-    timeout: int | None
-    """Seconds."""
 
 
 class Survey(NamedTuple):
@@ -76,8 +74,14 @@ class Survey(NamedTuple):
     """Who is logged in on other terminals."""
     load: float = 0.0
     watchdogs: tuple[Watchdog, ...] = ()
+    heartbeats: tuple[str, ...] = ()
+    """Programs that run here and whose peers reset this host when it is silent for some seconds."""
     free_bytes: int = 1 << 30
     """On the file system of the journal."""
+    forgets: str = ""
+    """The type of that file system if a reset empties it, such as `tmpfs`."""
+    in_container: bool = False
+    """This process sees a container, not the host: its host name is another."""
     unresolved: int | None = 0
     """How many of the last drills in a row ended unknown or lost; None: the results cannot be read."""
 
@@ -87,8 +91,11 @@ class Survey(NamedTuple):
         return number(self.facts, WATCHDOG_THRESH)
 
 
-def read_survey(root: Root, facts: HostFacts, *, providers: bool) -> Survey:
-    """Read the state of the running host; with `providers` also what could mask a CPU."""
+def read_survey(root: Root, facts: HostFacts, *, providers: bool, trial: bool = True) -> Survey:
+    """Read the state of the running host; with `providers` also what could mask a CPU.
+
+    Without `trial` nothing is loaded into the kernel to see whether it accepts that.
+    """
     online = read_online(root)
     isolated = {
         cpu
@@ -105,15 +112,18 @@ def read_survey(root: Root, facts: HostFacts, *, providers: bool) -> Survey:
         deep_idle=any(read_idle_usage(root, online)),
         has_cpu_latency=os.path.exists(CPU_LATENCY),
         has_sysrq=os.path.exists(SYSRQ_TRIGGER),
-        providers=find_providers(root, facts.release) if providers else FoundProviders(),
+        providers=find_providers(root, facts.release, trial=trial) if providers else FoundProviders(),
         crash_types=read_crash_types(root),
         host_name=socket.gethostname(),
         armed=armed_seconds(read_boot_id(root)),
         tainted=read_number(root, TAINTED) or 0,
         users=_other_users(),
         load=psutil.getloadavg()[0],
-        watchdogs=tuple(_watchdogs(root)),
+        watchdogs=read_watchdogs(root),
+        heartbeats=read_heartbeats(),
         free_bytes=_free_bytes(DRILL_RESULTS),
+        forgets=forgetful_type(DRILL_RESULTS, _text(root, OWN_MOUNTS)),
+        in_container=any(map(os.path.exists, CONTAINER_MARKS)),
         unresolved=read_unresolved(),
     )
 
@@ -171,20 +181,44 @@ def _online_state(root: Root) -> str:
 
 
 def _other_users() -> tuple[str, ...]:
+    """Return who is logged in on other terminals: by utmp, or without it by what runs on terminals."""
     own = set()
     for descriptor in (0, 1, 2):
         with contextlib.suppress(OSError):  # not a terminal, or one without a name, as in a container
             own.add(os.ttyname(descriptor).removeprefix(TERMINALS))
-    return tuple(
-        sorted(f"{user.name} ({user.terminal})" for user in psutil.users() if user.terminal not in own)
-    )
+    if os.path.exists(UTMP):
+        found = {(user.name, user.terminal or "") for user in psutil.users()}
+    else:
+        found = {
+            (process.info["username"] or "?", process.info["terminal"].removeprefix(TERMINALS))
+            for process in psutil.process_iter(["name", "username", "terminal"])
+            if process.info["terminal"] and process.info["name"] not in LOGIN_PROMPTS
+        }
+    return tuple(sorted(f"{name} ({terminal})" for name, terminal in found if terminal not in own))
 
 
-def _watchdogs(root: Root) -> Iterator[Watchdog]:
-    for name in _names(root, WATCHDOGS):
-        state = _text(root, f"{WATCHDOGS}/{name}/state").strip()
-        active = {"active": True, "inactive": False}.get(state)
-        yield Watchdog(name, active, read_number(root, f"{WATCHDOGS}/{name}/timeout"))
+def forgetful_type(path: str, mounts: str) -> str:
+    """Return the type of the file system of a path if a reset empties it, else "".
+
+    `mounts` is /proc/self/mountinfo: the mount point is the fifth field, the type follows " - ". An overlay
+    may lie in memory, as that of a live system or a container does.
+    """
+    best, kind = "", ""
+    for line in mounts.splitlines():
+        before, _, after = line.partition(" - ")
+        fields = before.split()
+        if len(fields) < 5 or not after:
+            continue
+        point = fields[4].replace("\\040", " ")
+        if (path == point or path.startswith(point.rstrip("/") + "/")) and len(point) >= len(best):
+            best, kind = point, after.split()[0]
+    return kind if kind in FORGETFUL else ""
+
+
+def read_heartbeats() -> tuple[str, ...]:
+    """Return which of HEARTBEATS run here."""
+    names = {process.info["name"] for process in psutil.process_iter(["name"])}
+    return tuple(sorted(names & HEARTBEATS))
 
 
 def _free_bytes(directory: str) -> int:

@@ -7,6 +7,7 @@ import ctypes
 import os
 import platform
 import struct
+from collections.abc import Collection, Mapping
 
 from sdeictl.host.paths import CPU_LATENCY, KMSG, LKDTM_DIRECT, PROC, SYSRQ_TRIGGER
 from sdeictl.host.programs import output_of
@@ -39,30 +40,32 @@ def fire_marker(identifier: str) -> None:
     _write(KMSG, f"<6>{MARKER}{identifier}".encode())
 
 
-def fire_printers_off(cpu: int) -> dict[int, set[int]]:
-    """Keep the threads that print to consoles off a CPU; return their former affinities by pid.
+def read_printers(cpu: int) -> dict[int, set[int]]:
+    """Return the affinities, by pid, of the threads that print to consoles and may run on a CPU.
 
     The name of such a thread begins with `pr/` (nbcon_kthread_create() in kernel/printk/nbcon.c). On a CPU
     that a drill masks for good it could not print its remaining lines, and they are the evidence.
     """
-    before = {}
+    found = {}
     for name in filter(str.isdecimal, os.listdir(PROC)):
         with contextlib.suppress(OSError):
-            with open(f"{PROC}/{name}/comm", "rb") as comm:
-                if not comm.read().startswith(b"pr/"):
-                    continue
             allowed = os.sched_getaffinity(int(name))
-            if cpu in allowed and len(allowed) > 1:
-                os.sched_setaffinity(int(name), allowed - {cpu})
-                before[int(name)] = allowed
-    return before
+            if cpu in allowed and len(allowed) > 1 and _is_printer(int(name)):
+                found[int(name)] = allowed
+    return found
 
 
-def fire_affinities(affinities: dict[int, set[int]]) -> None:
-    """Set the affinities of threads, by pid; ignore threads that have ended."""
+def fire_affinities(affinities: Mapping[int, Collection[int]]) -> None:
+    """Set the affinities of printing threads, by pid; ignore threads that have ended."""
     for pid, allowed in affinities.items():
         with contextlib.suppress(OSError):
-            os.sched_setaffinity(pid, allowed)
+            if _is_printer(pid):
+                os.sched_setaffinity(pid, allowed)
+
+
+def _is_printer(pid: int) -> bool:
+    with open(f"{PROC}/{pid}/comm", "rb") as comm:
+        return comm.read().startswith(b"pr/")
 
 
 def fire_setting(path: str, value: int) -> None:

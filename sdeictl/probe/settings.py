@@ -24,6 +24,7 @@ from sdeictl.host.paths import (
     RCU,
     SYSCTLS,
     USER_PROGRAMS,
+    WORKQUEUE_STALL,
 )
 from sdeictl.host.reader import Reader
 from sdeictl.host.root import Root
@@ -37,7 +38,8 @@ SETTINGS = (
         for name in (
             "watchdog", "soft_watchdog", "nmi_watchdog", "watchdog_thresh", "watchdog_cpumask",
             "hardlockup_panic", "softlockup_panic", "hardlockup_all_cpu_backtrace",
-            "softlockup_all_cpu_backtrace", "hung_task_timeout_secs", "hung_task_panic",
+            "softlockup_all_cpu_backtrace", "hung_task_all_cpu_backtrace", "hung_task_timeout_secs",
+            "hung_task_panic",
             "hung_task_detect_count", "panic", "panic_on_oops", "panic_on_warn", "panic_on_rcu_stall",
             "sysrq",
         )
@@ -52,6 +54,7 @@ SETTINGS = (
     f"{RCU}/rcu_cpu_stall_timeout",
     f"{RCU}/rcu_cpu_stall_suppress",
     POST_NOTIFIERS,
+    WORKQUEUE_STALL,
 )  # fmt: skip
 """Files with one line each that the checks need; a kernel may lack any of them."""
 

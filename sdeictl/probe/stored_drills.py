@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from sdeictl.host.gap import GapKind
@@ -12,8 +12,8 @@ from sdeictl.host.paths import DRILL_RESULTS
 from sdeictl.host.reader import Reader
 from sdeictl.klog.words import IN_TIME
 
-MAX_DRILLS = 10
-"""So many of the last results can make a hazard."""
+MAX_DRILLS = 200
+"""So many of the last results are read."""
 _RESULT_NAME = r"\d{8}T\d{6}\.\d{6}Z-[a-z]+\.json"
 
 
@@ -42,6 +42,19 @@ class StoredDrill(NamedTuple):
     path: str
     silent: tuple[int, ...]
     lost: tuple[int, ...]
+    drill: str = ""
+    variant: str | None = None
+    outcome: str = ""
+
+    @property
+    def is_bad(self) -> bool:
+        """Tell whether it lost or missed a CPU, or the host."""
+        return bool(self.lost or self.silent or self.outcome == "lost")
+
+    @property
+    def is_masked_backtrace(self) -> bool:
+        """Tell whether a CPU was masked for a bounded time and asked for its backtrace."""
+        return (self.drill, self.variant) == ("backtrace", "masked")
 
 
 def read_stored_drills(reader: Reader) -> tuple[StoredDrill, ...]:
@@ -58,7 +71,25 @@ def read_stored_drills(reader: Reader) -> tuple[StoredDrill, ...]:
             drills.append(parse_stored_drill(data))
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             reader.gap(f"{DRILL_RESULTS}/{name}", GapKind.BROKEN, "it is not a sdeictl.drill/1")
-    return tuple(drills)
+    return standing_drills(drills)
+
+
+def standing_drills(drills: Sequence[StoredDrill]) -> tuple[StoredDrill, ...]:
+    """Return what still counts of the results of a host, oldest first.
+
+    That is the last result of each drill and variant on each build, and the last bad one before it, unless
+    the same drill has passed there since.
+    """
+    last: dict[tuple[object, ...], StoredDrill] = {}
+    bad: dict[tuple[object, ...], StoredDrill] = {}
+    for drill in drills:
+        key = (drill.drill, drill.variant, drill.build)
+        last[key] = drill
+        if drill.is_bad:
+            bad[key] = drill
+        elif drill.outcome == "pass":
+            bad.pop(key, None)
+    return tuple(sorted({*last.values(), *bad.values()}, key=lambda drill: drill.id))
 
 
 def parse_stored_drill(data: bytes) -> StoredDrill:
@@ -70,4 +101,7 @@ def parse_stored_drill(data: bytes) -> StoredDrill:
         path=str(result["path"]),
         silent=tuple(int(cpu["cpu"]) for cpu in result["cpus"] if IN_TIME.get(cpu["state"]) is False),
         lost=tuple(int(cpu) for cpu in result["lost_cpus"]),
+        drill=str(result["drill"]),
+        variant=str(result["variant"]) if result["variant"] else None,
+        outcome=str(result["outcome"]),
     )

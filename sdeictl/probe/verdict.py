@@ -169,6 +169,8 @@ def _hazards(facts: HostFacts, path: NmiPath) -> tuple[str, ...]:
             continue
         if drill.lost:
             hazards.append(f"the drill {drill.id} lost {name_cpus(drill.lost)} of this host")
+        elif drill.outcome == "lost":
+            hazards.append(f"this host went down during the drill {drill.id}")
         elif drill.silent:
             hazards.append(f"{name_cpus(drill.silent)} did not answer the request of the drill {drill.id}")
     return tuple(hazards)
