@@ -11,7 +11,7 @@ from sdeictl.formats.acpi import Agdi, ErrorSource, Madt
 from sdeictl.formats.interrupts import Interrupts
 from sdeictl.host.open import open_root
 from sdeictl.host.paths import CONFIG_GZ, COUNTERS, SYSCTLS
-from sdeictl.klog.bootlog import BootLog
+from sdeictl.klog.bootlog import BootLog, read_bootlog
 from sdeictl.klog.log import parse_log
 from sdeictl.klog.words import NmiPath
 from sdeictl.probe.checks.check import Finding
@@ -64,7 +64,7 @@ def before_67(name: str) -> HostFacts:
     return changed(
         name,
         symbols=Symbols(frozenset(), complete=True),
-        interrupts=interrupts._replace(backtrace_row=False),
+        interrupts=interrupts._replace(backtrace_row=False, stop_row=False),
     )
 
 
@@ -368,7 +368,7 @@ CASES = [
         "feat-nmi",
         changed("feat-nmi", configs=(config(ARM64_NMI="y"),)),
         "unknown",
-        "this tool does not know how that kernel uses FEAT_NMI",
+        "sdeictl does not know how that kernel uses FEAT_NMI",
     ),
     (
         "feat-nmi",
@@ -502,6 +502,29 @@ def test_what_a_crash_would_leave() -> None:
         "kdump_loaded": True, "reserved_bytes": 1024, "post_notifiers": True, "path": "sdei",
     }  # fmt: skip
     assert set(crash_document(HostFacts(), NmiPath.UNKNOWN).values()) == {None, "unknown"}
+
+
+@pytest.mark.parametrize(
+    ("facts", "seen"),
+    [
+        (changed("dt-sdei", command_line="arm64.nmi=1\n"), "the command line has arm64.nmi=1"),
+        (changed("dt-sdei", configs=(config(ARM64_USES_NMI="y"),)), "CONFIG_ARM64_USES_NMI=y"),
+        (changed("dt-sdei", configs=(config(ARM64_NMI="y"),)), "CONFIG_ARM64_NMI=y"),
+    ],
+)
+def test_kernel_that_may_use_feat_nmi(facts: HostFacts, seen: str) -> None:
+    found = finding(facts, "feat-nmi")
+    assert found.outcome == "unknown"
+    assert found.seen == f"{seen}: sdeictl does not know how that kernel uses FEAT_NMI"
+
+
+@pytest.mark.parametrize("register", ["GICD_CTLR", "GICD_CTRL"])
+def test_gic_line_of_new_kernels(register: str) -> None:
+    line = f"GICv3: {register}.DS=0, SCR_EL3.FIQ=1"
+    log = read_bootlog(parse_log(f"[    0.000000] {line}\n".encode()).records)
+    assert log.gic_security == line
+    found = finding(HostFacts(architecture="arm64", bootlog=log), "pseudo-nmi-gic")
+    assert (found.outcome, found.seen) == ("pass", f"the boot log says: {line}")
 
 
 def test_settings_have_their_kernel_paths() -> None:

@@ -307,8 +307,84 @@ def test_symbols_contradict_the_log(tree: Path) -> None:
     names = [line for line in kallsyms.read_text().splitlines() if "sdei_nmi" not in line]
     kallsyms.write_text("\n".join([*names, ""]))
     report = report_of(tree)
+    assert (report["verdict"]["nmi_path"], report["gaps"]) == ("unknown", [])
+    (seen,) = (each["seen"] for each in report["findings"] if each["id"] == "sdei-nmi-registered")
+    assert seen.endswith("but the kernel has sdei_probe() but no sdei_nmi_handler()")
+
+
+def without_line(path: Path, word: str) -> None:
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(line for line in lines if word not in line))
+
+
+def test_own_log_is_not_foreign(tree: Path) -> None:
+    """A hotplug state that is missing contradicts the log of the same host: nobody knows which is wrong."""
+    without_line(tree / "sys/devices/system/cpu/hotplug/states", "SDEI")
+    report = report_of(tree)
+    assert (report["verdict"]["nmi_path"], report["verdict"]["ready"]) == ("unknown", None)
+    assert report["gaps"] == []
+    # A log that the user names may be of another boot.
+    report = report_of(tree, (tree / "kmsg.txt").read_bytes())
     assert report["verdict"]["nmi_path"] == "none"
-    assert "the kernel has no sdei_nmi_handler()" in report["gaps"][0]["detail"]
+    assert "is not of this host's boot" in report["gaps"][0]["detail"]
+
+
+def test_command_line_contradicts_its_own_log(tmp_path: Path) -> None:
+    shutil.copytree(load_host("dt-pnmi").root, tmp_path / "tree", symlinks=True)
+    (tmp_path / "tree/proc/cmdline").write_text("console=ttyAMA0\n")
+    assert report_of(tmp_path / "tree")["verdict"]["nmi_path"] == "unknown"
+
+
+def test_service_that_says_nothing_known(tree: Path) -> None:
+    """The code is there and the driver's probe completed: a kernel may word its success differently."""
+    without_line(tree / "kmsg.txt", "using SDEI cross-CPU NMI")
+    lines = (tree / "kmsg.txt").read_text().splitlines()
+    for number, line in enumerate(lines):  # no record is missing
+        head, _, text = line.partition(";")
+        lines[number] = ",".join([head.split(",")[0], str(number), *head.split(",")[2:]]) + ";" + text
+    (tree / "kmsg.txt").write_text("\n".join([*lines, ""]))
+    report = report_of(tree)
+    assert report["gaps"] == []
+    assert report["verdict"]["nmi_path"] == "unknown"
+    without_line(tree / "proc/kallsyms", "sdei_nmi")
+    assert report_of(tree)["verdict"]["nmi_path"] == "none"
+
+
+def ladder_of(tree: Path, log: bytes | None = None) -> tuple[list[str], str]:
+    consumers = report_of(tree, log)["verdict"]["consumers"]
+    return consumers["stop"]["ladder"], consumers["crash"]["path"]
+
+
+def test_ladder_needs_its_own_evidence(tree: Path) -> None:
+    assert ladder_of(tree) == (["ipi", "sdei"], "sdei")
+    without_line(tree / "proc/kallsyms", "sdei_nmi_stop_cpus")
+    assert report_of(tree)["verdict"]["nmi_path"] == "sdei"
+    assert ladder_of(tree) == (["ipi"], "none")
+    (tree / "proc/kallsyms").unlink()
+    assert ladder_of(tree) == (["ipi", "unknown"], "unknown")
+    # The kernel's own line shows the rung.
+    line = b"6,9999,99000000,-;SMP: retry stop with SDEI NMI for CPUs 1\n"
+    (tree / "kmsg.txt").write_bytes((tree / "kmsg.txt").read_bytes() + line)
+    assert ladder_of(tree) == (["ipi", "sdei"], "sdei")
+
+
+def test_ladder_by_pseudo_nmi_has_a_row(tmp_path: Path) -> None:
+    shutil.copytree(load_host("dt-pnmi").root, tmp_path / "tree", symlinks=True)
+    assert ladder_of(tmp_path / "tree") == (["ipi", "pseudo-nmi"], "pseudo-nmi")
+    without_line(tmp_path / "tree/proc/interrupts", "CPU stop NMIs")
+    assert ladder_of(tmp_path / "tree") == (["ipi"], "none")
+    (tmp_path / "tree/proc/interrupts").unlink()
+    assert ladder_of(tmp_path / "tree") == (["ipi", "unknown"], "unknown")
+
+
+def test_missing_detector_is_said_at_the_top(tree: Path) -> None:
+    def top() -> str:
+        return "\n".join(to_plain(render_report(report_of(tree))).splitlines()[:10])
+
+    assert "no hard-lockup detector" not in top()
+    (tree / "proc/sys/kernel/nmi_watchdog").write_text("0\n")
+    assert "no hard-lockup detector: kernel.nmi_watchdog reads 0." in top()
+    assert "CONFIG_HARDLOCKUP_DETECTOR_PREFER_BUDDY=y" in top()
 
 
 def test_compiler_suffix_of_a_symbol(tree: Path) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 
 PSEUDO_NMI = "irqchip.gicv3_pseudo_nmi"
+FEAT_NMI = "arm64.nmi"
+"""Of kernels with patches for FEAT_NMI."""
 
 PUBLIC_PARAMETERS = frozenset(
     {
-        PSEUDO_NMI,
+        PSEUDO_NMI, FEAT_NMI,
         "acpi", "crash_kexec_post_notifiers", "crashkernel", "cpuidle.off", "earlycon", "ghes.disable",
         "hest_disable", "isolcpus", "kvm-arm.mode", "lockdown", "loglevel", "maxcpus", "nmi_watchdog",
         "nohz_full", "nosoftlockup", "nowatchdog", "nr_cpus", "panic", "printk.devkmsg", "quiet",

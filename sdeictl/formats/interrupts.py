@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 BACKTRACE_ROW = "CPU backtrace interrupts"
 """The row of IPI_CPU_BACKTRACE, by which a backtrace request reaches a CPU without SDEI."""
+STOP_ROW = "CPU stop NMIs"
+"""The row of IPI_CPU_STOP_NMI, the second rung of the stop ladder, from Linux 6.12 on."""
 TIMER_ROW = "arch_timer"
 
 _COLUMN = r"CPU(\d{1,4})"
@@ -22,6 +24,8 @@ class Interrupts(NamedTuple):
     """The number of columns: one for each CPU that is online."""
     backtrace_row: bool
     """The row BACKTRACE_ROW exists: the kernel can ask for backtraces by IPI."""
+    stop_row: bool = False
+    """The row STOP_ROW exists: the kernel can stop CPUs by pseudo-NMI."""
 
 
 def parse_interrupts(text: str, row: str) -> dict[int, int] | None:

@@ -42,6 +42,8 @@ class BootLog(NamedTuple):
     """The kernel found the Virtualization Host Extensions, so that it can run at EL2."""
     gicv3: bool = False
     """ "GICv3 CPU interface" was detected; pseudo-NMI needs it."""
+    gic_security: str | None = None
+    """The line in which the driver of the GICv3 says how firmware shares it."""
     sdei_watchdog: str | None = None
     """The line of the "SDEI NMI watchdog", a hard-lockup detector of openEuler and Anolis."""
     detector_on: str | None = None
@@ -77,6 +79,7 @@ _FIELDS = (
     ("pseudo_nmi_error", pseudo_nmi.QUIRK),
     ("exception_level", boot.EXCEPTION_LEVEL),
     ("gicv3", pseudo_nmi.GICV3),
+    ("gic_security", pseudo_nmi.GIC_SECURITY),
     ("sdei_watchdog", sdei.WATCHDOG),
     *(("detector_on", message) for message in lockups.DETECTOR_ON),
     *(("detector_off", message) for message in lockups.DETECTOR_OFF),
@@ -184,6 +187,7 @@ class BootLogReader:
             exception_level=int(level) if level else None,
             vhe="vhe" in facts,
             gicv3="gicv3" in facts,
+            gic_security=facts.get("gic_security"),
             sdei_watchdog=facts.get("sdei_watchdog"),
             detector_on=facts.get("detector_on"),
             detector_off=facts.get("detector_off"),

@@ -14,7 +14,7 @@ from sdeictl.host.reader import Reader
 from sdeictl.host.root import Root
 from sdeictl.klog.bootlog import BootLog, read_bootlog
 from sdeictl.klog.log import parse_log
-from sdeictl.klog.messages import boot, request
+from sdeictl.klog.messages import boot, request, stop
 from sdeictl.klog.records import KernelLog, Record
 from sdeictl.klog.words import IN_TIME, NmiPath
 from sdeictl.probe.facts import HostFacts, KernelConfig
@@ -45,6 +45,8 @@ _RELEASE = re.compile(boot.VERSION.begins + r"([\w.+~:-]{1,64}) ", re.ASCII)
 class _Log(NamedTuple):
     source: str
     data: bytes
+    given: bool = False
+    """The user named it: it may be the log of another boot, or of another host."""
 
 
 def collect(
@@ -113,7 +115,7 @@ def _release(version: str | None) -> str | None:
 
 def _read_log(reader: Reader, kernel_log: bytes | None) -> _Log | None:
     if kernel_log is not None:
-        return _Log("the given log", kernel_log)
+        return _Log("the given log", kernel_log, given=True)
     if reader.root.live:
         data = reader.attempt(KMSG, reader.root.read)
         return None if data is None else _Log(KMSG, data)
@@ -136,7 +138,7 @@ def _with_log(reader: Reader, facts: HostFacts, log: _Log | None) -> HostFacts:
         return facts
     bootlog = read_bootlog(last)
     bootlog = bootlog._replace(complete=bootlog.complete and not parsed.relayed)
-    if contradiction := _contradiction(bootlog, facts):
+    if contradiction := _other_kernel(bootlog, facts) or (log.given and _other_boot(bootlog, facts)):
         reader.gap(KMSG, GapKind.BROKEN, f"{log.source} is not of this host's boot: {contradiction}")
         return facts
     if loss := _loss(parsed, bootlog):
@@ -147,9 +149,18 @@ def _with_log(reader: Reader, facts: HostFacts, log: _Log | None) -> HostFacts:
         release=facts.release or bootlog.release,
         cpus=facts.cpus or _cpus_of(bootlog),
         bootlog=bootlog,
+        seen_rungs=_seen_rungs(last),
         unanswered=requests.unanswered,
         proven_path=requests.path,
     )
+
+
+def _seen_rungs(records: Sequence[Record]) -> tuple[NmiPath, ...]:
+    """Return the rungs of the stop ladder after the plain IPI that a log shows."""
+    found = (stop.LADDER.match(record.text) for record in records)
+    groups = {match.lastgroup for match in found if match}
+    words = {"nmi": NmiPath.PSEUDO_NMI, "sdei": NmiPath.SDEI}
+    return tuple(path for group, path in words.items() if group in groups)
 
 
 def _architecture_of(records: Sequence[Record], bootlog: BootLog) -> str | None:
@@ -240,10 +251,18 @@ def _with_journal(reader: Reader, facts: HostFacts) -> HostFacts:
     )
 
 
-def _contradiction(bootlog: BootLog, facts: HostFacts) -> str | None:
-    """Return a fact about the host that shows that a log is of another boot, a clause; None without one."""
+def _other_kernel(bootlog: BootLog, facts: HostFacts) -> str | None:
+    """Return a clause if a log is of another kernel than the host runs, else None."""
     if bootlog.release and facts.release and bootlog.release != facts.release:
         return f"the log is of Linux {bootlog.release}, but the host runs {facts.release}"
+    return None
+
+
+def _other_boot(bootlog: BootLog, facts: HostFacts) -> str | None:
+    """Return a fact about the host that shows that a log is of another boot, a clause; None without one.
+
+    Between a host and its own log these are contradictions, which leave the verdict unknown.
+    """
     states = facts.hotplug_states
     if states and "SDEI" in states.names and bootlog.complete and not bootlog.sdei_version:
         return "the log has no line of the SDEI driver, but the driver's hotplug state is installed"

@@ -137,6 +137,8 @@ class HostFacts(NamedTuple):
     """The kernel's own flag that event 0 is registered; only --deep reads it."""
     proven_path: NmiPath | None = None
     """The path by which a masked CPU answered a backtrace request in the log of this boot."""
+    seen_rungs: tuple[NmiPath, ...] = ()
+    """The rungs of the stop ladder, after the plain IPI, that the kernel climbed in this log."""
     unanswered: tuple[int, ...] = ()
     """CPUs that did not answer a backtrace request in the log of this boot."""
     # the running host

@@ -14,7 +14,8 @@ MAX_CMDLINE_BYTES = 1 << 16
 """Limit; arm64 accepts 2,048 (COMMAND_LINE_SIZE)."""
 
 CONFIG_SYMBOLS = (
-    "ARM64", "X86", "ARM_SDE_INTERFACE", "ARM_SDEI_NMI", "ARM64_PSEUDO_NMI", "ARM64_NMI", "SDEI_WATCHDOG",
+    "ARM64", "X86", "ARM_SDE_INTERFACE", "ARM_SDEI_NMI", "ARM64_PSEUDO_NMI", "ARM64_NMI",
+    "ARM64_USES_NMI", "SDEI_WATCHDOG",
     "ACPI_APEI_GHES", "ACPI_AGDI",
     "HARDLOCKUP_DETECTOR", "HARDLOCKUP_DETECTOR_PERF", "HARDLOCKUP_DETECTOR_BUDDY",
     "SOFTLOCKUP_DETECTOR", "DETECT_HUNG_TASK",
@@ -22,7 +23,8 @@ CONFIG_SYMBOLS = (
     "CRASH_DUMP", "ARM64_4K_PAGES", "ARM64_16K_PAGES", "ARM64_64K_PAGES", "ARM64_VA_BITS",
 )  # fmt: skip
 SYMBOLS = (
-    "sdei_probe", "sdei_nmi_handler", "ghes_probe", "sdei_watchdog_callback", "nmi_trigger_cpumask_backtrace",
+    "sdei_probe", "sdei_nmi_handler", "sdei_nmi_stop_cpus", "ghes_probe", "sdei_watchdog_callback",
+    "nmi_trigger_cpumask_backtrace",
 )  # fmt: skip
 _LAST_SYMBOLS = ("_einittext", "_end")
 """The symbol behind all functions, and the one behind all data. A kernel with CONFIG_KALLSYMS_ALL=n, such as

@@ -16,7 +16,7 @@ from sdeictl.probe.checks.check import Finding
 from sdeictl.probe.checks.lockups import hard_lockup_detector
 from sdeictl.probe.facts import HostFacts
 from sdeictl.probe.settings import number, setting
-from sdeictl.probe.verdict import Verdict, decide
+from sdeictl.probe.verdict import Verdict, crash_path, decide
 
 if TYPE_CHECKING:
     from sdeictl.probe.document import (
@@ -55,10 +55,14 @@ def _verdict(facts: HostFacts, verdict: Verdict) -> VerdictDocument:
         "consumers": {
             "backtrace": {"path": verdict.nmi_path},
             "stop": {"ladder": list(verdict.stop_ladder)},
-            "crash": crash_document(facts, verdict.nmi_path),
+            "crash": crash_document(facts, _crash_path(verdict)),
             "lockup": {"detector": hard_lockup_detector(facts), "path": verdict.nmi_path},
         },
     }
+
+
+def _crash_path(verdict: Verdict) -> NmiPath:
+    return crash_path(verdict.stop_ladder) if verdict.stop_ladder else verdict.nmi_path
 
 
 def _finding(finding: Finding) -> FindingDocument:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import posixpath
 import re
 
-from sdeictl.formats.interrupts import BACKTRACE_ROW, Interrupts
+from sdeictl.formats.interrupts import BACKTRACE_ROW, STOP_ROW, Interrupts
 from sdeictl.formats.sysctl import parse_number
 from sdeictl.host.gap import GapKind
 from sdeictl.host.paths import (
@@ -111,6 +111,7 @@ def read_interrupts(reader: Reader) -> Interrupts | None:
         gic=controllers.pop().decode() if len(controllers) == 1 else None,
         cpus=len(header.split()) if rows else None,
         backtrace_row=BACKTRACE_ROW.encode() in data,
+        stop_row=STOP_ROW.encode() in data,
     )
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from sdeictl.klog.words import NmiPath
 from sdeictl.probe.checks.check import Check
+from sdeictl.probe.checks.lockups import HARD_LOCKUP_CHECK
 from sdeictl.probe.checks.table import CHAIN
 from sdeictl.probe.verdict import REGISTERED
 from sdeictl.probe.words import OUTCOMES, Outcome
@@ -48,9 +49,18 @@ def _verdict_lines(report: ReportDocument) -> Iterator[Line]:
     yield ((verdict["summary"], ""),)
     for hazard in verdict["hazards"]:
         yield (("hazard: ", "bold yellow"), (hazard, ""))
+    yield from _detector_lines(report)
     yield ((f"host: {_host_line(report['host'])}", ""),)
     if verdict["consumers"]["stop"]["ladder"]:
         yield ((f"stop ladder (panic, reboot): {show_ladder(verdict['consumers']['stop']['ladder'])}", ""),)
+
+
+def _detector_lines(report: ReportDocument) -> Iterator[Line]:
+    """Yield that no hard-lockup detector runs: then nobody asks for the backtrace of a stuck CPU."""
+    for finding in report["findings"]:
+        if finding["id"] == HARD_LOCKUP_CHECK and finding["outcome"] == Outcome.FAIL:
+            yield (("no hard-lockup detector: ", "bold yellow"), (f"{finding['seen']}.", ""))
+            yield ((f"    {finding['remedy']}", ""),)
 
 
 def _finding_lines(title: str, findings: list[FindingDocument]) -> Iterator[Line]:

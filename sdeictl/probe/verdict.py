@@ -58,7 +58,7 @@ def decide(facts: HostFacts) -> tuple[Verdict, tuple[Finding, ...]]:
         summary=_summary(path, ready, sdei, pseudo_nmi) if known else NOTHING_KNOWN,
         missing=missing,
         hazards=_hazards(facts, path),
-        stop_ladder=_stop_ladder(sdei, pseudo_nmi),
+        stop_ladder=_stop_ladder(facts, sdei, outcomes[REGISTERED[NmiPath.PSEUDO_NMI]]),
     )
     return verdict, findings
 
@@ -176,12 +176,41 @@ def _hazards(facts: HostFacts, path: NmiPath) -> tuple[str, ...]:
     return tuple(hazards)
 
 
-def _stop_ladder(sdei: Outcome, pseudo_nmi: Outcome) -> tuple[str, ...]:
-    """Return the rungs of smp_send_stop() in its order; a rung that may exist is `unknown`."""
-    words = ((pseudo_nmi, NmiPath.PSEUDO_NMI), (sdei, NmiPath.SDEI))
-    rungs = [
-        path if outcome == Outcome.PASS else NmiPath.UNKNOWN
-        for outcome, path in words
-        if outcome != Outcome.FAIL
-    ]
+def _stop_ladder(facts: HostFacts, sdei: Outcome, pseudo_nmi: Outcome) -> tuple[str, ...]:
+    """Return the rungs of smp_send_stop() in its order; a rung that may exist is `unknown`.
+
+    A rung needs its service, and code of its own in the kernel: a kernel may ask for backtraces by a path and
+    stop no CPU by it.
+    """
+    words = (
+        (NmiPath.PSEUDO_NMI, pseudo_nmi, _stops_by_pseudo_nmi(facts)),
+        (NmiPath.SDEI, sdei, _stops_by_sdei(facts)),
+    )
+    rungs: list[str] = []
+    for path, service, has_code in words:
+        if path in facts.seen_rungs or (service is Outcome.PASS and has_code):
+            rungs.append(path)
+        elif service is not Outcome.FAIL and has_code is not False:
+            rungs.append(NmiPath.UNKNOWN)
     return (IPI, *dict.fromkeys(rungs))
+
+
+def _stops_by_pseudo_nmi(facts: HostFacts) -> bool | None:
+    return facts.interrupts.stop_row if facts.interrupts else None
+
+
+def _stops_by_sdei(facts: HostFacts) -> bool | None:
+    symbols = facts.symbols
+    if symbols and "sdei_nmi_stop_cpus" in symbols.names:
+        return True
+    return False if symbols and symbols.complete else None
+
+
+def crash_path(ladder: tuple[str, ...]) -> NmiPath:
+    """Return by which path a crash stops a masked CPU, and so saves its registers.
+
+    The crash path climbs the same ladder (arch/arm64/kernel/smp.c): its last rung decides.
+    """
+    if NmiPath.UNKNOWN in ladder:
+        return NmiPath.UNKNOWN
+    return NmiPath(ladder[-1]) if ladder[-1:] != (IPI,) else NmiPath.NONE

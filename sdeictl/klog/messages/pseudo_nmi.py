@@ -22,6 +22,8 @@ ENABLED = Message(
 BROKEN = Message("GICv3: Broken", r"(GICv3: Broken GIC integration, pNMI forbidden)")
 QUIRK = Message("CPU features: Pseudo", r"(CPU features: Pseudo-NMI disabled due to .*)")
 GICV3 = Message(FEATURE, FEATURE + r"GIC(?:v3| system register) CPU interface")
+GIC_SECURITY = Message("GICv3: GICD_", r"(GICv3: GICD_CT(?:LR|RL)\.DS=[01], SCR_EL3\.FIQ=[01])$")
+"""The driver of a GICv3 says how firmware shares it, from Linux 6.16 on. Group: the whole line."""
 FEAT_NMI = Message(FEATURE, FEATURE + r"(?:Non-maskable Interrupts|NMI)$")
 """Only kernels with patches for FEAT_NMI log this line; Linux 7.3 does not."""
 

@@ -42,6 +42,8 @@ class Check(NamedTuple):
     remedy: str
     owner: Owner
     witnesses: Callable[[HostFacts], Iterator[Witness]]
+    decides: bool = False
+    """The verdict rests on it: sources that contradict each other leave it unknown."""
 
     def document(self) -> CheckDocument:
         """Return the check as `sdeictl explain --format json` prints it."""
@@ -71,7 +73,10 @@ class Finding(NamedTuple):
 
 
 def judge(check: Check, facts: HostFacts) -> Finding:
-    """Return the finding of a check: the first definite witness decides, and those that agree are named."""
+    """Return the finding of a check: the first definite witness decides, and those that agree are named.
+
+    Where the verdict rests on the check, no witness may contradict it.
+    """
     # Witnesses name the kernel log by its usual path.
     log = {KMSG: facts.log_source}
     witnesses = tuple(w._replace(source=log.get(w.source, w.source)) for w in check.witnesses(facts))
@@ -91,6 +96,8 @@ def judge(check: Check, facts: HostFacts) -> Finding:
         others = [witness for witness in witnesses if witness is not decisive and witness.holds is not None]
         against = [w for w in others if w.holds != decisive.holds and decisive.applies]
         seen = "; ".join([decisive.seen, *(f"but {witness.seen}" for witness in against)])
+        if against and check.decides:
+            outcome = Outcome.UNKNOWN
         owner = decisive.owner
         sources = (decisive.source, *(w.source for w in others if w.holds == decisive.holds))
     severity = {

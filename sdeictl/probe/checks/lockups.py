@@ -13,6 +13,7 @@ from sdeictl.probe.facts import HostFacts
 from sdeictl.probe.settings import lacks, number, setting
 from sdeictl.probe.words import Owner
 
+HARD_LOCKUP_CHECK = "hard-lockup-detector"
 _COUNTERS = ("hardlockup_count", "softlockup_count", "rcu_stall_count")
 
 
@@ -123,7 +124,7 @@ def _seen(facts: HostFacts) -> Iterator[Witness]:
 
 LOCKUP_CHECKS = (
     Check(
-        "hard-lockup-detector", None, "A hard-lockup detector runs",
+        HARD_LOCKUP_CHECK, None, "A hard-lockup detector runs",
         "A CPU that is stuck with its interrupts masked cannot report itself: another CPU (buddy), a"
         " performance counter's interrupt (perf) or firmware must detect it. A kernel with"
         " CONFIG_ARM64_PSEUDO_NMI=y and without CONFIG_HARDLOCKUP_DETECTOR_PREFER_BUDDY has no hard-lockup"

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from sdeictl.host.paths import ACPI_TABLES, CONFIG_GZ, KALLSYMS, KMSG, config_files
+from sdeictl.formats.cmdline import FEAT_NMI as FEAT_NMI_PARAMETER
+from sdeictl.formats.cmdline import parse_parameters
+from sdeictl.host.paths import ACPI_TABLES, CMDLINE, CONFIG_GZ, KALLSYMS, KMSG, config_files
 from sdeictl.klog.messages.sdei import WATCHDOG
 from sdeictl.probe.checks.check import Check, Witness
 from sdeictl.probe.facts import HostFacts
@@ -90,25 +92,31 @@ def _bound(facts: HostFacts, name: str) -> bool | None:
 
 
 def _other_watchdog(facts: HostFacts) -> Iterator[Witness]:
-    log = facts.bootlog
+    log, symbols = facts.bootlog, facts.symbols
     if log and log.sdei_watchdog:
         yield Witness(True, f"the boot log says: {WATCHDOG.begins}{log.sdei_watchdog}", KMSG)
-    if facts.symbols and "sdei_watchdog_callback" in facts.symbols.names:
+    if symbols and "sdei_watchdog_callback" in symbols.names:
         yield Witness(True, "the kernel has sdei_watchdog_callback()", KALLSYMS)
-    if (facts.symbols and facts.symbols.complete) or (log and log.complete):
-        source = KALLSYMS if facts.symbols and facts.symbols.complete else KMSG
+    elif not (log and log.sdei_watchdog) and ((symbols and symbols.complete) or (log and log.complete)):
+        source = KALLSYMS if symbols and symbols.complete else KMSG
         yield Witness(False, "the kernel does not have this watchdog", source, applies=False)
 
 
 def _feat_nmi(facts: HostFacts) -> Iterator[Witness]:
-    if facts.bootlog and facts.bootlog.feat_nmi:
-        yield Witness(None, "the boot log says that FEAT_NMI was detected", KMSG)
+    """No kernel that was booted uses FEAT_NMI: whatever says so leaves the question open."""
+    log = facts.bootlog
+    shown = [("the boot log says that FEAT_NMI was detected", KMSG)] if log and log.feat_nmi else []
+    for name, value in parse_parameters(facts.command_line or ""):
+        if name == FEAT_NMI_PARAMETER:
+            shown.append((f"the command line has {name}={value or ''}", CMDLINE))
     for config in facts.configs:
-        if dict(config.values).get("ARM64_NMI") == "y":
-            seen = "CONFIG_ARM64_NMI=y: this tool does not know how that kernel uses FEAT_NMI"
-            yield Witness(None, seen, config.source)
-            return
-    if facts.configs and not (facts.bootlog and facts.bootlog.feat_nmi):
+        for symbol in ("ARM64_NMI", "ARM64_USES_NMI"):
+            if dict(config.values).get(symbol) == "y":
+                shown.append((f"CONFIG_{symbol}=y", config.source))
+    for seen, source in shown:
+        text = f"{seen}: sdeictl does not know how that kernel uses FEAT_NMI"
+        yield Witness(None, text, source)
+    if facts.configs and not shown:
         seen = "this kernel does not use FEAT_NMI; a program cannot see whether the CPUs have it"
         yield Witness(False, seen, facts.configs[0].source, applies=False)
 

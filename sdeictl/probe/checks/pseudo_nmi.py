@@ -21,6 +21,8 @@ def _gic(facts: HostFacts) -> Iterator[Witness]:
         yield Witness(False, f"the boot log says: {log.pseudo_nmi_error}", KMSG)
     if log and log.gicv3:
         yield Witness(True, f"the boot log says: detected: {messages.GICV3_INTERFACE}", KMSG)
+    if log and log.gic_security:
+        yield Witness(True, f"the boot log says: {log.gic_security}", KMSG)
     if facts.interrupts and facts.interrupts.gic:
         is_v3 = facts.interrupts.gic in GICV3
         seen = f"the driver of the interrupt controller is {facts.interrupts.gic}"
@@ -100,7 +102,7 @@ PSEUDO_NMI_CHECKS = (
         " enabled, but its backtrace requests do not reach a masked CPU.",
         "the kernel has nmi_trigger_cpumask_backtrace(), or /proc/interrupts has its row",
         "Use a kernel that has it: Linux 6.7, or a backport.",
-        Owner.KERNEL, _backtrace,
+        Owner.KERNEL, _backtrace, decides=True,
     ),
     Check(
         "pseudo-nmi-requested", NmiPath.PSEUDO_NMI, "The command line asks for pseudo-NMI",
@@ -116,6 +118,6 @@ PSEUDO_NMI_CHECKS = (
         f"the boot log says: {messages.PSEUDO_NMIS}",
         "Fix the earlier links first. If they all pass, the GIC is not a GICv3, or a quirk forbids"
         " pseudo-NMI.",
-        Owner.ADMIN, _enabled,
+        Owner.ADMIN, _enabled, decides=True,
     ),
 )  # fmt: skip

@@ -210,16 +210,17 @@ def _nmi_registered(facts: HostFacts) -> Iterator[Witness]:
     log = facts.bootlog
     if log and log.sdei_disabled:
         yield Witness(False, f"the boot log says: {sdei.DISABLED}", KMSG)
-    if facts.sdei_nmi_available is not None:
-        seen = f"the kernel's {FLAG} reads {int(facts.sdei_nmi_available)}"
-        yield Witness(facts.sdei_nmi_available, seen, KCORE)
-    if log and log.sdei_nmi:
-        yield Witness(True, f"the boot log says: {sdei.USING}", KMSG)
-    yield from _answer_shows(facts)
+    else:
+        yield from _serves(facts)
     if log and log.sdei_nmi_error:
         yield Witness(False, f"the boot log says: {log.sdei_nmi_error}", KMSG)
-    if log and log.complete and not log.sdei_nmi:
-        yield Witness(False, f'the boot log has no "{sdei.USING}"', KMSG)
+    if log and log.complete and not log.sdei_nmi and facts.proven_path is not NmiPath.SDEI:
+        seen = f'the boot log has no "{sdei.USING}"'
+        if _may_word_it_otherwise(facts):
+            seen += ", and no error either, although the kernel has the code and the driver's probe completed"
+            yield Witness(None, seen, KMSG)
+        else:
+            yield Witness(False, seen, KMSG)
     states = facts.hotplug_states
     if states and states.complete and "SDEI" not in states.names:
         yield Witness(False, "the SDEI hotplug state is not installed", HOTPLUG_STATES)
@@ -227,6 +228,24 @@ def _nmi_registered(facts: HostFacts) -> Iterator[Witness]:
     for witness in _nmi_built(facts):
         if witness.holds is False and witness.source in (KALLSYMS, CONFIG_GZ):
             yield witness
+
+
+def _serves(facts: HostFacts) -> Iterator[Witness]:
+    """Yield what shows that the service works, as long as nothing has switched SDEI off since."""
+    if facts.sdei_nmi_available is not None:
+        seen = f"the kernel's {FLAG} reads {int(facts.sdei_nmi_available)}"
+        yield Witness(facts.sdei_nmi_available, seen, KCORE)
+    if facts.bootlog and facts.bootlog.sdei_nmi:
+        yield Witness(True, f"the boot log says: {sdei.USING}", KMSG)
+    yield from _answer_shows(facts)
+
+
+def _may_word_it_otherwise(facts: HostFacts) -> bool:
+    """Tell whether the service must have said something, and said none of the lines that are known."""
+    states, symbols = facts.hotplug_states, facts.symbols
+    said = facts.bootlog and facts.bootlog.sdei_nmi_error
+    built = symbols and "sdei_nmi_handler" in symbols.names
+    return bool(built and states and "SDEI" in states.names and not said)
 
 
 def _answer_shows(facts: HostFacts) -> Iterator[Witness]:
@@ -311,6 +330,6 @@ SDEI_CHECKS = (
         " From then on it uses nothing else.",
         f"the boot log says: {sdei.USING}",
         "Fix the earlier links first. If they all pass, the sdei_nmi lines of the boot log name the error.",
-        Owner.KERNEL, _nmi_registered,
+        Owner.KERNEL, _nmi_registered, decides=True,
     ),
 )  # fmt: skip
