@@ -9,6 +9,8 @@ BACKTRACE_ROW = "CPU backtrace interrupts"
 """The row of IPI_CPU_BACKTRACE, by which a backtrace request reaches a CPU without SDEI."""
 STOP_ROW = "CPU stop NMIs"
 """The row of IPI_CPU_STOP_NMI, the second rung of the stop ladder, from Linux 6.12 on."""
+BROADCAST_ROW = "Timer broadcast interrupts"
+"""The row of IPI_TIMER: a CPU whose own timer stops in its idle state is woken by another."""
 TIMER_ROW = "arch_timer"
 
 _COLUMN = r"CPU(\d{1,4})"
@@ -24,6 +26,8 @@ class Interrupts(NamedTuple):
     """The number of columns: one for each CPU that is online."""
     backtrace_row: bool
     """The row BACKTRACE_ROW exists: the kernel can ask for backtraces by IPI."""
+    broadcasts: int | None = None
+    """How often a CPU was woken by a timer of another one, BROADCAST_ROW; None without such a row."""
     stop_row: bool = False
     """The row STOP_ROW exists: the kernel can stop CPUs by pseudo-NMI."""
 

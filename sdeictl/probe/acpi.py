@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -61,7 +62,7 @@ def dumped_tables(reader: Reader) -> Tables | None:
 def with_acpi(reader: Reader, facts: HostFacts, tables: Tables) -> HostFacts:
     """Return the facts with those in the ACPI tables and in DMI added."""
     _, broken = tables.parse("SDEI", lambda data: parse_length(data, "SDEI"))
-    return facts._replace(
+    return _with_lpi(facts, tables)._replace(
         tables="acpi",
         acpi_tables=tables.names,
         acpi_sdei_broken=broken,
@@ -72,6 +73,28 @@ def with_acpi(reader: Reader, facts: HostFacts, tables: Tables) -> HostFacts:
         model=_read_dmi(reader, "sys_vendor", "product_name"),
         firmware=_read_dmi(reader, "bios_vendor", "bios_version", "bios_date"),
     )
+
+
+def _with_lpi(facts: HostFacts, tables: Tables) -> HostFacts:
+    """Return the facts with the idle states that the tables describe, if they do so alike for every CPU."""
+    if not (facts.idle_states and facts.idle_states.states):
+        return facts
+    from sdeictl.formats.aml import Unknown  # noqa: PLC0415 - few hosts have idle states in use that need it
+    from sdeictl.formats.lpi import read_lpi  # noqa: PLC0415 - as above
+
+    names = [name for name in tables.names if name == "DSDT" or re.fullmatch(r"SSDT\d{0,3}", name)]
+    code = [tables.read(name) for name in sorted(names)]
+    if not code or None in code:
+        return facts._replace(lpi_unknown="not all of the tables DSDT and SSDT can be read")
+    found = set(read_lpi([data for data in code if data]).values())
+    unknown = [states.why for states in found if isinstance(states, Unknown)]
+    if unknown:
+        return facts._replace(lpi_unknown=unknown[0])
+    if len(found) != 1:
+        why = "the CPUs have different states" if found else "no table has _LPI"
+        return facts._replace(lpi_unknown=why)
+    (states,) = (states for states in found if not isinstance(states, Unknown))
+    return facts._replace(lpi=states)
 
 
 def _read_dmi(reader: Reader, *names: str) -> str | None:

@@ -14,6 +14,7 @@ from sdeictl.probe.stored_drills import StoredDrill
 
 if TYPE_CHECKING:  # a host with a device tree does without
     from sdeictl.formats.acpi import Agdi, ErrorSource, Fadt, Madt
+    from sdeictl.formats.lpi import LpiStates
 
 
 class KernelConfig(NamedTuple):
@@ -92,12 +93,27 @@ class Evidence(NamedTuple):
     """Bytes that ramoops keeps of the console."""
 
 
+class IdleState(NamedTuple):
+    """One idle state of the first CPU, as sysfs shows it."""
+
+    name: str
+    description: str
+    latency: int | None
+    """Microseconds."""
+    residency: int | None
+    """Microseconds."""
+
+
 class IdleStates(NamedTuple):
     """The CPUs' idle states, /sys/devices/system/cpu/cpu*/cpuidle."""
 
     driver: str
     used: tuple[str, ...]
     """Names of the states, other than the first, that a CPU has entered."""
+    states: tuple[IdleState, ...] = ()
+    """All states, if the driver is that of ACPI and a deeper one is in use."""
+    own_drivers: bool = False
+    """A CPU has another driver than `driver`, which then says nothing."""
 
 
 class HostFacts(NamedTuple):
@@ -116,6 +132,10 @@ class HostFacts(NamedTuple):
     soc: SocId | None = None
     acpi_tables: tuple[str, ...] | None = None
     acpi_sdei_broken: str | None = None
+    lpi: LpiStates | None = None
+    """The idle states that the ACPI tables describe, alike for all CPUs; read only if it matters."""
+    lpi_unknown: str = ""
+    """Why the ACPI tables do not tell, a clause."""
     fadt: Fadt | None = None
     madt: Madt | None = None
     hest: tuple[ErrorSource, ...] | None = None

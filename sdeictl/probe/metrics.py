@@ -12,6 +12,7 @@ from prometheus_client.registry import Collector
 
 from sdeictl.host.gap import GapKind
 from sdeictl.klog.words import NmiPath
+from sdeictl.probe.checks.idle import IDLE_CHECK
 from sdeictl.probe.document import CrashDocument, HostDocument, ReportDocument, VerdictDocument
 from sdeictl.probe.words import OUTCOMES, Outcome
 
@@ -76,11 +77,21 @@ def _findings(report: ReportDocument) -> Iterator[Metric]:
     for finding in report["findings"]:
         checks.add_metric([finding["id"]], OUTCOMES[Outcome(finding["outcome"])].metric)
     yield checks
+    yield from _idle(report)
     gaps = GaugeMetricFamily("sdeictl_gaps", "Sources that could not be read.", labels=["kind"])
     count = Counter(gap["kind"] for gap in report["gaps"])
     for kind in GapKind:
         gaps.add_metric([kind.value], count[kind])
     yield gaps
+
+
+def _idle(report: ReportDocument) -> Iterator[Metric]:
+    values = {Outcome.PASS: 0.0, Outcome.FAIL: 1.0}
+    for finding in report["findings"]:
+        value = values.get(Outcome(finding["outcome"]))
+        if finding["id"] == IDLE_CHECK and value is not None:
+            text = "Whether an idle state that CPUs use masks SDEI; absent if unknown or without SDEI."
+            yield _gauge("deep_idle_masks_sdei", text, value)
 
 
 def _host(host: HostDocument) -> Iterator[Metric]:

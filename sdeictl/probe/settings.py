@@ -5,7 +5,7 @@ from __future__ import annotations
 import posixpath
 import re
 
-from sdeictl.formats.interrupts import BACKTRACE_ROW, STOP_ROW, Interrupts
+from sdeictl.formats.interrupts import BACKTRACE_ROW, BROADCAST_ROW, STOP_ROW, Interrupts, parse_interrupts
 from sdeictl.formats.sysctl import parse_number
 from sdeictl.host.gap import GapKind
 from sdeictl.host.paths import (
@@ -28,7 +28,7 @@ from sdeictl.host.paths import (
 )
 from sdeictl.host.reader import Reader
 from sdeictl.host.root import Root
-from sdeictl.probe.facts import DrillAbilities, Evidence, HostFacts, IdleStates
+from sdeictl.probe.facts import DrillAbilities, Evidence, HostFacts, IdleState, IdleStates
 
 MAX_CONSOLES_BYTES = 1 << 16
 
@@ -65,6 +65,8 @@ _CONSOLE = re.compile(r"(\S+) +[-R][-W][-U] \(.*")
 _GIC = re.compile(rb" (GICv[1-9]|GIC-\d)(?: +|-)\d+ +(?:Level|Edge) ")
 GICV3 = ("GICv3", "GICv4")
 """The names of the controllers that support pseudo-NMI (drivers/irqchip/irq-gic-v3*.c)."""
+ACPI_IDLE = "acpi_idle"
+_STATE = re.compile(r"state\d{1,3}", re.ASCII)
 _COUNT = re.compile(rb"\d{1,20}\n")
 _SELECTED = re.compile(r"\[(\w+)\]")
 
@@ -77,14 +79,35 @@ def read_idle_states(reader: Reader) -> IdleStates | None:
     cpus = reader.attempt(CPU_DEVICES, reader.root.names)
     if cpus is None:
         return None
+    name = driver.decode("utf-8", "replace").strip()
     used: set[str] = set()
+    own_drivers = False
     for cpu in cpus:
         directory = f"{CPU_DEVICES}/{cpu}/cpuidle"
         states = reader.optional(directory, reader.root.names) if CPU_NAME.fullmatch(cpu) else None
+        if "driver" in (states or ()):
+            own = reader.value(f"{directory}/driver/name")
+            own_drivers = own_drivers or own not in (None, name)
         for state in states or ():
-            name = _read_used_state(reader, f"{directory}/{state}") if state != "state0" else None
-            used.update({name} if name else ())
-    return IdleStates(driver.decode("utf-8", "replace").strip(), tuple(sorted(used)))
+            if _STATE.fullmatch(state) and state != "state0":
+                entered = _read_used_state(reader, f"{directory}/{state}")
+                used.update({entered} if entered else ())
+    deep = name == ACPI_IDLE and used
+    return IdleStates(name, tuple(sorted(used)), _read_states(reader) if deep else (), own_drivers)
+
+
+def _read_states(reader: Reader) -> tuple[IdleState, ...]:
+    """Return the states of CPU 0, which is online on every arm64 host."""
+    directory = f"{CPU_DEVICES}/cpu0/cpuidle"
+    names = [name for name in reader.optional(directory, reader.root.names) or () if _STATE.fullmatch(name)]
+    found = []
+    for state in sorted(names, key=lambda name: int(name[len("state") :])):
+        values = (
+            reader.value(f"{directory}/{state}/{field}") for field in ("name", "desc", "latency", "residency")
+        )
+        name, description, latency, residency = (value or "" for value in values)
+        found.append(IdleState(name, description, parse_number(latency), parse_number(residency)))
+    return tuple(found)
 
 
 def _read_used_state(reader: Reader, directory: str) -> str | None:
@@ -111,8 +134,14 @@ def read_interrupts(reader: Reader) -> Interrupts | None:
         gic=controllers.pop().decode() if len(controllers) == 1 else None,
         cpus=len(header.split()) if rows else None,
         backtrace_row=BACKTRACE_ROW.encode() in data,
+        broadcasts=_sum_of_row(data, BROADCAST_ROW),
         stop_row=STOP_ROW.encode() in data,
     )
+
+
+def _sum_of_row(data: bytes, row: str) -> int | None:
+    counts = parse_interrupts(data.decode("utf-8", "replace"), row) if row.encode() in data else None
+    return sum(counts.values()) if counts else None
 
 
 def read_settings(reader: Reader) -> tuple[tuple[str, str], ...] | None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from sdeictl.klog.words import NmiPath
 from sdeictl.probe.checks.check import Check
+from sdeictl.probe.checks.idle import IDLE_CHECK
 from sdeictl.probe.checks.lockups import HARD_LOCKUP_CHECK
 from sdeictl.probe.checks.table import CHAIN
 from sdeictl.probe.verdict import REGISTERED
@@ -50,6 +51,7 @@ def _verdict_lines(report: ReportDocument) -> Iterator[Line]:
     for hazard in verdict["hazards"]:
         yield (("hazard: ", "bold yellow"), (hazard, ""))
     yield from _detector_lines(report)
+    yield from _idle_lines(report)
     yield ((f"host: {_host_line(report['host'])}", ""),)
     if verdict["consumers"]["stop"]["ladder"]:
         yield ((f"stop ladder (panic, reboot): {show_ladder(verdict['consumers']['stop']['ladder'])}", ""),)
@@ -61,6 +63,14 @@ def _detector_lines(report: ReportDocument) -> Iterator[Line]:
         if finding["id"] == HARD_LOCKUP_CHECK and finding["outcome"] == Outcome.FAIL:
             yield (("no hard-lockup detector: ", "bold yellow"), (f"{finding['seen']}.", ""))
             yield ((f"    {finding['remedy']}", ""),)
+
+
+def _idle_lines(report: ReportDocument) -> Iterator[Line]:
+    """Yield that nobody knows whether an idle state in use masks SDEI, where SDEI serves."""
+    for finding in report["findings"]:
+        doubtful = finding["outcome"] == Outcome.UNKNOWN and finding["sources"]
+        if finding["id"] == IDLE_CHECK and doubtful and report["verdict"]["nmi_path"] == NmiPath.SDEI:
+            yield (("warning: ", "bold yellow"), (f"{finding['seen']}.", ""))
 
 
 def _finding_lines(title: str, findings: list[FindingDocument]) -> Iterator[Line]:

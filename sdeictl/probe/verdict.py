@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from sdeictl.klog.words import IPI, NmiPath
 from sdeictl.probe.checks.check import Finding, judge
+from sdeictl.probe.checks.idle import IDLE_CHECK
 from sdeictl.probe.checks.table import CHAIN, CHECKS
 from sdeictl.probe.facts import HostFacts
 from sdeictl.probe.stored_drills import Build
@@ -16,10 +17,6 @@ from sdeictl.text import name_cpus
 REGISTERED = {NmiPath.SDEI: "sdei-nmi-registered", NmiPath.PSEUDO_NMI: "pseudo-nmi-enabled"}
 """The last link of each path decides; the links before it explain."""
 
-
-CPU_PM_DRIVERS = ("psci_idle",)
-"""cpuidle drivers that run the CPU_PM notifiers in every state but the first, and so sdei_pm_notifier(),
-which masks SDEI (drivers/cpuidle/cpuidle-psci.c). sysfs does not show it for the states of acpi_idle."""
 
 NOTHING_KNOWN = "Could not tell: no file of a host was found there."
 
@@ -57,7 +54,7 @@ def decide(facts: HostFacts) -> tuple[Verdict, tuple[Finding, ...]]:
         ready=ready,
         summary=_summary(path, ready, sdei, pseudo_nmi) if known else NOTHING_KNOWN,
         missing=missing,
-        hazards=_hazards(facts, path),
+        hazards=_hazards(facts, path, findings),
         stop_ladder=_stop_ladder(facts, sdei, outcomes[REGISTERED[NmiPath.PSEUDO_NMI]]),
     )
     return verdict, findings
@@ -146,12 +143,12 @@ def _summary(path: NmiPath, ready: bool | None, sdei: Outcome, pseudo_nmi: Outco
     )
 
 
-def _hazards(facts: HostFacts, path: NmiPath) -> tuple[str, ...]:
+def _hazards(facts: HostFacts, path: NmiPath, findings: Sequence[Finding]) -> tuple[str, ...]:
     hazards = []
-    idle = facts.idle_states
-    if path == NmiPath.SDEI and idle and idle.driver in CPU_PM_DRIVERS and idle.used:
+    idle = next(finding for finding in findings if finding.id == IDLE_CHECK)
+    if path == NmiPath.SDEI and idle.outcome == Outcome.FAIL:
         hazards.append(
-            f"CPUs use the idle state {', '.join(idle.used)} ({idle.driver}), in which the kernel masks SDEI."
+            f"{idle.seen}: the kernel masks SDEI there."
             " Firmware such as Trusted Firmware-A does not end the event there, so a backtrace request can"
             " lose such a CPU until the host is reset. Boot with cpuidle.off=1, or hold /dev/cpu_dma_latency"
             " at 0, until the firmware vendor confirms that event 0 to a CPU with SDEI masked is harmless."

@@ -41,6 +41,8 @@ class Machine(NamedTuple):
     """Whether the device tree shows the secure world's memory, as disabled. Linux 5.10 uses it and dies."""
     idle_state: bool = False
     """Whether the CPUs have a PSCI standby state, for which the kernel runs its CPU_PM notifiers."""
+    lpi_flags: int | None = None
+    """Whether ACPI gives the CPUs a standby state, and the context that it loses: 0 is none."""
     memory_mib: int = 1024
     ramoops: bool = False
     """Whether the device tree reserves memory in which the console's last lines outlast a reset."""
@@ -52,6 +54,11 @@ class Machine(NamedTuple):
     """Whether it needs the part `qemu`, the emulator of trixie-backports."""
     systemd: bool = False
     """Whether it is a whole Debian with systemd, the part `system`, instead of the lab's own init."""
+
+    @property
+    def idle_masks_sdei(self) -> bool:
+        """Tell whether the kernel masks SDEI in an idle state that the CPUs use."""
+        return self.idle_state or bool(self.lpi_flags)
 
 
 PSEUDO_NMI = "irqchip.gicv3_pseudo_nmi=1"
@@ -100,6 +107,23 @@ MACHINES = {
             flash="flash-sdei-uefi.bin",
             machine=EL2,
             cpu="cortex-a76",
+        ),
+        Machine(
+            "acpi-idle",
+            "ACPI, and an idle state that loses context: the kernel masks SDEI in it",
+            "sdei",
+            boot=Boot.UEFI,
+            flash="flash-sdei-uefi.bin",
+            lpi_flags=1,
+        ),
+        Machine(
+            "acpi-retention",
+            "ACPI, and an idle state that keeps all context",
+            "sdei",
+            boot=Boot.UEFI,
+            flash="flash-sdei-uefi.bin",
+            lpi_flags=0,
+            extra=True,
         ),
         Machine(
             "acpi-advertised",

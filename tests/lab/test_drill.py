@@ -92,15 +92,20 @@ def test_every_obstacle_is_named(lab: Lab, tmp_path: Path) -> None:
         assert refusal["result"]["reasons"][0].endswith(sentences[name]), refusal
 
 
-def test_control_an_unguarded_request_loses_cpus(lab: Lab, tmp_path: Path) -> None:
+CONTROLS = (("dt-idle", True), *((("acpi-idle", True), ("acpi-retention", False)) if EXTRA else ()))
+"""Whether an unguarded request loses a CPU that is idle: the probe has a hazard where it does."""
+
+
+@pytest.mark.parametrize(("name", "loses"), CONTROLS)
+def test_control_an_unguarded_request(name: str, loses: bool, lab: Lab, tmp_path: Path) -> None:
     for attempt in range(ATTEMPTS):
         # One of the CPUs that are lost may be the one with the interrupts of the guest's disks.
         with contextlib.suppress(VmLostError):
-            share = ask_unguarded(MACHINES["dt-idle"], lab=lab, directory=tmp_path / str(attempt)).share
+            share = ask_unguarded(MACHINES[name], lab=lab, directory=tmp_path / str(attempt)).share
             break
     control = read(share, "control")
     assert control["used"]
-    assert 0 in control["ticks"], control
+    assert (0 in control["ticks"]) is loses, control
 
 
 def test_hazard_remedy_keeps_cpus(lab: Lab, tmp_path: Path) -> None:
@@ -110,8 +115,9 @@ def test_hazard_remedy_keeps_cpus(lab: Lab, tmp_path: Path) -> None:
     assert all(control["ticks"]), control
 
 
-def test_no_drill_loses_a_cpu(lab: Lab, tmp_path: Path) -> None:
-    machine = MACHINES["dt-idle"]
+@pytest.mark.parametrize("name", ["dt-idle", *(["acpi-idle"] if EXTRA else [])])
+def test_no_drill_loses_a_cpu(name: str, lab: Lab, tmp_path: Path) -> None:
+    machine = MACHINES[name]
     share = run_drills(machine, IDLE_ROUNDS, IDLE_LOOK_SECONDS, lab=lab, directory=tmp_path / "vm").share
     drills = read(share, "drills")
     assert [drill["result"]["variant"] for drill in drills] == [None, "masked"] * IDLE_ROUNDS

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from sdeictl_agent.config import DEFAULT_PORT
 
-from tests.lab.build import Lab
+from tests.lab.build import PARTS, Lab
 from tests.lab.machines import Boot, Machine
 
 GUEST_SCRIPTS = Path(__file__).resolve().parent / "guest"
@@ -114,6 +114,35 @@ def _put_ramoops(put: Callable[[str, str, str, str], None]) -> None:
     put("x", node, "console-size", "80000")
 
 
+def idle_tables(flags: int, directory: Path) -> Path:
+    """Return an initrd with an ACPI table that adds idle states (Documentation/admin-guide/acpi)."""
+    place = directory / "initrd/kernel/firmware/acpi"
+    place.mkdir(parents=True)
+    source = directory / "lpi.dsl"
+    preprocess: list[str | Path] = [
+        "gcc",
+        "-E",
+        "-P",
+        "-x",
+        "c",
+        f"-DARCH_FLAGS={flags}",
+        "-o",
+        source,
+        PARTS / "lpi.asl",
+    ]
+    subprocess.run(preprocess, check=True, timeout=60)
+    subprocess.run(["iasl", "-p", place / "lpi", source], check=True, capture_output=True, timeout=60)
+    table = "kernel/firmware/acpi/lpi.aml"
+    names = [*reversed([str(parent) for parent in Path(table).parents][:-1]), table]
+    archive = subprocess.run(
+        ["cpio", "-o", "-H", "newc", "--quiet"], input="\n".join(names).encode(), check=True,
+        cwd=directory / "initrd", capture_output=True, timeout=60,
+    ).stdout  # fmt: skip
+    initrd = directory / "tables.cpio"
+    initrd.write_bytes(archive)
+    return initrd
+
+
 def emulator(machine: Machine, lab: Lab) -> list[str]:
     """Return how QEMU is called: this machine's own, or the one of the part `qemu`."""
     if not machine.newer_qemu:
@@ -152,6 +181,8 @@ def _command_line(machine: Machine, lab: Lab, directory: Path, serial: Sequence[
     if machine.boot is Boot.TRUSTED_FIRMWARE:
         return command + _preloaded(machine, lab, directory)
     command += ["-kernel", str(kernel / "Image"), "-append", kernel_arguments(machine)]
+    if machine.lpi_flags is not None:
+        return [*command, "-initrd", str(idle_tables(machine.lpi_flags, directory))]
     if (kernel / "initrd.gz").exists():
         command += ["-initrd", str(kernel / "initrd.gz")]
     return command

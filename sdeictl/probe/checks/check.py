@@ -42,6 +42,8 @@ class Check(NamedTuple):
     remedy: str
     owner: Owner
     witnesses: Callable[[HostFacts], Iterator[Witness]]
+    doubt: Severity = Severity.NOTICE
+    """How much it matters that the answer is unknown."""
     decides: bool = False
     """The verdict rests on it: sources that contradict each other leave it unknown."""
 
@@ -102,7 +104,7 @@ def judge(check: Check, facts: HostFacts) -> Finding:
         sources = (decisive.source, *(w.source for w in others if w.holds == decisive.holds))
     severity = {
         Outcome.FAIL: Severity.ERROR if check.path else Severity.WARNING,
-        Outcome.UNKNOWN: Severity.NOTICE,
+        Outcome.UNKNOWN: check.doubt,
     }.get(outcome, Severity.INFO)
     return Finding(
         check.id, check.title, outcome, severity, seen, check.wanted, tuple(dict.fromkeys(sources)),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sdeictl.probe.checks.crash import CRASH_CHECKS
 from sdeictl.probe.checks.evidence import EVIDENCE_CHECKS
+from sdeictl.probe.checks.idle import IDLE_CHECKS
 from sdeictl.probe.checks.lockups import LOCKUP_CHECKS
 from sdeictl.probe.checks.machine import MACHINE_CHECKS
 from sdeictl.probe.checks.pseudo_nmi import PSEUDO_NMI_CHECKS
@@ -20,4 +21,4 @@ _CHAIN_ORDER = (
 )  # fmt: skip
 
 CHAIN = tuple(sorted((*SDEI_CHECKS, *PSEUDO_NMI_CHECKS), key=lambda check: _CHAIN_ORDER.index(check.id)))
-CHECKS = (*CHAIN, *LOCKUP_CHECKS, *CRASH_CHECKS, *EVIDENCE_CHECKS, *MACHINE_CHECKS)
+CHECKS = (*CHAIN, *IDLE_CHECKS, *LOCKUP_CHECKS, *CRASH_CHECKS, *EVIDENCE_CHECKS, *MACHINE_CHECKS)
