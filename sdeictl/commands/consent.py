@@ -20,10 +20,15 @@ WAY_BACK = click.option(
 
 
 def ask_consent(
-    host_name: str | None, way_back: str | None, *, dry_run: bool, plain_dump: bool = False
+    host_name: str | None,
+    way_back: str | None,
+    accepted_load: str | None = None,
+    *,
+    dry_run: bool,
+    plain_dump: bool = False,
 ) -> Consent:
     """Return what the operator says; on a terminal a missing host name is asked for."""
     if host_name is None and not dry_run and sys.stdin and sys.stdin.isatty():
         question = "This can cost the host. Type its name to go on"
         host_name = click.prompt(question, err=True, default="", show_default=False)
-    return Consent(host_name, way_back, plain_dump)
+    return Consent(host_name, way_back, plain_dump, accepted_load)

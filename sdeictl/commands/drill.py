@@ -42,8 +42,12 @@ _CPU = click.option(
     "--cpu",
     type=click.IntRange(min=0),
     metavar="N",
-    help="The CPU to mask; by default the last one that is not reserved (isolcpus=, nohz_full=).",
+    help="The CPU to mask; by default the one whose mask holds up least.",
 )
+_ACCEPT_LOAD = click.option(
+    "--accept-load", "accepted_load", metavar="TEXT",
+    help="Accept what the chosen CPU runs, repeated as the refusal names it.",
+)  # fmt: skip
 _EVIDENCE = click.option(
     "--evidence", metavar="FILE", type=FILE,
     help="The file that will hold the log of this host's serial or net console after the reset.",
@@ -74,6 +78,7 @@ def drill_list(form: str) -> None:
 @drill.command("backtrace", short_help="Ask every CPU for its backtrace, one of them masked.")
 @click.option("--masked", is_flag=True, help="Mask one CPU for a bounded time, and ask it in that time.")
 @_CPU
+@_ACCEPT_LOAD
 @click.option(
     "--seconds", type=float, metavar="S",
     help="How long to mask it, 1.5 by default; at most half of watchdog_thresh.",
@@ -84,8 +89,15 @@ def drill_list(form: str) -> None:
 )  # fmt: skip
 @DRY_RUN
 @FORMAT
-def drill_backtrace(
-    *, masked: bool, cpu: int | None, seconds: float | None, provider: str | None, dry_run: bool, form: str
+def drill_backtrace(  # noqa: PLR0913 - one for each option
+    *,
+    masked: bool,
+    cpu: int | None,
+    accepted_load: str | None,
+    seconds: float | None,
+    provider: str | None,
+    dry_run: bool,
+    form: str,
 ) -> None:
     """Ask every CPU for its backtrace (sysrq-l); report who answers, and by which path.
 
@@ -96,7 +108,9 @@ def drill_backtrace(
     """
     if not masked and (cpu is not None or provider is not None or seconds is not None):
         raise click.UsageError("--cpu, --seconds and --provider go with --masked")
-    request = WindowRequest(masked, cpu, provider=provider)
+    if accepted_load is not None and cpu is None:
+        raise click.UsageError("--accept-load goes with --cpu")
+    request = WindowRequest(masked, cpu, provider=provider, accepted_load=accepted_load)
     if seconds is not None:
         if not math.isfinite(seconds):
             raise click.UsageError("--seconds must be a number of seconds")
@@ -110,6 +124,7 @@ def drill_backtrace(
 @drill.command("lockup", short_help="Mask a CPU until the hard-lockup detector must report it.")
 @click.option("--permanent", is_flag=True, help="For good, by LKDTM: THE HOST IS RESET AFTERWARDS.")
 @_CPU
+@_ACCEPT_LOAD
 @click.option(
     "--thresh", type=click.IntRange(min=1), metavar="S",
     help="Lower watchdog_thresh to this during the drill: the CPU is masked for 2.5 times as long.",
@@ -123,6 +138,7 @@ def drill_lockup(  # noqa: PLR0913 - one for each option
     *,
     permanent: bool,
     cpu: int | None,
+    accepted_load: str | None,
     thresh: int | None,
     host_name: str | None,
     way_back: str | None,
@@ -141,7 +157,7 @@ def drill_lockup(  # noqa: PLR0913 - one for each option
         raise click.UsageError("--thresh does not go with --permanent")
     if not permanent and (evidence or way_back):
         raise click.UsageError("--evidence and --way-back go with --permanent")
-    consent = ask_consent(host_name, way_back, dry_run=dry_run)
+    consent = ask_consent(host_name, way_back, accepted_load, dry_run=dry_run)
     if permanent:
         _reset(ResetRequest(DrillKind.LOCKUP, "permanent", cpu, evidence), consent, form, dry_run=dry_run)
     with _refusals(form, dry_run=dry_run):
@@ -152,14 +168,16 @@ def drill_lockup(  # noqa: PLR0913 - one for each option
 
 @drill.command("stop", short_help="RESET THE HOST with a CPU masked: is that CPU stopped?")
 @_CPU
+@_ACCEPT_LOAD
 @HOST
 @WAY_BACK
 @_EVIDENCE
 @DRY_RUN
 @FORMAT
-def drill_stop(
+def drill_stop(  # noqa: PLR0913 - one for each option
     *,
     cpu: int | None,
+    accepted_load: str | None,
     host_name: str | None,
     way_back: str | None,
     evidence: str | None,
@@ -173,7 +191,7 @@ def drill_stop(
     console, or from a log of the serial or net console. The host must be armed
     and named.
     """
-    consent = ask_consent(host_name, way_back, dry_run=dry_run)
+    consent = ask_consent(host_name, way_back, accepted_load, dry_run=dry_run)
     _reset(ResetRequest(DrillKind.STOP, None, cpu, evidence), consent, form, dry_run=dry_run)
 
 
@@ -183,6 +201,7 @@ def drill_stop(
     help="One CPU masked, then a panic; all masked but the one that panics; or the detector's own panic.",
 )  # fmt: skip
 @_CPU
+@_ACCEPT_LOAD
 @HOST
 @WAY_BACK
 @click.option(
@@ -194,6 +213,7 @@ def drill_crash(  # noqa: PLR0913 - one for each option
     *,
     variant: str,
     cpu: int | None,
+    accepted_load: str | None,
     host_name: str | None,
     way_back: str | None,
     plain_dump: bool,
@@ -207,7 +227,7 @@ def drill_crash(  # noqa: PLR0913 - one for each option
     """
     if variant == "all-masked" and cpu is not None:
         raise click.UsageError("--cpu does not go with --variant all-masked")
-    consent = ask_consent(host_name, way_back, dry_run=dry_run, plain_dump=plain_dump)
+    consent = ask_consent(host_name, way_back, accepted_load, dry_run=dry_run, plain_dump=plain_dump)
     _reset(ResetRequest(DrillKind.CRASH, variant, cpu), consent, form, dry_run=dry_run)
 
 

@@ -10,7 +10,7 @@ from sdeictl.drill.aftermath import choose_channel, make_aftermath
 from sdeictl.drill.case import Case, Tell, make_entry, open_case, refuse_case, store_drill
 from sdeictl.drill.judge import Observed, judge_backtrace, predict
 from sdeictl.drill.mask import Mask, make_mask
-from sdeictl.drill.plan import Plan, make_plan, occupied_cpus, plan_lines, quiet_console, watchdog_lines
+from sdeictl.drill.plan import Plan, make_plan, occupied_cpus, plan_lines, quiet_console, risk_lines
 from sdeictl.drill.result import WindowEvidence, window_document
 from sdeictl.drill.session import POLL_SECONDS, SETTLE_SECONDS, Session, observe
 from sdeictl.formats.interrupts import BACKTRACE_ROW, TIMER_ROW
@@ -57,7 +57,7 @@ def run_backtrace(request: WindowRequest, tell: Tell) -> DrillDocument:
 def plan_backtrace(request: WindowRequest) -> list[PlanLine]:
     """Return what the drill would do; raise DrillRefusedError."""
     case, plan = _prepare(request, trial=False)
-    return [*plan_lines(plan, case.survey.console_level), *watchdog_lines(case.survey)]
+    return [*plan_lines(plan, case.survey.console_level), *risk_lines(case.survey, plan.target)]
 
 
 def _prepare(request: WindowRequest, *, trial: bool) -> tuple[Case, Plan]:

@@ -11,7 +11,7 @@ from sdeictl.drill.case import Case, Tell, make_entry, open_case, refuse_case, s
 from sdeictl.drill.judge import Observed, predict
 from sdeictl.drill.judge_lockup import judge_lockup
 from sdeictl.drill.mask import LockupMarks, make_mask
-from sdeictl.drill.plan import Plan, mask_words, quiet_console, setting_line, watchdog_lines
+from sdeictl.drill.plan import Plan, mask_words, quiet_console, risk_lines, setting_line
 from sdeictl.drill.result import window_document
 from sdeictl.drill.session import POLL_SECONDS, Session, observe
 from sdeictl.formats.interrupts import TIMER_ROW
@@ -63,7 +63,7 @@ def plan_lockup(cpu: int | None, thresh: int | None, consent: Consent) -> list[P
     """Return what the drill would do; raise DrillRefusedError."""
     case, plan = _prepare(cpu, thresh, consent)
     settings = map(setting_line, lockup_settings(case.survey, thresh))
-    return [*settings, *lockup_lines(plan), *watchdog_lines(case.survey)]
+    return [*settings, *lockup_lines(plan), *risk_lines(case.survey, plan.target)]
 
 
 def _prepare(cpu: int | None, thresh: int | None, consent: Consent) -> tuple[Case, Plan]:
@@ -82,7 +82,7 @@ def refusals_for_lockup(
     if survey.facts.architecture != "arm64":
         return
     yield from refusals_for_risk(survey, consent)
-    yield from refusals_for_target(survey, request.cpu)
+    yield from refusals_for_target(survey, request.cpu, consent.accepted_load)
     if problem := provider_problem(TEST_LOCKUP, survey):
         text = f"Nothing here can mask a CPU for so long: {problem}."
         yield Reason(ReasonKind.PROVIDER, text)

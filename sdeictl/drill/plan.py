@@ -7,6 +7,7 @@ from typing import NamedTuple
 from sdeictl.host.paths import CONSOLE_LEVEL, CPU_LATENCY, SYSRQ_TRIGGER
 from sdeictl.interlock.dry_run import PlanLine
 from sdeictl.interlock.journal import Setting
+from sdeictl.interlock.refusals import load_words
 from sdeictl.interlock.survey import Survey, default_target
 from sdeictl.interlock.window import BPF, PROVIDERS, Provider, WindowRequest, provider_problem
 from sdeictl.text import list_cpus
@@ -91,9 +92,11 @@ def plan_lines(plan: Plan, console_level: int | None) -> list[PlanLine]:
     return lines
 
 
-def watchdog_lines(survey: Survey) -> list[PlanLine]:
-    """Return what the armed hardware watchdogs promise."""
-    return [
+def risk_lines(survey: Survey, target: int | None) -> list[PlanLine]:
+    """Return what masking the target holds up, and what the armed hardware watchdogs promise."""
+    load = load_words(survey, target) if target is not None else ""
+    held_up = [("risk", f"this is held up: {load}")] if load else []
+    watchdogs = [
         (
             "risk",
             f"the hardware watchdog {each.name} resets the host if it is not fed for {each.sure_seconds:g} s",
@@ -101,6 +104,7 @@ def watchdog_lines(survey: Survey) -> list[PlanLine]:
         for each in survey.watchdogs
         if each.active is not False and each.sure_seconds
     ]
+    return [*held_up, *watchdogs]
 
 
 def mask_words(plan: Plan) -> str:

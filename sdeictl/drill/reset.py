@@ -16,7 +16,7 @@ from sdeictl.drill.case import Case, Tell, make_entry, open_case, refuse_case, s
 from sdeictl.drill.catalog import Ending, Reset, Survivor, find_variant
 from sdeictl.drill.helper import Helper, find_stuck
 from sdeictl.drill.lockup import DEFAULT_THRESH, THRESHOLDS
-from sdeictl.drill.plan import setting_line, watchdog_lines
+from sdeictl.drill.plan import risk_lines, setting_line
 from sdeictl.drill.result import DrillResult
 from sdeictl.drill.session import LOST_SECONDS, Session, observe
 from sdeictl.host.paths import (
@@ -114,7 +114,7 @@ def plan_reset(request: ResetRequest, consent: Consent) -> list[PlanLine]:
     """Return what the drill would do; raise DrillRefusedError."""
     case, reset, target, channel, settings = _prepare(request, consent)
     lines = [*map(setting_line, settings), *reset_lines(reset, target, channel)]
-    return [*lines, *watchdog_lines(case.survey)]
+    return [*lines, *risk_lines(case.survey, target)]
 
 
 def _prepare(request: ResetRequest, consent: Consent) -> _Prepared:
@@ -141,7 +141,7 @@ def refusals_for_reset(
     yield from refusals_for_lkdtm(survey, reset.crash_types)
     yield from refusals_for_heartbeats(survey)
     yield from refusals_for_memory(survey)
-    yield from refusals_for_target(survey, cpu)
+    yield from refusals_for_target(survey, cpu, consent.accepted_load)
     target = default_target(survey) if cpu is None and survey.online else cpu
     if reset.survivor is Survivor.DUMP:
         # An armed watchdog is no way back here: it would bite in the middle of the dump.

@@ -14,3 +14,5 @@ class Consent(NamedTuple):
     """How somebody resets the host if it does not come back by itself: a BMC, a switched socket."""
     plain_dump: bool = False
     """The kdump service saves the memory as it is and does not need makedumpfile."""
+    accepted_load: str | None = None
+    """What runs on the chosen CPU, as the plan names it."""

@@ -97,15 +97,26 @@ def refusals_for_host(survey: Survey) -> Iterator[Reason]:
         yield Reason(ReasonKind.POLICY, text)
 
 
-def refusals_for_target(survey: Survey, cpu: int | None) -> Iterator[Reason]:
-    """Yield why a CPU cannot be the one that is masked."""
-    if cpu is not None and survey.online and cpu not in survey.online:
+def refusals_for_target(survey: Survey, cpu: int | None, accepted_load: str | None) -> Iterator[Reason]:
+    """Yield why the CPU that the user chose cannot be the one that is masked."""
+    if cpu is None:
+        return
+    if survey.online and cpu not in survey.online:
         yield Reason(ReasonKind.POLICY, f"CPU {cpu} is not online.")
+    load = load_words(survey, cpu)
+    if load and (accepted_load or "").split() != load.split():
+        text = f"CPU {cpu} is in use: {load}. Choose another CPU, or accept that by --accept-load '{load}'."
+        yield Reason(ReasonKind.POLICY, text)
+
+
+def load_words(survey: Survey, cpu: int) -> str:
+    """Return what masking a CPU would hold up, as plans and refusals name it; "" if it is nothing."""
+    return "; ".join(survey.loads.get(cpu, ()))
 
 
 def refusals_for_window(survey: Survey, request: WindowRequest) -> Iterator[Reason]:
     """Yield why the window that the user asked for cannot be opened here."""
-    yield from refusals_for_target(survey, request.cpu)
+    yield from refusals_for_target(survey, request.cpu, request.accepted_load)
     longest = longest_window(survey)
     if request.seconds > longest:
         thresh = survey.watchdog_thresh

@@ -6,6 +6,7 @@ import contextlib
 import os
 import socket
 import time
+from types import MappingProxyType
 from typing import NamedTuple
 
 import psutil
@@ -30,6 +31,7 @@ from sdeictl.host.paths import (
 from sdeictl.host.root import Root
 from sdeictl.interlock.arming import armed_seconds
 from sdeictl.interlock.lkdtm import read_crash_types
+from sdeictl.interlock.load import Loads, read_loads
 from sdeictl.interlock.providers import FoundProviders, find_providers
 from sdeictl.interlock.results import read_unresolved
 from sdeictl.interlock.watchdogs import Watchdog, read_watchdogs
@@ -57,6 +59,8 @@ class Survey(NamedTuple):
     """CPUs that are going online or offline."""
     isolated: tuple[int, ...] = ()
     """CPUs that the administrator reserved: isolcpus= or nohz_full=."""
+    loads: Loads = MappingProxyType({})
+    """What masking each CPU would hold up."""
     console_level: int | None = None
     deep_idle: bool = False
     """There are idle states other than the first."""
@@ -108,6 +112,7 @@ def read_survey(root: Root, facts: HostFacts, *, providers: bool, trial: bool = 
         online=online,
         moving=tuple(cpu for cpu in online if _is_moving(root, cpu)),
         isolated=tuple(sorted(isolated)),
+        loads=read_loads(root, online, isolated),
         console_level=read_number(root, CONSOLE_LEVEL),
         deep_idle=any(read_idle_usage(root, online)),
         has_cpu_latency=os.path.exists(CPU_LATENCY),
@@ -150,9 +155,11 @@ def read_boot_id(root: Root) -> str:
 
 
 def default_target(survey: Survey) -> int:
-    """Return the last CPU that is not reserved: the first ones have most to do."""
-    common = [cpu for cpu in survey.online if cpu not in survey.isolated]
-    return (common or survey.online)[-1]
+    """Return the CPU whose mask would hold up least; of several the last: the first ones have most to do.
+
+    A CPU that the administrator reserved is taken only if all are.
+    """
+    return min(survey.online, key=lambda cpu: (cpu in survey.isolated, len(survey.loads.get(cpu, ())), -cpu))
 
 
 def _is_moving(root: Root, cpu: int) -> bool:

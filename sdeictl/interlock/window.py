@@ -49,6 +49,8 @@ class WindowRequest(NamedTuple):
     cpu: int | None = None
     seconds: float = 1.5
     provider: str | None = None
+    accepted_load: str | None = None
+    """What runs on the chosen CPU, as the plan names it: the user accepts that it is held up."""
 
 
 def longest_window(survey: Survey) -> float:
