@@ -29,7 +29,7 @@ from sdeictl.bench.experiment_journal import (
     read_experiment,
     write_experiment,
 )
-from sdeictl.bench.kexec import KernelFiles, Kexec, find_kernel
+from sdeictl.bench.kexec import KernelFiles, Kexec, find_encrypted, find_kernel
 from sdeictl.bench.measure import Timing
 from sdeictl.bench.text import render_ab
 from sdeictl.errors import SdeictlError, Status
@@ -215,6 +215,7 @@ def test_good_host_is_not_refused() -> None:
         (refusals(FACTS._replace(bootlog=BootLog(pseudo_nmi_error="no"))), "on this host: no"),
         (refusals(FACTS._replace(drills=DrillAbilities(True, True, True, "integrity"))), "locked down"),
         (refusals(kexec=KEXEC._replace(disabled=True)), "kernel.kexec_load_disabled"),
+        (refusals(kexec=KEXEC._replace(encrypted="dm-0")), "may wait for its passphrase for ever"),
         (refusals(kexec=KEXEC._replace(installed=False)), "kexec-tools is not installed"),
         (refusals(kexec=KEXEC._replace(files=KernelFiles())), "name it with --kernel"),
         (
@@ -318,3 +319,27 @@ def test_result_in_words() -> None:
     ended = EXPERIMENT._replace(runs=("1.json",))
     text = to_plain(render_ab(ab_document(ended, ["Boot 2 of 4 did not start in 2 attempts."], None)))
     assert text == "not complete  1 of 4 boots were measured\nBoot 2 of 4 did not start in 2 attempts.\n"
+
+
+@pytest.mark.parametrize(
+    ("uuids", "found"),
+    [
+        ({}, ""),
+        ({"dm-0": "LVM-abc"}, ""),
+        ({"dm-0": "CRYPT-LUKS2-abc"}, "dm-0"),
+        ({"dm-0": "LVM-abc", "dm-1": "CRYPT-LUKS2-abc"}, "dm-1"),
+    ],
+)
+def test_encrypted_root_is_found(tmp_path: Path, uuids: dict[str, str], found: str) -> None:
+    """dm-0 is the root file system, dm-1 and sda2 lie below it."""
+    for name in ("dm-0", "dm-1", "sda2"):
+        (tmp_path / f"devices/{name}/slaves").mkdir(parents=True)
+    for upper, lower in (("dm-0", "dm-1"), ("dm-1", "sda2")):
+        (tmp_path / f"devices/{upper}/slaves/{lower}").symlink_to(tmp_path / f"devices/{lower}")
+    for name, uuid in uuids.items():
+        (tmp_path / f"devices/{name}/dm").mkdir()
+        (tmp_path / f"devices/{name}/dm/uuid").write_text(uuid + "\n")
+    (tmp_path / "block").mkdir()
+    (tmp_path / "block/254:0").symlink_to(tmp_path / "devices/dm-0")
+    mounts = "22 1 254:0 / / rw - ext4 /dev/mapper/root rw\n23 22 0:5 / /proc rw - proc proc rw\nshort\n"
+    assert find_encrypted(mounts, str(tmp_path / "block")) == found

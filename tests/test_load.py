@@ -10,11 +10,12 @@ import pytest
 from sdeictl.drill.backtrace import refusals_for_backtrace
 from sdeictl.drill.plan import make_plan, risk_lines
 from sdeictl.host.directory import DirectoryRoot
+from sdeictl.host.paths import SYSCTLS
 from sdeictl.interlock import load
 from sdeictl.interlock.load import Thread, parse_thread, read_loads
 from sdeictl.interlock.survey import default_target
 from sdeictl.interlock.window import WindowRequest
-from tests.support.drill_story import SURVEY
+from tests.support.drill_story import SURVEY, survey_with_setting
 
 KERNEL_FLAGS, USER_FLAGS = 0x208040, 0x400100
 FIFO, DEADLINE, NORMAL = 1, 6, 0
@@ -141,3 +142,9 @@ def test_plan_names_what_is_held_up() -> None:
     target = make_plan(request, LOADED).target
     assert ("risk", f"this is held up: {TEXT}") in risk_lines(LOADED, target)
     assert risk_lines(LOADED, 3) == []
+
+
+def test_plan_names_requests_to_all() -> None:
+    survey = survey_with_setting(f"{SYSCTLS}/softlockup_all_cpu_backtrace", "1")
+    text = "softlockup_all_cpu_backtrace is set: a report makes the kernel ask every CPU"
+    assert risk_lines(survey, 3) == [("risk", text)]

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator
 from typing import NamedTuple
 
 from sdeictl.errors import SdeictlError, Status
-from sdeictl.host.paths import BOOT_DIRECTORY, DEVICE_TREE, EFI, KEXEC_DISABLED
+from sdeictl.host.paths import BLOCK_DEVICES, BOOT_DIRECTORY, DEVICE_TREE, EFI, KEXEC_DISABLED, OWN_MOUNTS
 from sdeictl.host.programs import has_program
 from sdeictl.host.root import Root
 from sdeictl.interlock.refusals import Reason, ReasonKind
 from sdeictl.probe.facts import HostFacts
 from sdeictl.probe.settings import read_number
 
+_CRYPT = "CRYPT-"
+"""How the UUID of an encrypted device of the device mapper begins (cryptsetup(8))."""
+_MAX_DEVICES = 256
 ITS = b"arm,gic-v3-its"
 """The `compatible` string of an interrupt translation service in a device tree."""
 
@@ -40,6 +44,8 @@ class Kexec(NamedTuple):
     has_its: bool | None
     """The device tree has an interrupt translation service; None if it cannot be read."""
     efi: bool
+    encrypted: str = ""
+    """The encrypted device that the root file system lies on."""
 
 
 def read_kexec(root: Root, facts: HostFacts, named: KernelFiles) -> Kexec:
@@ -50,6 +56,7 @@ def read_kexec(root: Root, facts: HostFacts, named: KernelFiles) -> Kexec:
         disabled=read_number(root, KEXEC_DISABLED) == 1,
         has_its=_has_its(root),
         efi=os.path.isdir(EFI),
+        encrypted=find_encrypted(_text(root, OWN_MOUNTS)),
     )
 
 
@@ -75,6 +82,39 @@ def find_kernel(release: str | None, boot: str = BOOT_DIRECTORY) -> tuple[str | 
     return image, next((path for path in initrds if os.path.isfile(path)), None)
 
 
+def find_encrypted(mounts: str, devices: str = BLOCK_DEVICES) -> str:
+    """Return the encrypted device below the root file system, "" without one.
+
+    `mounts` is /proc/self/mountinfo: the third field is the device of the mount point in the fifth.
+    """
+    numbers = [fields[2] for fields in map(str.split, mounts.splitlines()) if fields[4:5] == ["/"]]
+    waiting = [f"{devices}/{number}" for number in numbers[-1:]]
+    for _ in range(_MAX_DEVICES):
+        if not waiting:
+            break
+        device = waiting.pop()
+        if _uuid(device).startswith(_CRYPT):
+            return os.path.basename(os.path.realpath(device))
+        with contextlib.suppress(OSError):
+            waiting += [f"{device}/slaves/{name}" for name in os.listdir(f"{device}/slaves")]
+    return ""
+
+
+def _uuid(device: str) -> str:
+    try:
+        with open(f"{device}/dm/uuid", encoding="ascii", errors="replace") as file:
+            return file.read()
+    except OSError:
+        return ""
+
+
+def _text(root: Root, path: str) -> str:
+    try:
+        return root.read(path).decode("utf-8", "replace")
+    except OSError:
+        return ""
+
+
 def _has_its(root: Root) -> bool | None:
     """Look for an interrupt translation service in the device tree; False on a host without one."""
     if not os.path.isdir(DEVICE_TREE):
@@ -96,6 +136,12 @@ def refusals_for_kexec(facts: HostFacts, kexec: Kexec) -> Iterator[Reason]:
         yield Reason(ReasonKind.PROVIDER, text)
     if kexec.disabled:
         text = "kexec is disabled until the next boot (kernel.kexec_load_disabled)."
+        yield Reason(ReasonKind.POLICY, text)
+    if kexec.encrypted:
+        text = (
+            f"The root file system lies on the encrypted device {kexec.encrypted}: a kernel that kexec boots"
+            " may wait for its passphrase for ever, or may not get its key from the TPM."
+        )
         yield Reason(ReasonKind.POLICY, text)
     if not kexec.installed:
         yield Reason(ReasonKind.PROVIDER, "kexec-tools is not installed.")

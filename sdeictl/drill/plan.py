@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from sdeictl.host.paths import CONSOLE_LEVEL, CPU_LATENCY, SYSRQ_TRIGGER
+from sdeictl.host.paths import CONSOLE_LEVEL, CPU_LATENCY, SYSCTLS, SYSRQ_TRIGGER
 from sdeictl.interlock.dry_run import PlanLine
 from sdeictl.interlock.journal import Setting
 from sdeictl.interlock.refusals import load_words
 from sdeictl.interlock.survey import Survey, default_target
 from sdeictl.interlock.window import BPF, PROVIDERS, Provider, WindowRequest, provider_problem
+from sdeictl.probe.settings import setting
 from sdeictl.text import list_cpus
 
+ASK_ALL = (
+    "hardlockup_all_cpu_backtrace", "softlockup_all_cpu_backtrace", "hung_task_all_cpu_backtrace",
+)  # fmt: skip
+"""Settings of the kernel by which a report of one CPU becomes a request to all."""
 QUIET_CONSOLE = 1
 """Console level while a drill runs: emergencies only."""
 
@@ -104,7 +109,11 @@ def risk_lines(survey: Survey, target: int | None) -> list[PlanLine]:
         for each in survey.watchdogs
         if each.active is not False and each.sure_seconds
     ]
-    return [*held_up, *watchdogs]
+    asking = [name for name in ASK_ALL if setting(survey.facts, f"{SYSCTLS}/{name}") not in (None, "0")]
+    reports = (
+        [("risk", f"{', '.join(asking)} is set: a report makes the kernel ask every CPU")] if asking else []
+    )
+    return [*held_up, *watchdogs, *reports]
 
 
 def mask_words(plan: Plan) -> str:

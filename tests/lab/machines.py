@@ -43,6 +43,8 @@ class Machine(NamedTuple):
     """Whether the CPUs have a PSCI standby state, for which the kernel runs its CPU_PM notifiers."""
     lpi_flags: int | None = None
     """Whether ACPI gives the CPUs a standby state, and the context that it loses: 0 is none."""
+    watchdog: bool = False
+    """Whether it has a hardware watchdog that resets it."""
     memory_mib: int = 1024
     ramoops: bool = False
     """Whether the device tree reserves memory in which the console's last lines outlast a reset."""
@@ -280,6 +282,9 @@ COUNTED = Machine(
     counts_instructions=True,
 )
 """Not among the others: with one CPU there is nobody to ask."""
+
+WATCHED = MACHINES["dt-sdei"]._replace(systemd=True, watchdog=True, cmdline="systemd.watchdog_sec=10")
+"""A host whose systemd feeds a hardware watchdog."""
 
 MACHINES_WITH_PEERS = {
     name: machine for name, machine in MACHINES.items() if machine.cpus > 1 and machine.extra <= EXTRA

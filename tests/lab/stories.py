@@ -85,6 +85,12 @@ def stop_drills(machine: Machine, number: str, provider: str, *, lab: Lab, direc
     )  # fmt: skip
 
 
+def drill_beside_watchdog(machine: Machine, rounds: int, *, lab: Lab, directory: Path) -> VmRun:
+    """Run masked drills as long as the watchdog allows; leave watchdog.json. A bite ends the guest."""
+    job = f"PYTHONPATH=/lab/site:/lab/guest exec python3 /lab/guest/watchdog.py {rounds}"
+    return run_in_vm(machine, job, lab=lab, directory=directory, timeout=DRILL_TIMEOUT)
+
+
 def refuse_drills(machine: Machine, *, lab: Lab, directory: Path) -> VmRun:
     """Put one obstacle after the other in a drill's way; leave refusals.json."""
     return run_in_vm(

@@ -158,6 +158,8 @@ def _hardware(machine: Machine, lab: Lab, machine_options: str = "") -> list[str
         "-m", str(machine.memory_mib),
         "-nodefaults", "-display", "none",
     ]  # fmt: skip
+    if machine.watchdog:
+        command += ["-device", "i6300esb", "-action", "watchdog=reset"]
     if machine.counts_instructions:
         command += ["-icount", "shift=0,sleep=off"]
     if machine.boot is not Boot.EMULATOR:

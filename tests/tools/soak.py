@@ -66,6 +66,7 @@ PARTS: Mapping[str, Sequence[Step]] = {
     "hosts": [_lab("test_hosts.py"), _lab("test_probe.py")],
     "wedge": [_lab("test_wedge.py")] * 3,
     "idle": [_lab("test_drill.py -k 'control or no_drill_loses'", SDEICTL_ROUNDS="25")],
+    "watchdog": [_lab("test_watchdog.py", SDEICTL_ROUNDS="20")],
     "drill": [_lab("test_drill.py", SDEICTL_ROUNDS="20"), *[_lab("test_drill.py -k signal_at_any_step")] * 3],
     "ladder": [_lab("test_ladder.py -k each_rung"), _lab("test_ladder.py -k 'killed or power_cut'")],
     "bench": [_lab("test_bench.py")],
