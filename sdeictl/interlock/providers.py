@@ -6,6 +6,7 @@ import errno
 from typing import NamedTuple
 
 from sdeictl.formats.sysctl import parse_number
+from sdeictl.host.lenient import text_of
 from sdeictl.host.paths import (
     BPF_JIT,
     LOCKDOWN,
@@ -54,20 +55,20 @@ def find_providers(root: Root, release: str | None, *, trial: bool) -> FoundProv
 
 
 def _module_problem(root: Root, data: bytes, *, compressed: bool) -> str:
-    if parse_number(_read(root, MODULES_DISABLED)):
+    if parse_number(text_of(root, MODULES_DISABLED)):
         return "kernel.modules_disabled keeps modules from being loaded until the next boot"
-    lockdown = "[none]" not in (_read(root, LOCKDOWN) or "[none]")
-    enforced = _read(root, MODULE_SIG_ENFORCE).startswith("Y")
+    lockdown = "[none]" not in (text_of(root, LOCKDOWN) or "[none]")
+    enforced = text_of(root, MODULE_SIG_ENFORCE).startswith("Y")
     if (lockdown or enforced) and not data.endswith(_SIGNATURE) and not compressed:
         return "test_lockup.ko is not signed, and this kernel accepts signed modules only"
-    if compressed and not _read(root, MODULE_COMPRESSION):
+    if compressed and not text_of(root, MODULE_COMPRESSION):
         return "test_lockup.ko is compressed, and this kernel does not unpack modules"
     return ""
 
 
 def _bpf_problem(root: Root, trial: bool) -> str:
     """Return why BPF cannot mask a CPU; without a trial only what files show."""
-    if not parse_number(_read(root, BPF_JIT)):
+    if not parse_number(text_of(root, BPF_JIT)):
         return "the BPF compiler is off or missing (net.core.bpf_jit_enable)"
     if not trial:
         return ""
@@ -78,10 +79,3 @@ def _bpf_problem(root: Root, trial: bool) -> str:
             return "the kernel does not let this process load a BPF program"
         return f"the kernel refuses the BPF program: {error.strerror}"
     return ""
-
-
-def _read(root: Root, path: str) -> str:
-    try:
-        return root.read(path).decode("utf-8", "replace")
-    except OSError:
-        return ""

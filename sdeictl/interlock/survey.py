@@ -12,6 +12,7 @@ from typing import NamedTuple
 import psutil
 
 from sdeictl.formats.cpulist import parse_cpulist
+from sdeictl.host.lenient import names_in, text_of
 from sdeictl.host.paths import (
     BOOT_ID,
     CONSOLE_LEVEL,
@@ -104,7 +105,7 @@ def read_survey(root: Root, facts: HostFacts, *, providers: bool, trial: bool = 
     isolated = {
         cpu
         for name in ("isolated", "nohz_full")
-        for cpu in parse_cpulist(_text(root, f"{CPU_DEVICES}/{name}"))
+        for cpu in parse_cpulist(text_of(root, f"{CPU_DEVICES}/{name}"))
     }
     return Survey(
         facts=facts,
@@ -127,7 +128,7 @@ def read_survey(root: Root, facts: HostFacts, *, providers: bool, trial: bool = 
         watchdogs=read_watchdogs(root),
         heartbeats=read_heartbeats(),
         free_bytes=_free_bytes(DRILL_RESULTS),
-        forgets=forgetful_type(DRILL_RESULTS, _text(root, OWN_MOUNTS)),
+        forgets=forgetful_type(DRILL_RESULTS, text_of(root, OWN_MOUNTS)),
         in_container=any(map(os.path.exists, CONTAINER_MARKS)),
         unresolved=read_unresolved(),
     )
@@ -135,7 +136,7 @@ def read_survey(root: Root, facts: HostFacts, *, providers: bool, trial: bool = 
 
 def read_online(root: Root) -> tuple[int, ...]:
     """Return the CPUs that are online, () if that cannot be read."""
-    return parse_cpulist(_text(root, f"{CPU_DEVICES}/online"))
+    return parse_cpulist(text_of(root, f"{CPU_DEVICES}/online"))
 
 
 def read_idle_usage(root: Root, cpus: tuple[int, ...]) -> dict[tuple[int, str], str]:
@@ -143,15 +144,15 @@ def read_idle_usage(root: Root, cpus: tuple[int, ...]) -> dict[tuple[int, str], 
     usage = {}
     for cpu in cpus:
         directory = cpu_device(cpu, "cpuidle")
-        for state in _names(root, directory):
+        for state in names_in(root, directory):
             if state != "state0":
-                usage[cpu, state] = _text(root, f"{directory}/{state}/usage").strip()
+                usage[cpu, state] = text_of(root, f"{directory}/{state}/usage").strip()
     return usage
 
 
 def read_boot_id(root: Root) -> str:
     """Return the kernel's identifier of this boot; "" if unknown."""
-    return _text(root, BOOT_ID).strip()
+    return text_of(root, BOOT_ID).strip()
 
 
 def default_target(survey: Survey) -> int:
@@ -177,13 +178,15 @@ def _is_moving(root: Root, cpu: int) -> bool:
 
 def _hotplug(root: Root, cpu: int) -> tuple[str, str]:
     """Return the state of a CPU, and the state that it shall reach."""
-    state, target = (_text(root, cpu_device(cpu, f"hotplug/{name}")).strip() for name in ("state", "target"))
+    state, target = (
+        text_of(root, cpu_device(cpu, f"hotplug/{name}")).strip() for name in ("state", "target")
+    )
     return state, target
 
 
 def _online_state(root: Root) -> str:
     """Return the number of the last hotplug state; "" if unknown."""
-    number, _, name = _text(root, HOTPLUG_STATES).rstrip().rpartition("\n")[2].partition(":")
+    number, _, name = text_of(root, HOTPLUG_STATES).rstrip().rpartition("\n")[2].partition(":")
     return number.strip() if name.strip() == "online" else ""
 
 
@@ -233,17 +236,3 @@ def _free_bytes(directory: str) -> int:
         directory = os.path.dirname(directory)
     free = os.statvfs(directory)
     return free.f_bavail * free.f_frsize
-
-
-def _text(root: Root, path: str) -> str:
-    try:
-        return root.read(path).decode("utf-8", "replace")
-    except OSError:
-        return ""
-
-
-def _names(root: Root, path: str) -> tuple[str, ...]:
-    try:
-        return root.names(path)
-    except OSError:
-        return ()

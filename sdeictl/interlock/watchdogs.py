@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from sdeictl.host.lenient import names_in, text_of
 from sdeictl.host.paths import (
     IPMI_WATCHDOG,
     IPMI_WATCHDOG_FILES,
@@ -72,7 +73,9 @@ class Watchdog(NamedTuple):
 
 def read_watchdogs(root: Root) -> tuple[Watchdog, ...]:
     """Return the watchdogs of the running host."""
-    found = [_of_class(root, name) for name in _names(root, WATCHDOGS) if re.fullmatch(r"watchdog\d+", name)]
+    found = [
+        _of_class(root, name) for name in names_in(root, WATCHDOGS) if re.fullmatch(r"watchdog\d+", name)
+    ]
     found += _of_ipmi(root)
     if not found and _exists(root, MISC_WATCHDOG):
         found.append(Watchdog("misc/watchdog", None, None))
@@ -93,7 +96,7 @@ def read_watchdogs(root: Root) -> tuple[Watchdog, ...]:
 
 def _of_class(root: Root, name: str) -> Watchdog:
     base = f"{WATCHDOGS}/{name}"
-    active = {"active": True, "inactive": False}.get(_text(root, f"{base}/state"))
+    active = {"active": True, "inactive": False}.get(text_of(root, f"{base}/state").strip())
     # The time that is left means nothing while the watchdog is not active.
     left = read_number(root, f"{base}/timeleft") if active else None
     nowayout = read_number(root, f"{base}/nowayout")
@@ -103,9 +106,9 @@ def _of_class(root: Root, name: str) -> Watchdog:
 
 def _of_ipmi(root: Root) -> Iterator[Watchdog]:
     """Yield the watchdog of the BMC; the driver does not show whether it is armed."""
-    if not _names(root, IPMI_WATCHDOG):
+    if not names_in(root, IPMI_WATCHDOG):
         return
-    action, nowayout = (_text(root, path) for path in IPMI_WATCHDOG_FILES[:2])
+    action, nowayout = (text_of(root, path).strip() for path in IPMI_WATCHDOG_FILES[:2])
     active = False if action == _HARMLESS_ACTION else None
     yield Watchdog(IPMI, active, read_number(root, IPMI_WATCHDOG_FILES[2]), None, nowayout in ("Y", "1"))
 
@@ -132,20 +135,6 @@ def _kept_by_systemd() -> bool:
     return value.strip() not in (b"", b"0", b"off", b"infinity")
 
 
-def _text(root: Root, path: str) -> str:
-    try:
-        return root.read(path).decode("utf-8", "replace").strip()
-    except OSError:
-        return ""
-
-
-def _names(root: Root, path: str) -> tuple[str, ...]:
-    try:
-        return root.names(path)
-    except OSError:
-        return ()
-
-
 def _exists(root: Root, path: str) -> bool:
     directory, _, name = path.rpartition("/")
-    return name in _names(root, directory)
+    return name in names_in(root, directory)

@@ -43,6 +43,8 @@ class Machine(NamedTuple):
     """Whether the CPUs have a PSCI standby state, for which the kernel runs its CPU_PM notifiers."""
     lpi_flags: int | None = None
     """Whether ACPI gives the CPUs a standby state, and the context that it loses: 0 is none."""
+    detects: bool = True
+    """Whether a hard-lockup detector runs there."""
     watchdog: bool = False
     """Whether it has a hardware watchdog that resets it."""
     memory_mib: int = 1024
@@ -237,6 +239,15 @@ MACHINES = {
             extra=True,
         ),
         Machine(
+            "dt-perf",
+            "Ubuntu's options: pseudo-NMI is built but off, and the detector is the perf detector",
+            "none",
+            kernel="kernel-perf",
+            sdei_node=False,
+            detects=False,
+            extra=True,
+        ),
+        Machine(
             "linux-6.12",
             "Linux 6.12 with LKDTM, without pseudo-NMI",
             "none",
@@ -259,13 +270,14 @@ MACHINES = {
             cmdline=PSEUDO_NMI,
             extra=True,
         ),
-        Machine("linux-6.1", "Linux 6.1 with LKDTM", "none", kernel="kernel-6.1", extra=True),
+        Machine("linux-6.1", "Linux 6.1 with LKDTM", "none", kernel="kernel-6.1", detects=False, extra=True),
         Machine(
             "linux-6.1-pnmi",
             "Linux 6.1 with pseudo-NMI on, by which it asks nobody",
             "none",
             kernel="kernel-6.1",
             cmdline=PSEUDO_NMI,
+            detects=False,
             extra=True,
         ),
         Machine("up", "SDEI, and one CPU", "sdei", cpus=1),

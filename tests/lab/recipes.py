@@ -74,6 +74,7 @@ PARTS_TABLE = (
     _built("kernel", WITH_SDEI_NMI),
     _built("kernel-no-ghes", WITH_SDEI_NMI, "kernel-no-ghes.config", base="kernel", extra=True),
     _built("kernel-64k", WITH_SDEI_NMI, "kernel-64k.config", base="kernel", extra=True),
+    _built("kernel-perf", WITH_SDEI_NMI, "kernel-perf.config", base="kernel", extra=True),
     _built("kernel-6.12", long_term(6, 12), "kernel-6.12.config", extra=True),
     _built(
         "kernel-6.12-perf", long_term(6, 12), "kernel-6.12.config", "kernel-perf.config",

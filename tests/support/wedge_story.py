@@ -28,7 +28,7 @@ def masked_by_registers(machine: Machine) -> bool | None:
 def sends_nmi(machine: Machine) -> bool:
     """Tell whether the kernel asks by NMI: before Linux 6.7 each CPU shows itself, or does not.
 
-    Such a kernel has no hard-lockup detector and stops no CPU by NMI either.
+    Such a kernel stops no CPU by NMI either.
     """
     return machine.kernel not in ("stock-5.10", "stock-6.1", "kernel-6.1")
 
@@ -85,7 +85,7 @@ def _check_reports(name: str, analysis: Analysis, wedged: int | None) -> None:
     victims = () if wedged is None else (wedged,)
     reached = is_reached(MACHINES[name])
     primary = [lockup for lockup in lockups if lockup.secondary_to is None]
-    assert {lockup.cpu for lockup in primary} == set(victims if sends_nmi(MACHINES[name]) else ())
+    assert {lockup.cpu for lockup in primary} == set(victims if MACHINES[name].detects else ())
     assert {lockup.has_stack for lockup in primary} <= {reached}
     assert stop.retried == (victims if reached else ())
     # A CPU waits for an answer with its own interrupts masked.
