@@ -466,3 +466,24 @@ def test_sysrq_of_linux_4_19() -> None:
     assert states(found[0]) == [(0, "backtrace"), (2, "self")]
     stop = episodes("sysrq: SysRq : Resetting", "SMP: stopping secondary CPUs")[0]
     assert stop["reason"] == "reset"
+
+
+@pytest.mark.parametrize(
+    ("pstate", "masked"),
+    [
+        ("600000c5 (nZCv daIF -PAN -UAO)", True),
+        ("60000005 (nZCv daif -PAN -UAO)", False),
+        ("1600000c5 (nZCv daIF -PAN -UAO)", True),
+        ("100000005 (nZCv daif -PAN -UAO)", False),
+        # The console of another program put a digit in.
+        ("600000c5a (nZCv daIF -PAN -UAO)", None),
+        ("60000005c0 (nZCv daif -PAN -UAO)", None),
+        ("600000c5", True),
+        ("60000010 (nZCv q A32 LE aif +DIT +SSBS)", False),
+    ],
+)
+def test_digits_and_letters_of_pstate_agree(pstate: str, masked: bool | None) -> None:
+    head = ("NMI backtrace for cpu 3", "CPU: 3 PID: 9 Comm: sh Not tainted 7.3.4 #1")
+    registers_of = (f"pstate: {pstate}", "pc : spin+0x8/0x24", "x29: 0000000000000000 x28: 0000000000000000")
+    (found,) = episodes(REQUEST, *head, *registers_of)
+    assert [cpu["masked"] for cpu in found["cpus"] if cpu["cpu"] == 3] == [masked]

@@ -30,7 +30,7 @@ from sdeictl.klog.messages import architecture, backtrace, lockups, rcu, request
 from sdeictl.klog.messages.message import Message
 from sdeictl.klog.records import Record
 from sdeictl.klog.reports import Handover, LockupReport, LockupReports, Stall, StopLadder
-from sdeictl.klog.requests import NO_CPU, Block, Boot, Group, Request, ShownCpus
+from sdeictl.klog.requests import NO_CPU, PSTATE_I, Block, Boot, Group, Request, ShownCpus
 from sdeictl.klog.words import CpuState, NmiPath, StopReason, Trigger
 
 ANSWER_SECONDS = 10.0
@@ -39,6 +39,8 @@ ANSWER_SECONDS = 10.0
 
 _Open = Union[Request, ShownCpus, LockupReport, StopLadder, Stall, Handover, Episode]
 
+_USUAL_DIGITS = 8
+"""Of pstate; a ninth stands for a flag above 32 bits."""
 _REGISTER_VALUE = re.compile(r"[0-9a-f]{8,16}")
 
 
@@ -229,7 +231,7 @@ class BootReader:
             return
         if name == "pc":
             only.pc = value.strip() if backtrace.PLACE.match(value) else None
-        elif digits := _REGISTER_VALUE.match(value):
+        elif (digits := _REGISTER_VALUE.match(value)) and not _is_damaged(value, digits[0]):
             setattr(only, name, digits[0])
         if name == "pstate":
             self._accept_unseen(only, record)
@@ -363,6 +365,13 @@ def _is_within(request: Request, record: Record) -> bool:
 
 
 _Method = Callable[[BootReader, Record, re.Match[str]], None]
+
+
+def _is_damaged(value: str, digits: str) -> bool:
+    """Tell whether more digits than usual contradict the letters of pstate: then one is not the kernel's."""
+    letters = backtrace.MASK_FLAGS.match(value) if len(digits) > _USUAL_DIGITS else None
+    return letters is not None and (letters[1] == "I") is not bool(int(digits, 16) & PSTATE_I)
+
 
 _RULES: tuple[tuple[Message, _Method], ...] = (
     (backtrace.ANSWER, BootReader._on_answer),

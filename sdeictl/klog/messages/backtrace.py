@@ -26,6 +26,8 @@ CPU_LINE = re.compile(r"CPU: (\d{1,5}) (?:UID: \d+ )?PID: ", re.ASCII)
 REGISTER = re.compile(r"(pstate|pc|pmr)(?:_save)?\s{0,8}:\s{0,8}(.*)")
 """Groups: a register that shows whether, or where, a CPU was masked, and its value. The priority mask is
 `pmr_save` before Linux 6.13."""
+MASK_FLAGS = re.compile(r"[0-9a-f]+ \([nN][zZ][cC][vV] [dD][aA]([iI])[fF] ")
+"""What the kernel prints of pstate in letters behind its digits. Group: I if interrupts are masked."""
 OLD_PC = re.compile(r"PC is at (.*)")
 """Before Linux 4.15 the function has a line of its own. Group: the function."""
 OLD_REGISTERS = re.compile(r"pc : \[<[0-9a-f]{8,16}>\] lr : \[<[0-9a-f]{8,16}>\] pstate: ([0-9a-f]{8,16})$")
