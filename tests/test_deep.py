@@ -96,9 +96,23 @@ def test_output_of_a_program(programs: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(processes, "MAX_OUTPUT_BYTES", 10)
     program(programs, "while :; do echo 123; done")
     assert output_of("journalctl") == b"123\n123\n12"
-    monkeypatch.setattr(processes, "TIMEOUT_SECONDS", 0.1)
-    program(programs, "exec /bin/sleep 60")
+    program(programs, "exec /bin/sleep 600")
     with pytest.raises(OSError, match=r"did not end within"):
+        output_of("journalctl", seconds=0.1)
+
+
+@pytest.mark.parametrize(
+    ("script", "message"),
+    [
+        ("echo 'Cannot load.' >&2; exit 2", "journalctl ended with status 2: Cannot load"),
+        ("echo first >&2; echo; echo ' last ' >&2; echo >&2; exit 1", "journalctl ended with status 1: last"),
+        ("while :; do echo noise; done | /bin/head -c 9999996 >&2; exit 1", "status 1: noise"),
+        ("printf '\\377\\377' >&2; exit 1", "status 1: \ufffd\ufffd"),
+    ],
+)
+def test_error_of_a_program_is_told(programs: Path, script: str, message: str) -> None:
+    program(programs, script)
+    with pytest.raises(OSError, match=f"{message}$"):
         output_of("journalctl")
 
 
