@@ -106,7 +106,7 @@ def test_output_of_a_program(programs: Path, monkeypatch: pytest.MonkeyPatch) ->
     [
         ("echo 'Cannot load.' >&2; exit 2", "journalctl ended with status 2: Cannot load"),
         ("echo first >&2; echo; echo ' last ' >&2; echo >&2; exit 1", "journalctl ended with status 1: last"),
-        ("while :; do echo noise; done | /bin/head -c 9999996 >&2; exit 1", "status 1: noise"),
+        ("i=0; while [ $i -lt 9999 ]; do echo noise >&2; i=$((i+1)); done; exit 1", "status 1: noise"),
         ("printf '\\377\\377' >&2; exit 1", "status 1: \ufffd\ufffd"),
     ],
 )
