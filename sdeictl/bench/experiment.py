@@ -174,12 +174,12 @@ def _is_next_boot(experiment: Experiment, boot: ThisBoot) -> bool:
     number = len(experiment.runs)
     words = split_words(boot.line)
     intended = state_of(number) is PseudoNmi.ON
-    return words_are_in(split_words(experiment.command_line(number)), words) and (
+    return _words_are_in(split_words(experiment.command_line(number)), words) and (
         wants_pseudo_nmi(boot.line) is intended
     )
 
 
-def words_are_in(wanted: Sequence[str], words: Sequence[str]) -> bool:
+def _words_are_in(wanted: Sequence[str], words: Sequence[str]) -> bool:
     """Tell whether a command line has all these words in this order."""
     rest = iter(words)
     return all(word in rest for word in wanted)

@@ -28,9 +28,9 @@ from sdeictl.host.programs import output_of, run_program
 from sdeictl.probe.drills import time_stamp
 
 WORKLOAD = "workload"
+"""The name of the program's result."""
 WORKLOAD_SECONDS = 3600.0
 """Limit of one run of the program: one that hangs would keep an experiment in its boot for ever."""
-"""The name of the program's result."""
 EMPTY_SECONDS = 0.2
 CROSS_ROUNDS = 3
 CROSS_LOOPS = 1_000_000
