@@ -27,7 +27,6 @@ SETTINGS = ("printk", "watchdog_thresh", "hardlockup_panic")
 STEP_SECONDS = 120.0
 DOWN_SECONDS = 60.0
 RESUME_SECONDS = 90.0
-TARGET = 3
 
 
 def settings() -> dict[str, str]:
@@ -111,7 +110,7 @@ def main() -> None:
         if killed is None:
             break
         time.sleep(2)  # what its helpers have begun goes on
-        fall = {**killed, "wedged": not runs_on(TARGET)}
+        fall = {**killed, "wedged": [cpu for cpu in range(os.cpu_count() or 0) if not runs_on(cpu)]}
         fall |= {**(end_wedged() if fall["wedged"] else ended()), "settings": settings()}
         progress["falls"].append(fall)
         if fall["wedged"]:
