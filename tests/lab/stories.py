@@ -20,6 +20,7 @@ $trace -o /lab/probe.trace python3 -m sdeictl probe --format json > /lab/probe.j
 $trace -o /lab/capture.trace python3 -m sdeictl capture /lab/capture.tar.gz
 """
 DRILL_TIMEOUT = 900.0
+ROUND_SECONDS = 30.0
 CONTROL_TIMEOUT = 180.0
 LADDER_TIMEOUT = 900.0
 AB_TIMEOUT = 900.0
@@ -70,10 +71,10 @@ def make_sos_report(machine: Machine, *, lab: Lab, directory: Path) -> VmRun:
 
 
 def run_drills(machine: Machine, rounds: int, look: float, *, lab: Lab, directory: Path) -> VmRun:
-    """Run many rounds of the drill; leave {drills,cpus,status}.json and drills/."""
+    """Run a plain drill and many masked ones; leave {drills,cpus,status}.json and drills/."""
     return run_in_vm(
         machine, f"exec python3 /lab/guest/drill.py {rounds} {look}", lab=lab, directory=directory,
-        timeout=DRILL_TIMEOUT,
+        timeout=DRILL_TIMEOUT + rounds * ROUND_SECONDS,
     )  # fmt: skip
 
 

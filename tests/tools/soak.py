@@ -65,9 +65,16 @@ PARTS: Mapping[str, Sequence[Step]] = {
     ],
     "hosts": [_lab("test_hosts.py"), _lab("test_probe.py")],
     "wedge": [_lab("test_wedge.py")] * 3,
-    "idle": [_lab("test_drill.py -k 'control or no_drill_loses'", SDEICTL_ROUNDS="25")],
+    # Five runs: 1,000 masked drills on dt-idle and 200 on acpi-idle.
+    "idle": [
+        _lab("test_drill.py -k control"),
+        *[_lab("test_drill.py -k no_drill_loses", SDEICTL_ROUNDS="40")] * 5,
+    ],
     "watchdog": [_lab("test_watchdog.py", SDEICTL_ROUNDS="20")],
-    "drill": [_lab("test_drill.py", SDEICTL_ROUNDS="20"), *[_lab("test_drill.py -k signal_at_any_step")] * 3],
+    "drill": [
+        _lab("test_drill.py -k 'not control and not no_drill_loses'"),
+        *[_lab("test_drill.py -k signal_at_any_step")] * 3,
+    ],
     "ladder": [_lab("test_ladder.py -k each_rung"), _lab("test_ladder.py -k 'killed or power_cut'")],
     "bench": [_lab("test_bench.py")],
     "agent": [_lab("test_agent.py"), _lab("test_prometheus.py")],

@@ -40,8 +40,8 @@ def drill(arguments: tuple[str, ...]) -> dict[str, Any]:
 
 def main() -> None:
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 0
-    # Many rounds: every other one masked, by the provider that serves without being asked for.
-    commands = [((), ("--masked",))[index % 2] for index in range(2 * rounds)] or COMMANDS
+    # Many rounds: masked, by the provider that serves without being asked for.
+    commands = [(), *[("--masked",)] * rounds] if rounds else COMMANDS
     leave("drills", [drill(arguments) for arguments in commands])
     leave("cpus", look_at_cpus(float(sys.argv[2]) if len(sys.argv) > 2 else 8.0))
     leave("status", sdeictl("drill", "status", "--format", "json"))
