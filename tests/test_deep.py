@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
 import struct
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -18,15 +19,17 @@ from sdeictl.host import programs as processes
 from sdeictl.host.directory import DirectoryRoot
 from sdeictl.host.files import find_words
 from sdeictl.host.live import LiveRoot
-from sdeictl.host.paths import KCORE, KMSG
+from sdeictl.host.paths import CPU_DEVICES, CPUS_ONLINE, KALLSYMS, KCORE, KMSG, NOTIFIER_RUN
 from sdeictl.host.programs import output_of
+from sdeictl.host.tracepoint import counting
 from sdeictl.klog.bootlog import read_bootlog
 from sdeictl.klog.journald import parse_journal
 from sdeictl.klog.log import parse_log
+from sdeictl.probe import deep as deep_probe
 from sdeictl.probe.collect import collect
 from sdeictl.probe.deep import JOURNAL, byte_at
-from sdeictl.probe.facts import HostFacts
-from sdeictl.probe.kernel import FLAG
+from sdeictl.probe.facts import HostFacts, MaskCount
+from sdeictl.probe.kernel import FLAG, NOTIFIER
 from sdeictl.probe.report import build_report
 from tests.conftest import load_host
 
@@ -231,3 +234,103 @@ def test_plain_probe_starts_no_program(programs: Path) -> None:
     collect(Running("dt-sdei", core((ADDRESS, b"\1"))))
     assert not (programs / "asked").exists()
     assert os.listdir(programs) == ["journalctl"]
+
+
+MASK_ADDRESS = 0xFFFF_8000_8077_1234
+
+
+class Idling(Running):
+    """A host whose CPUs use the idle state `standby` of psci_idle, and that has the tracepoint."""
+
+    def __init__(
+        self,
+        entries: Iterable[str],
+        *,
+        tracepoint: bool = True,
+        online: str = "0-1",
+        address: int = MASK_ADDRESS,
+    ) -> None:  # fmt: skip
+        super().__init__("dt-sdei", core((ADDRESS, b"\1")))
+        self._entries = list(entries)
+        self._tracepoint = tracepoint
+        self._symbol = f"{address:016x} t {NOTIFIER}\n".encode()
+        self._files = {
+            f"{CPU_DEVICES}/cpuidle/current_driver": b"psci_idle\n",
+            f"{CPU_DEVICES}/cpu0/cpuidle/state1/name": b"standby\n",
+            CPUS_ONLINE: f"{online}\n".encode(),
+        }
+
+    def read(self, path: str) -> bytes:
+        if path == f"{CPU_DEVICES}/cpu0/cpuidle/state1/usage":
+            return f"{self._entries.pop(0) if len(self._entries) > 1 else self._entries[0]}\n".encode()
+        if path == KALLSYMS:
+            return self._symbol + super().read(path)
+        return self._files[path] if path in self._files else super().read(path)
+
+    def names(self, path: str) -> tuple[str, ...]:
+        known = {CPU_DEVICES: ("cpu0", "cpuidle"), f"{CPU_DEVICES}/cpu0/cpuidle": ("state0", "state1")}
+        return known[path] if path in known else super().names(path)
+
+    def link(self, path: str) -> str:
+        if path == f"{NOTIFIER_RUN}/id" and self._tracepoint:
+            raise OSError(errno.EINVAL, "Invalid argument")
+        return super().link(path)
+
+
+@pytest.fixture
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Let the kernel count what is put into the list, without waiting for it."""
+    counts: list[int] = []
+
+    @contextmanager
+    def counting(directory: str, condition: str, cpus: Iterable[int]) -> Iterator[Callable[[], int]]:
+        assert (directory, condition, list(cpus)) == (NOTIFIER_RUN, f"cb == {MASK_ADDRESS:#x}", [0, 1])
+        if not counts:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        yield lambda: counts[0]
+
+    monkeypatch.setattr(deep_probe, "counting", counting)
+    monkeypatch.setattr(deep_probe, "COUNT_SECONDS", 0.0)
+    return counts
+
+
+@pytest.mark.usefixtures("programs")
+@pytest.mark.parametrize(
+    ("times", "entries", "saw_each_state"),
+    [
+        (52, ("9", "9", "30"), True),
+        (0, ("9", "9", "30"), True),
+        (0, ("9",), False),
+        (0, ("9", "x", "9"), False),
+    ],
+)
+def test_masking_is_counted(
+    counted: list[int], times: int, entries: tuple[str, ...], saw_each_state: bool
+) -> None:
+    counted.append(times)
+    found = collect(Idling(entries), deep=True).mask_count
+    assert found == MaskCount(0.0, times, saw_each_state)
+
+
+@pytest.mark.usefixtures("programs", "counted")
+@pytest.mark.parametrize(
+    ("host", "kind"),
+    [
+        (Idling("9"), "denied"),
+        (Idling("9", tracepoint=False), "absent"),
+        (Idling("9", online=""), "broken"),
+        (Idling("9", address=0), "denied"),
+    ],
+)
+def test_uncounted_masking_is_a_gap(host: Idling, kind: str) -> None:
+    facts = collect(host, deep=True)
+    assert facts.mask_count is None
+    assert (NOTIFIER_RUN, kind) in gaps(facts)
+
+
+def test_counting_needs_a_tracepoint(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError), counting(str(tmp_path), "cb == 1", [0]):
+        pass
+    (tmp_path / "id").write_text("no number\n")
+    with pytest.raises(OSError, match="is no number"), counting(str(tmp_path), "cb == 1", [0]):
+        pass

@@ -11,10 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sdeictl.formats.aml import MAX_DEPTH, Tables, Unknown
+from sdeictl.formats.interrupts import Interrupts
 from sdeictl.formats.lpi import read_lpi
 from sdeictl.host.directory import DirectoryRoot
+from sdeictl.host.paths import CONFIG_GZ
 from sdeictl.probe.collect import collect
-from sdeictl.probe.facts import HostFacts, IdleState, IdleStates
+from sdeictl.probe.facts import HostFacts, IdleState, IdleStates, KernelConfig, MaskCount
 from sdeictl.probe.metrics import exposition
 from sdeictl.probe.report import build_report
 from sdeictl.probe.text import render_report
@@ -186,6 +188,12 @@ def outcome(facts: HostFacts) -> tuple[str, str]:
     return found.outcome, found.severity
 
 
+def config(**values: str) -> KernelConfig:
+    return KernelConfig(CONFIG_GZ, True, tuple(values.items()))
+
+
+OTHER_DRIVERS = ACPI._replace(idle_states=IdleStates("psci_idle", ("s1",), own_drivers=True))
+BROADCASTS = ACPI._replace(interrupts=Interrupts("GICv3", 4, backtrace_row=True, broadcasts=5))
 PLAIN_INTERRUPTS = load_host("acpi-sdei").root / "proc/interrupts"
 
 
@@ -204,8 +212,21 @@ PLAIN_INTERRUPTS = load_host("acpi-sdei").root / "proc/interrupts"
         (ACPI._replace(idle_states=IdleStates("none", ())), "pass"),
         (ACPI._replace(idle_states=IdleStates("psci_idle", ("cpu-sleep",))), "fail"),
         (ACPI._replace(idle_states=IdleStates("vendor_idle", ("s1",))), "unknown"),
-        (ACPI._replace(idle_states=IdleStates("psci_idle", ("s1",), own_drivers=True)), "unknown"),
         (ACPI._replace(idle_states=None), "unknown"),
+        (ACPI._replace(idle_states=None, cpuidle_off=True), "pass"),
+        (ACPI._replace(idle_states=None, configs=(config(CPU_IDLE="n"),)), "pass"),
+        (ACPI._replace(idle_states=None, configs=(config(CPU_IDLE="y"),)), "unknown"),
+        (ACPI._replace(idle_states=None, configs=(config(ARM64="y"),)), "unknown"),
+        # What is counted decides against the tables, which the kernel may not have used.
+        (facts_of(table(state("standby", 2, 0)))._replace(mask_count=MaskCount(3, 52, True)), "fail"),
+        (facts_of(table(state("standby", 2, 1)))._replace(mask_count=MaskCount(3, 0, True)), "pass"),
+        # Nothing was counted, but a CPU was not in a state that it uses.
+        (ACPI._replace(mask_count=MaskCount(3, 0, False)), "unknown"),
+        (ACPI._replace(mask_count=MaskCount(3, 2, False)), "fail"),
+        (OTHER_DRIVERS, "unknown"),
+        (OTHER_DRIVERS._replace(mask_count=MaskCount(3, 0, True)), "pass"),
+        (OTHER_DRIVERS._replace(mask_count=MaskCount(3, 2, True)), "fail"),
+        (BROADCASTS._replace(mask_count=MaskCount(3, 0, True)), "fail"),
     ],
 )
 def test_which_states_mask_sdei(facts: HostFacts, expected: str) -> None:
@@ -265,3 +286,25 @@ def test_host_with_acpi_idle_states(
         line for line in exposition(report).splitlines() if line.startswith(b"sdeictl_deep_idle_masks_sdei")
     ]
     assert lines == ([] if metric is None else [b"sdeictl_deep_idle_masks_sdei" + metric])
+
+
+@pytest.mark.parametrize("usage", ["", "many\n", "-1\n", None])
+def test_unreadable_usage_is_no_pass(tmp_path: Path, usage: str | None) -> None:
+    root = make_tree(tmp_path, table(state("standby", 2, 0), cpus=4))
+    for cpu in range(4):
+        file = tmp_path / f"tree/sys/devices/system/cpu/cpu{cpu}/cpuidle/state1/usage"
+        file.write_text("0\n")
+    assert outcome(collect(root))[0] == "pass"
+    file.unlink() if usage is None else file.write_text(usage)
+    assert outcome(collect(root))[0] == "unknown"
+
+
+def test_kernel_without_cpuidle(tmp_path: Path) -> None:
+    root = make_tree(tmp_path, table(state("standby", 2, 1), cpus=4))
+    (tmp_path / "tree/sys/devices/system/cpu/cpuidle/current_driver").unlink()
+    assert outcome(collect(root))[0] == "unknown"
+    parameter = tmp_path / "tree/sys/module/cpuidle/parameters/off"
+    parameter.parent.mkdir(parents=True)
+    for value, expected in (("0\n", "unknown"), ("1\n", "pass"), ("yes\n", "unknown")):
+        parameter.write_text(value)
+        assert outcome(collect(root))[0] == expected

@@ -39,7 +39,8 @@ FORMATS = ["text", "json", "prometheus", "nagios"]
 @click.option(
     "--deep",
     is_flag=True,
-    help="Also read a flag in the kernel's memory, and the journal if the kernel log has lost its start.",
+    help="Also read a flag in the kernel's memory, and the journal if the kernel log has lost its start."
+    " If CPUs use deeper idle states, count for 3 s whether these mask SDEI.",
 )
 @click.option(
     "--compare",

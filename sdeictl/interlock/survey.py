@@ -19,6 +19,7 @@ from sdeictl.host.paths import (
     CONTAINER_MARKS,
     CPU_DEVICES,
     CPU_LATENCY,
+    CPUS_ONLINE,
     DRILL_RESULTS,
     HOTPLUG_STATES,
     OWN_MOUNTS,
@@ -136,7 +137,7 @@ def read_survey(root: Root, facts: HostFacts, *, providers: bool, trial: bool = 
 
 def read_online(root: Root) -> tuple[int, ...]:
     """Return the CPUs that are online, () if that cannot be read."""
-    return parse_cpulist(text_of(root, f"{CPU_DEVICES}/online"))
+    return parse_cpulist(text_of(root, CPUS_ONLINE))
 
 
 def read_idle_usage(root: Root, cpus: tuple[int, ...]) -> dict[tuple[int, str], str]:

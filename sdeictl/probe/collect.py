@@ -29,6 +29,7 @@ from sdeictl.probe.kernel import (
 )
 from sdeictl.probe.settings import (
     GICV3,
+    read_cpuidle_off,
     read_drill_abilities,
     read_evidence,
     read_idle_states,
@@ -55,7 +56,8 @@ def collect(
     """Return the facts about a host; `gaps` lists the sources that could not be read.
 
     `kernel_log` replaces the host's own log. On the running host, `journal` lets the journal replace a log
-    that has lost its start; `deep` does the same and also reads a flag in the kernel's memory.
+    that has lost its start; `deep` does the same, reads a flag in the kernel's memory, and counts
+    for some seconds how often idle CPUs mask SDEI, if they use states that may do so.
     """
     reader = Reader(root)
     cpuinfo = reader.text(CPUINFO)
@@ -73,7 +75,7 @@ def collect(
     facts = _with_log(reader, facts, log)
     if root.live:
         if deep:
-            facts = _with_flag(reader, facts)
+            facts = _with_kernel_state(reader, facts)
         if (deep or journal) and kernel_log is None:
             facts = _with_journal(reader, facts)
     facts = with_firmware(reader, facts)
@@ -90,6 +92,7 @@ def _read_live_state(reader: Reader, release: str | None) -> HostFacts:
         sdei_driver=read_sdei_driver(reader),
         interrupts=read_interrupts(reader),
         idle_states=read_idle_states(reader),
+        cpuidle_off=read_cpuidle_off(reader),
         settings=read_settings(reader),
         drills=read_drill_abilities(reader, release),
         evidence=read_evidence(reader),
@@ -222,10 +225,14 @@ def _read_requests(log: KernelLog) -> _Requests:
     return _Requests(tuple(sorted(silent)), paths[-1] if paths else None)
 
 
-def _with_flag(reader: Reader, facts: HostFacts) -> HostFacts:
-    from sdeictl.probe.deep import read_flag  # noqa: PLC0415 - only --deep needs it
+def _with_kernel_state(reader: Reader, facts: HostFacts) -> HostFacts:
+    """Read from the running kernel what none of its files says."""
+    from sdeictl.probe.deep import count_masking, read_flag  # noqa: PLC0415 - only --deep needs it
 
-    return facts._replace(sdei_nmi_available=read_flag(reader))
+    facts = facts._replace(sdei_nmi_available=read_flag(reader))
+    if facts.idle_states and facts.idle_states.used:
+        facts = facts._replace(mask_count=count_masking(reader))
+    return facts
 
 
 def _with_journal(reader: Reader, facts: HostFacts) -> HostFacts:

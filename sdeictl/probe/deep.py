@@ -1,21 +1,26 @@
-"""`probe --deep`: the journal and the kernel's memory, for a host on which the boot log is overwritten."""
+"""`probe --deep`: the journal, the kernel's memory, and how often idle CPUs mask SDEI."""
 
 from __future__ import annotations
 
 import errno
 import re
+import time
 from typing import BinaryIO
 
+from sdeictl.formats.cpulist import parse_cpulist
 from sdeictl.host.gap import GapKind
 from sdeictl.host.live import LiveRoot
-from sdeictl.host.paths import KALLSYMS, KCORE
+from sdeictl.host.paths import CPUS_ONLINE, KALLSYMS, KCORE, NOTIFIER_RUN
 from sdeictl.host.programs import output_of
 from sdeictl.host.reader import Reader
+from sdeictl.host.tracepoint import counting
 from sdeictl.klog.journald import parse_journal
-from sdeictl.probe.kernel import FLAG
+from sdeictl.probe.facts import MaskCount
+from sdeictl.probe.kernel import FLAG, NOTIFIER
+from sdeictl.probe.settings import read_idle_entries
 
 JOURNAL = "journalctl -k -b 0 -o json"
-_FLAG_LINE = re.compile(rb"^([0-9a-f]{1,16}) [bBdD] %b$" % FLAG.encode(), re.MULTILINE)
+COUNT_SECONDS = 3.0
 
 
 def read_journal(reader: Reader) -> bytes | None:
@@ -37,13 +42,8 @@ def read_flag(reader: Reader) -> bool | None:
     root = reader.root
     if not isinstance(root, LiveRoot):
         return None  # a captured host has no memory
-    symbols = reader.optional(KALLSYMS, root.read)
-    line = _FLAG_LINE.search(symbols or b"")
-    if line is None:
-        return None
-    address = int(line[1], 16)
-    if not address:
-        reader.gap(KCORE, GapKind.DENIED, f"{KALLSYMS} hides the address of {FLAG}: run as root")
+    address = _address_of(reader, FLAG, KCORE)
+    if address is None:
         return None
 
     def read_byte(path: str) -> int:
@@ -56,6 +56,50 @@ def read_flag(reader: Reader) -> bool | None:
     if value is not None:
         reader.gap(KCORE, GapKind.BROKEN, f"{FLAG} reads {value}, which is not a bool")
     return None
+
+
+def count_masking(reader: Reader) -> MaskCount | None:
+    """Count for COUNT_SECONDS how often idle CPUs mask SDEI.
+
+    Returns None without a gap if the host is captured or its kernel has no SDEI driver; returns None and
+    notes a gap if the calls cannot be counted.
+    """
+    address = _address_of(reader, NOTIFIER, NOTIFIER_RUN) if reader.root.live else None
+    if address is None:
+        return None
+    if reader.exists(f"{NOTIFIER_RUN}/id") is False:
+        detail = "tracefs is not mounted, or the kernel has no such tracepoint (Linux 6.5 has it)"
+        reader.gap(NOTIFIER_RUN, GapKind.ABSENT, detail)
+        return None
+    return reader.attempt(NOTIFIER_RUN, lambda directory: _count(reader, directory, address))
+
+
+def _count(reader: Reader, directory: str, address: int) -> MaskCount:
+    online = parse_cpulist(reader.value(CPUS_ONLINE) or "")
+    if not online:  # a count on no CPU would read 0
+        raise OSError(errno.EINVAL, f"{CPUS_ONLINE} names no CPU")
+    with counting(directory, f"cb == {address:#x}", online) as calls:
+        first = read_idle_entries(reader)
+        time.sleep(COUNT_SECONDS)
+        last = read_idle_entries(reader)
+        times = calls()
+    return MaskCount(COUNT_SECONDS, times, all(map(_was_entered, map(first.get, last), last.values())))
+
+
+def _was_entered(first: int | None, last: int | None) -> bool:
+    """Tell whether a state was entered between two readings of its count, or never since the boot."""
+    return last == 0 or (first is not None and last is not None and first < last)
+
+
+def _address_of(reader: Reader, symbol: str, needed_by: str) -> int | None:
+    """Return the address of a symbol; note a gap of `needed_by` if /proc/kallsyms hides it."""
+    symbols = reader.optional(KALLSYMS, reader.root.read) or b""
+    line = re.search(rb"^([0-9a-f]{1,16}) [a-zA-Z] %b$" % re.escape(symbol.encode()), symbols, re.MULTILINE)
+    address = int(line[1], 16) if line else None
+    if address == 0:
+        reader.gap(needed_by, GapKind.DENIED, f"{KALLSYMS} hides the address of {symbol}: run as root")
+        return None
+    return address
 
 
 def byte_at(core: BinaryIO, address: int) -> int:

@@ -116,6 +116,16 @@ class IdleStates(NamedTuple):
     """A CPU has another driver than `driver`, which then says nothing."""
 
 
+class MaskCount(NamedTuple):
+    """How often idle CPUs masked SDEI in a short time; the kernel does that in sdei_pm_notifier()."""
+
+    seconds: float
+    times: int
+    """Calls of sdei_pm_notifier() on all CPUs: two for each use of a state that masks SDEI."""
+    saw_each_state: bool
+    """In this time each CPU was in each of the states, but the first, that it has ever entered."""
+
+
 class HostFacts(NamedTuple):
     """Everything the checks may look at."""
 
@@ -165,6 +175,10 @@ class HostFacts(NamedTuple):
     cpus: Cpus | None = None
     interrupts: Interrupts | None = None
     idle_states: IdleStates | None = None
+    cpuidle_off: bool = False
+    """The parameter cpuidle.off is set: the CPUs have no idle states but the one of the architecture."""
+    mask_count: MaskCount | None = None
+    """Only --deep counts."""
     settings: tuple[tuple[str, str], ...] | None = None
     """(path, value) of the files of settings.SETTINGS that exist; None if none could be read."""
     drills: DrillAbilities | None = None

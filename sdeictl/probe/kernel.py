@@ -10,6 +10,9 @@ from sdeictl.probe.facts import HotplugStates, KernelConfig, PlatformDevice, Sym
 
 FLAG = "sdei_nmi_available"
 """The kernel sets it when event 0 is enabled on every CPU (drivers/firmware/arm_sdei_nmi.c)."""
+NOTIFIER = "sdei_pm_notifier"
+"""The kernel calls it where a CPU enters or leaves an idle state that loses context, and it masks SDEI there
+(drivers/firmware/arm_sdei.c)."""
 MAX_CMDLINE_BYTES = 1 << 16
 """Limit; arm64 accepts 2,048 (COMMAND_LINE_SIZE)."""
 
@@ -18,7 +21,7 @@ CONFIG_SYMBOLS = (
     "ARM64_USES_NMI", "SDEI_WATCHDOG",
     "ACPI_APEI_GHES", "ACPI_AGDI",
     "HARDLOCKUP_DETECTOR", "HARDLOCKUP_DETECTOR_PERF", "HARDLOCKUP_DETECTOR_BUDDY",
-    "SOFTLOCKUP_DETECTOR", "DETECT_HUNG_TASK",
+    "SOFTLOCKUP_DETECTOR", "DETECT_HUNG_TASK", "CPU_IDLE",
     "LKDTM", "TEST_LOCKUP", "BPF_JIT", "BPF_EVENTS",
     "CRASH_DUMP", "ARM64_4K_PAGES", "ARM64_16K_PAGES", "ARM64_64K_PAGES", "ARM64_VA_BITS",
 )  # fmt: skip

@@ -13,6 +13,7 @@ from sdeictl.host.paths import (
     CONSOLES,
     COUNTERS,
     CPU_DEVICES,
+    CPUIDLE_OFF,
     DEBUGFS,
     INTERRUPTS,
     LOCKDOWN,
@@ -72,7 +73,10 @@ _SELECTED = re.compile(r"\[(\w+)\]")
 
 
 def read_idle_states(reader: Reader) -> IdleStates | None:
-    """Return the idle states, other than the first, that a CPU has entered; None without cpuidle."""
+    """Return the idle states, other than the first, that a CPU has entered.
+
+    Returns None without cpuidle, and if it is unknown whether a CPU has entered one.
+    """
     driver = reader.optional(f"{CPU_DEVICES}/cpuidle/current_driver", reader.root.read)
     if driver is None:
         return None
@@ -81,7 +85,7 @@ def read_idle_states(reader: Reader) -> IdleStates | None:
         return None
     name = driver.decode("utf-8", "replace").strip()
     used: set[str] = set()
-    own_drivers = False
+    own_drivers = unknown = False
     for cpu in cpus:
         directory = f"{CPU_DEVICES}/{cpu}/cpuidle"
         states = reader.optional(directory, reader.root.names) if CPU_NAME.fullmatch(cpu) else None
@@ -89,11 +93,39 @@ def read_idle_states(reader: Reader) -> IdleStates | None:
             own = reader.value(f"{directory}/driver/name")
             own_drivers = own_drivers or own not in (None, name)
         for state in states or ():
-            if _STATE.fullmatch(state) and state != "state0":
-                entered = _read_used_state(reader, f"{directory}/{state}")
-                used.update({entered} if entered else ())
+            entries = _read_entries(reader, f"{directory}/{state}") if _is_deeper(state) else 0
+            unknown = unknown or entries is None
+            if entries:
+                used.add(reader.value(f"{directory}/{state}/name") or state)
+    if unknown and not used:
+        return None
     deep = name == ACPI_IDLE and used
     return IdleStates(name, tuple(sorted(used)), _read_states(reader) if deep else (), own_drivers)
+
+
+def read_cpuidle_off(reader: Reader) -> bool:
+    """Tell whether the kernel was booted with cpuidle.off=1."""
+    return parse_number(reader.value(CPUIDLE_OFF) or "") not in (None, 0)
+
+
+def read_idle_entries(reader: Reader) -> dict[str, int | None]:
+    """Return how often each CPU has entered each idle state but the first, by the state's directory."""
+    found = {}
+    for cpu in filter(CPU_NAME.fullmatch, reader.attempt(CPU_DEVICES, reader.root.names) or ()):
+        directory = f"{CPU_DEVICES}/{cpu}/cpuidle"
+        for state in filter(_is_deeper, reader.optional(directory, reader.root.names) or ()):
+            found[f"{directory}/{state}"] = _read_entries(reader, f"{directory}/{state}")
+    return found
+
+
+def _is_deeper(name: str) -> bool:
+    return bool(_STATE.fullmatch(name)) and name != "state0"
+
+
+def _read_entries(reader: Reader, directory: str) -> int | None:
+    """Return how often a CPU has entered an idle state; None if that is unknown."""
+    usage = reader.optional(f"{directory}/usage", reader.root.read)
+    return int(usage) if usage and _COUNT.fullmatch(usage) else None
 
 
 def _read_states(reader: Reader) -> tuple[IdleState, ...]:
@@ -108,15 +140,6 @@ def _read_states(reader: Reader) -> tuple[IdleState, ...]:
         name, description, latency, residency = (value or "" for value in values)
         found.append(IdleState(name, description, parse_number(latency), parse_number(residency)))
     return tuple(found)
-
-
-def _read_used_state(reader: Reader, directory: str) -> str | None:
-    """Return the name of an idle state if its CPU has entered it."""
-    usage = reader.optional(f"{directory}/usage", reader.root.read)
-    if not usage or not _COUNT.fullmatch(usage) or not usage.strip(b"0\n"):
-        return None
-    name = reader.optional(f"{directory}/name", reader.root.read)
-    return (name or b"").decode("utf-8", "replace").strip() or posixpath.basename(directory)
 
 
 def read_interrupts(reader: Reader) -> Interrupts | None:

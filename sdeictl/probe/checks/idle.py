@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from sdeictl.formats.interrupts import BROADCAST_ROW
-from sdeictl.host.paths import ACPI_TABLES, CPU_DEVICES, INTERRUPTS, KMSG
+from sdeictl.host.paths import ACPI_TABLES, CPU_DEVICES, CPUIDLE_OFF, INTERRUPTS, KMSG, NOTIFIER_RUN
 from sdeictl.klog.words import NmiPath
 from sdeictl.probe.checks.check import Check, Witness
 from sdeictl.probe.facts import HostFacts, IdleState, IdleStates
+from sdeictl.probe.kernel import NOTIFIER
 from sdeictl.probe.settings import ACPI_IDLE
 from sdeictl.probe.words import Owner, Severity
 
@@ -26,9 +27,12 @@ def _keeps(facts: HostFacts) -> Iterator[Witness]:
         return
     idle = facts.idle_states
     if idle is None:
+        yield from _without_cpuidle(facts)
         return
     states = ", ".join(idle.used)
-    if idle.own_drivers:
+    if count := _counted(facts, states):
+        yield count
+    elif idle.own_drivers:
         yield Witness(None, "CPUs have different idle drivers", _DRIVER)
     elif not idle.used:
         yield Witness(True, f"no CPU has entered an idle state but the first ({idle.driver})", _DRIVER)
@@ -40,6 +44,37 @@ def _keeps(facts: HostFacts) -> Iterator[Witness]:
         yield Witness(None, f"CPUs use the idle state {states} ({idle.driver})", _DRIVER)
 
 
+def _without_cpuidle(facts: HostFacts) -> Iterator[Witness]:
+    """Yield what shows that a kernel without cpuidle in sysfs has none: its CPUs wait by WFI alone."""
+    if facts.cpuidle_off:
+        yield Witness(True, "the kernel was booted with cpuidle.off", CPUIDLE_OFF)
+    for config in facts.configs:
+        # A capture keeps some lines only: that there is none shows nothing.
+        if dict(config.values).get("CPU_IDLE") == "n":
+            yield Witness(True, "CONFIG_CPU_IDLE is not set", config.source)
+
+
+def _counted(facts: HostFacts, states: str) -> Witness | None:
+    """Return what a count of the calls that mask SDEI shows; None if it shows nothing.
+
+    A count of 0 shows something only if each CPU was in each state that it uses while they were counted, and
+    if no timer was stopped by an idle state since the boot.
+    """
+    count = facts.mask_count
+    if count is None:
+        return None
+    entered = f"CPUs entered the idle state {states}, and {NOTIFIER}() ran"
+    if count.times:
+        return Witness(False, f"{entered} {count.times} times in {count.seconds:g} s", NOTIFIER_RUN)
+    if count.saw_each_state and not _broadcasts(facts):
+        return Witness(True, f"{entered} not once in {count.seconds:g} s", NOTIFIER_RUN)
+    return None
+
+
+def _broadcasts(facts: HostFacts) -> bool:
+    return bool(facts.interrupts and facts.interrupts.broadcasts)
+
+
 def _acpi(facts: HostFacts, idle: IdleStates, states: str) -> Iterator[Witness]:
     """Yield what shows whether a state loses context: then the kernel runs its CPU_PM notifiers.
 
@@ -47,7 +82,7 @@ def _acpi(facts: HostFacts, idle: IdleStates, states: str) -> Iterator[Witness]:
     drivers/acpi). The tables are strong evidence where they agree with sysfs.
     """
     used = f"CPUs use the idle state {states} ({idle.driver})"
-    if facts.interrupts and facts.interrupts.broadcasts:
+    if _broadcasts(facts):
         seen = f'{used}, and the row "{BROADCAST_ROW}" counts'
         yield Witness(False, seen, INTERRUPTS)
     if facts.lpi is None:
