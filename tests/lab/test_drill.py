@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 from collections.abc import Mapping
@@ -11,18 +10,18 @@ from typing import Any
 
 import pytest
 
+from sdeictl.host.paths import CPUIDLE_OFF, NOTIFIER_RUN
+from sdeictl.probe.checks.idle import IDLE_CHECK
 from tests.conftest import validate
 from tests.lab.build import EXTRA, Lab
 from tests.lab.machines import MACHINES, Machine
 from tests.lab.stories import ask_unguarded, refuse_drills, run_drills, stop_drills
-from tests.lab.vm import VmLostError
 from tests.support.drill_story import check_drill
 
 IDLE_ROUNDS = int(os.environ.get("SDEICTL_ROUNDS", "3"))
 """Masked drills in each guest, after a plain one; 40 in `make soak PART=idle`."""
 IDLE_LOOK_SECONDS = 15
 IDLE_GUESTS = (*["dt-idle"] * 5, "acpi-idle") if EXTRA else ("dt-idle",)
-ATTEMPTS = 3
 
 
 def read(share: Path, name: str) -> Any:
@@ -99,21 +98,28 @@ CONTROLS = (("dt-idle", True), *((("acpi-idle", True), ("acpi-retention", False)
 
 @pytest.mark.parametrize(("name", "loses"), CONTROLS)
 def test_control_an_unguarded_request(name: str, loses: bool, lab: Lab, tmp_path: Path) -> None:
-    for attempt in range(ATTEMPTS):
-        # One of the CPUs that are lost may be the one with the interrupts of the guest's disks.
-        with contextlib.suppress(VmLostError):
-            share = ask_unguarded(MACHINES[name], lab=lab, directory=tmp_path / str(attempt)).share
-            break
+    share = ask_unguarded(MACHINES[name], lab=lab, directory=tmp_path / "vm").share
     control = read(share, "control")
     assert control["used"]
-    assert (0 in control["ticks"]) is loses, control
+    assert all(control["alive"]) is not loses, control
+    assert deep_finding(share) == ("fail" if loses else "pass", [NOTIFIER_RUN])
+
+
+def deep_finding(share: Path) -> tuple[str, list[str]]:
+    """Return what `probe --deep` found about idle states, and by which sources."""
+    report = read(share, "deep")
+    (finding,) = (each for each in report["findings"] if each["id"] == IDLE_CHECK)
+    assert bool(report["verdict"]["hazards"]) is (finding["outcome"] == "fail")
+    return finding["outcome"], finding["sources"]
 
 
 def test_hazard_remedy_keeps_cpus(lab: Lab, tmp_path: Path) -> None:
     machine = MACHINES["dt-idle"]._replace(cmdline="cpuidle.off=1")
-    control = read(ask_unguarded(machine, lab=lab, directory=tmp_path / "vm").share, "control")
+    share = ask_unguarded(machine, lab=lab, directory=tmp_path / "vm").share
+    control = read(share, "control")
     assert not control["used"]
-    assert all(control["ticks"]), control
+    assert all(control["alive"]), control
+    assert deep_finding(share) == ("pass", [CPUIDLE_OFF])
 
 
 @pytest.mark.parametrize("name", IDLE_GUESTS)
