@@ -81,6 +81,7 @@ PARTS_TABLE = (
         base="kernel-6.12", extra=True,
     ),
     _built("kernel-6.1", long_term(6, 1), "kernel-6.1.config", extra=True),
+    Part("sdei-refused", ("sdei_refused.c", "kernel.sh", "kernel.config"), ("sdei_refused.ko",)),
     Part("system", ("system-configure", "system-story"), ("system.ext4",)),
     Part("iasl", (), ("usr",)),
     Part("debian", (), ("root.tar",)),

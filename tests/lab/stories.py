@@ -41,6 +41,14 @@ def trace_probe(machine: Machine, *, lab: Lab, directory: Path) -> VmRun:
     return run_in_vm(machine, TRACE, lab=lab, directory=directory, timeout=CAPTURE_TIMEOUT)
 
 
+def refuse_reset(machine: Machine, *, lab: Lab, directory: Path) -> VmRun:
+    """Let firmware refuse to reset SDEI, then wedge a CPU and panic; leave {before,probe,drill,cpus}.json."""
+    return run_in_vm(
+        machine, "exec python3 /lab/guest/refused.py", lab=lab, directory=directory, timeout=DRILL_TIMEOUT,
+        survives=False, files=(lab.part("sdei-refused") / "sdei_refused.ko",),
+    )  # fmt: skip
+
+
 def wedge_cpu(machine: Machine, *, lab: Lab, directory: Path) -> VmRun:
     """Wedge a CPU where the kernel has LKDTM, ask for backtraces, panic; leave record.json."""
     return run_in_vm(

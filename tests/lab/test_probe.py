@@ -9,11 +9,15 @@ from pathlib import Path
 import pytest
 
 from sdeictl.host.paths import ACPI_TABLES, DEBUGFS, KCORE, KMSG, RAMOOPS_CONSOLE
+from sdeictl.klog.analysis import analyze
+from sdeictl.klog.episodes import Stop
+from sdeictl.klog.log import parse_log
 from sdeictl.probe.deep import JOURNAL
-from tests.lab.build import Lab
+from tests.lab.build import EXTRA, Lab
 from tests.lab.machines import MACHINES_WITH_PEERS
-from tests.lab.stories import rotate_log, trace_probe
+from tests.lab.stories import refuse_reset, rotate_log, trace_probe
 
+VICTIM = 1
 STATUS = {"sdei": "0", "pseudo-nmi": "0", "none": "1", "unknown": "3"}
 # Without the kernel log nothing proves that SDEI or pseudo-NMI serve; that neither does
 # is still seen in the hotplug states or kallsyms, and on the command line.
@@ -75,3 +79,26 @@ def test_probe_only_reads(lab: Lab, tmp_path: Path) -> None:
     assert deeds(share / "probe.trace") == []
     # The trace does show what is written: a capture is.
     assert any("capture.tar.gz" in call for call in deeds(share / "capture.trace"))
+
+
+@pytest.mark.parametrize("name", ["dt-both", *(["dt-sdei", "acpi-sdei"] if EXTRA else [])])
+def test_sdei_disabled_after_registration(name: str, lab: Lab, tmp_path: Path) -> None:
+    run = refuse_reset(MACHINES_WITH_PEERS[name], lab=lab, directory=tmp_path / "vm")
+    before, probe, drill, cpus = (
+        json.loads((run.share / f"{word}.json").read_text()) for word in ("before", "probe", "drill", "cpus")
+    )
+    assert before["verdict"]["nmi_path"] == "sdei"
+    assert (probe["verdict"]["nmi_path"], probe["verdict"]["ready"]) == ("none", False)
+    finding = next(each for each in probe["findings"] if each["id"] == "sdei-nmi-registered")
+    assert finding["seen"] == "the boot log says: sdei: disabling SDEI firmware interface"
+    # The kernel goes on to ask by SDEI, which reaches nobody, masked or not.
+    result = drill["result"]
+    assert (drill["status"], result["outcome"], result["lost_cpus"]) == (1, "fail", [])
+    assert sorted(cpu["state"] for cpu in result["cpus"]) == ["self", "silent", "silent", "silent"]
+    assert all(cpus["runs"]), cpus
+    episodes = analyze(parse_log(run.console.read_bytes())).episodes
+    (stop,) = (episode for episode in episodes if isinstance(episode, Stop))
+    # It climbs the rung of SDEI too, in vain: the ladder of the verdict has those that can stop a CPU.
+    ladder = probe["verdict"]["consumers"]["stop"]["ladder"]
+    assert [rung for rung in stop.rungs if rung != "sdei"] == ladder
+    assert stop.failed == (() if "pseudo-nmi" in ladder else (VICTIM,))
