@@ -42,7 +42,7 @@ _CPU = click.option(
     "--cpu",
     type=click.IntRange(min=0),
     metavar="N",
-    help="The CPU to mask; by default the one whose mask holds up least.",
+    help="The CPU to mask; by default the one on which a mask delays least.",
 )
 _ACCEPT_LOAD = click.option(
     "--accept-load", "accepted_load", metavar="TEXT",

@@ -158,11 +158,6 @@ def find_variant(kind: str, name: str | None) -> Variant:
     return variants[kind, name]
 
 
-def has_variant(kind: str, name: str | None) -> bool:
-    """Tell whether there is such a variant of a drill."""
-    return any(drill.kind.value == kind and each.name == name for drill in DRILLS for each in drill.variants)
-
-
 def variants_of(kind: DrillKind) -> tuple[str, ...]:
     """Return the names of the variants of a drill."""
     return tuple(each.name for drill in DRILLS if drill.kind is kind for each in drill.variants if each.name)

@@ -143,24 +143,21 @@ def refusals_for_reset(
     yield from refusals_for_memory(survey)
     yield from refusals_for_target(survey, cpu, consent.accepted_load)
     target = default_target(survey) if cpu is None and survey.online else cpu
+    if reset.waits:
+        yield from refusals_for_detector(survey.facts, survey.watchdog_thresh, target)
     if reset.survivor is Survivor.DUMP:
         # An armed watchdog is no way back here: it would bite in the middle of the dump.
         yield from refusals_for_way_back(survey._replace(watchdogs=()), consent)
         yield from refusals_for_dump_watchdogs(survey)
-    else:
-        yield from refusals_for_way_back(survey, consent)
-        yield from refusals_for_watchdogs(survey, 0.0, (target,) if reset.wedges else ())
-    if reset.waits:
-        yield from refusals_for_detector(survey.facts, survey.watchdog_thresh, target)
-    if reset.survivor is Survivor.DUMP:
         yield from _refusals_for_kdump(survey.facts)
-    if reset.survivor is Survivor.LOG:
-        # The evidence would be that of a panic, not of what the drill asks for.
-        yield from refusals_for_panics(survey)
-    if reset.survivor is Survivor.LOG and channel is None:
-        yield _no_channel(survey.facts)
-    if reset.survivor is Survivor.DUMP:
         yield from refusals_for_dump(try_makedumpfile(), consent)
+        return
+    yield from refusals_for_way_back(survey, consent)
+    yield from refusals_for_watchdogs(survey, 0.0, (target,) if reset.wedges else ())
+    # The evidence would be that of a panic, not of what the drill asks for.
+    yield from refusals_for_panics(survey)
+    if channel is None:
+        yield _no_channel(survey.facts)
 
 
 def _refusals_for_kdump(facts: HostFacts) -> Iterator[Reason]:
@@ -245,10 +242,7 @@ class ResetSteps:
         if self._reset.wedges:
             assert self._aftermath.target is not None  # noqa: S101 - what wedges has a target
             # The thread of a console would stay on the wedged CPU, with everything that it has to print.
-            try:
-                session.keep_printers_off(self._aftermath.target)
-            except JournalError as error:
-                session.refuse(ReasonKind.PRIVILEGE, str(error))
+            session.keep_printers_off(self._aftermath.target)
             self._wedger = session.helper(self._aftermath.target, self._wedge, 0)
         # A reset also takes the masked CPU back where the detector should have panicked and did not.
         resets = ending in (Ending.RESET, Ending.DETECTOR)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from sdeictl.drill.after_reset import UNKNOWN, judge_dump, judge_interrupted, judge_log
 from sdeictl.drill.case import Tell, store_drill
-from sdeictl.drill.catalog import Survivor, find_variant, has_variant
+from sdeictl.drill.catalog import Survivor, find_variant
 from sdeictl.drill.evidence import find_dump, find_log
 from sdeictl.drill.helper import find_stuck
 from sdeictl.drill.result import DrillResult, Identity
@@ -69,9 +69,7 @@ def resume(evidence: str | None, tell: Tell) -> Resumed:
     except JournalError as error:
         raise SdeictlError(str(error), Status.UNKNOWN) from error
     try:
-        entry = read_journal()
-        if entry and not has_variant(entry.drill, entry.variant):
-            raise JournalError(f"The journal names no drill of this sdeictl: {entry.drill} {entry.variant}.")
+        entry = _read_known_entry()
         return _end(LiveRoot(), entry, evidence, tell) if entry else nothing
     except JournalError as error:
         raise SdeictlError(str(error), Status.UNKNOWN) from error
@@ -79,6 +77,18 @@ def resume(evidence: str | None, tell: Tell) -> Resumed:
         raise SdeictlError(f"it could not be resumed: {error_text(error)}", Status.UNKNOWN) from error
     finally:
         lock.release()
+
+
+def _read_known_entry() -> Entry | None:
+    """Return what the journal holds; raise JournalError if that is no drill of this sdeictl."""
+    entry = read_journal()
+    if entry:
+        try:
+            find_variant(entry.drill, entry.variant)
+        except KeyError as error:
+            what = f"{entry.drill} {entry.variant}"
+            raise JournalError(f"The journal names no drill of this sdeictl: {what}.") from error
+    return entry
 
 
 def _end(root: LiveRoot, entry: Entry, evidence: str | None, tell: Tell) -> Resumed:

@@ -27,7 +27,7 @@ from sdeictl.interlock.journal import (
 )
 from sdeictl.interlock.lock import BusyError, Lock
 from sdeictl.interlock.refusals import Reason, ReasonKind
-from sdeictl.interlock.survey import read_idle_usage, read_online
+from sdeictl.interlock.survey import read_online
 from sdeictl.interlock.writes import (
     fire_affinities,
     fire_latency_request,
@@ -36,7 +36,7 @@ from sdeictl.interlock.writes import (
     read_printers,
 )
 from sdeictl.klog.log import parse_log
-from sdeictl.probe.settings import read_number
+from sdeictl.probe.settings import read_idle_usage, read_number
 from sdeictl.text import list_cpus
 
 SETTLE_SECONDS = 1.0
@@ -283,11 +283,14 @@ class Session:
             fire_setting(setting.path, setting.chosen)
 
     def keep_printers_off(self, cpu: int) -> None:
-        """Keep the threads that print to consoles off a CPU, until the end; raise JournalError."""
+        """Keep the threads that print to consoles off a CPU, until the end; raise DrillRefusedError."""
         printers = read_printers(cpu)
         before = tuple(Affinity(pid, tuple(sorted(cpus))) for pid, cpus in printers.items())
         self.entry = self.entry._replace(affinities=before)
-        write_journal(self.entry)
+        try:
+            write_journal(self.entry)
+        except JournalError as error:
+            self.refuse(ReasonKind.PRIVILEGE, str(error))
         fire_affinities({pid: cpus - {cpu} for pid, cpus in printers.items()})
 
     def mark_fired(self) -> None:

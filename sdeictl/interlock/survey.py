@@ -12,7 +12,7 @@ from typing import NamedTuple
 import psutil
 
 from sdeictl.formats.cpulist import parse_cpulist
-from sdeictl.host.lenient import names_in, text_of
+from sdeictl.host.lenient import text_of
 from sdeictl.host.paths import (
     BOOT_ID,
     CONSOLE_LEVEL,
@@ -38,7 +38,7 @@ from sdeictl.interlock.providers import FoundProviders, find_providers
 from sdeictl.interlock.results import read_unresolved
 from sdeictl.interlock.watchdogs import Watchdog, read_watchdogs
 from sdeictl.probe.facts import HostFacts
-from sdeictl.probe.settings import number, read_number
+from sdeictl.probe.settings import number, read_idle_usage, read_number
 
 HEARTBEATS = frozenset({"corosync", "sbd", "pacemaker-remoted", "pacemaker_remoted"})
 """Their peers fence a host that is silent for 1 to 5 s (corosync.conf(5), sbd(8))."""
@@ -138,17 +138,6 @@ def read_survey(root: Root, facts: HostFacts, *, providers: bool, trial: bool = 
 def read_online(root: Root) -> tuple[int, ...]:
     """Return the CPUs that are online, () if that cannot be read."""
     return parse_cpulist(text_of(root, CPUS_ONLINE))
-
-
-def read_idle_usage(root: Root, cpus: tuple[int, ...]) -> dict[tuple[int, str], str]:
-    """Return how often each CPU has entered each of its idle states but the first."""
-    usage = {}
-    for cpu in cpus:
-        directory = cpu_device(cpu, "cpuidle")
-        for state in names_in(root, directory):
-            if state != "state0":
-                usage[cpu, state] = text_of(root, f"{directory}/{state}/usage").strip()
-    return usage
 
 
 def read_boot_id(root: Root) -> str:

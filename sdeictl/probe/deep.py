@@ -8,6 +8,7 @@ import time
 from typing import BinaryIO
 
 from sdeictl.formats.cpulist import parse_cpulist
+from sdeictl.formats.sysctl import parse_number
 from sdeictl.host.gap import GapKind
 from sdeictl.host.live import LiveRoot
 from sdeictl.host.paths import CPUS_ONLINE, KALLSYMS, KCORE, NOTIFIER_RUN
@@ -17,7 +18,7 @@ from sdeictl.host.tracepoint import counting
 from sdeictl.klog.journald import parse_journal
 from sdeictl.probe.facts import MaskCount
 from sdeictl.probe.kernel import FLAG, NOTIFIER
-from sdeictl.probe.settings import read_idle_entries
+from sdeictl.probe.settings import read_idle_usage
 
 JOURNAL = "journalctl -k -b 0 -o json"
 COUNT_SECONDS = 3.0
@@ -79,16 +80,17 @@ def _count(reader: Reader, directory: str, address: int) -> MaskCount:
     if not online:  # a count on no CPU would read 0
         raise OSError(errno.EINVAL, f"{CPUS_ONLINE} names no CPU")
     with counting(directory, f"cb == {address:#x}", online) as calls:
-        first = read_idle_entries(reader)
+        first = read_idle_usage(reader.root, online)
         time.sleep(COUNT_SECONDS)
-        last = read_idle_entries(reader)
+        last = read_idle_usage(reader.root, online)
         times = calls()
     return MaskCount(COUNT_SECONDS, times, all(map(_was_entered, map(first.get, last), last.values())))
 
 
-def _was_entered(first: int | None, last: int | None) -> bool:
-    """Tell whether a state was entered between two readings of its count, or never since the boot."""
-    return last == 0 or (first is not None and last is not None and first < last)
+def _was_entered(first: str | None, last: str) -> bool:
+    """Tell whether a state was entered between two readings of its usage, or never since the boot."""
+    before, after = parse_number(first or ""), parse_number(last)
+    return after == 0 or (before is not None and after is not None and before < after)
 
 
 def _address_of(reader: Reader, symbol: str, needed_by: str) -> int | None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import posixpath
 import re
+from collections.abc import Iterable
 
 from sdeictl.formats.interrupts import BACKTRACE_ROW, BROADCAST_ROW, STOP_ROW, Interrupts, parse_interrupts
 from sdeictl.formats.sysctl import parse_number
 from sdeictl.host.gap import GapKind
+from sdeictl.host.lenient import names_in, text_of
 from sdeictl.host.paths import (
     BPF_JIT,
     CONSOLES,
@@ -26,6 +28,7 @@ from sdeictl.host.paths import (
     SYSCTLS,
     USER_PROGRAMS,
     WORKQUEUE_STALL,
+    cpu_device,
 )
 from sdeictl.host.reader import Reader
 from sdeictl.host.root import Root
@@ -108,14 +111,14 @@ def read_cpuidle_off(reader: Reader) -> bool:
     return parse_number(reader.value(CPUIDLE_OFF) or "") not in (None, 0)
 
 
-def read_idle_entries(reader: Reader) -> dict[str, int | None]:
-    """Return how often each CPU has entered each idle state but the first, by the state's directory."""
-    found = {}
-    for cpu in filter(CPU_NAME.fullmatch, reader.attempt(CPU_DEVICES, reader.root.names) or ()):
-        directory = f"{CPU_DEVICES}/{cpu}/cpuidle"
-        for state in filter(_is_deeper, reader.optional(directory, reader.root.names) or ()):
-            found[f"{directory}/{state}"] = _read_entries(reader, f"{directory}/{state}")
-    return found
+def read_idle_usage(root: Root, cpus: Iterable[int]) -> dict[tuple[int, str], str]:
+    """Return how often each CPU has entered each of its idle states but the first; "" if that is unknown."""
+    usage = {}
+    for cpu in cpus:
+        directory = cpu_device(cpu, "cpuidle")
+        for state in filter(_is_deeper, names_in(root, directory)):
+            usage[cpu, state] = text_of(root, f"{directory}/{state}/usage").strip()
+    return usage
 
 
 def _is_deeper(name: str) -> bool:

@@ -202,13 +202,15 @@ def _preloaded(machine: Machine, lab: Lab, directory: Path) -> list[str]:
     return command
 
 
-def _prepare(machine: Machine, lab: Lab, directory: Path, job: str = "") -> Path:
+def _prepare(machine: Machine, lab: Lab, directory: Path, job: str = "", files: Sequence[Path] = ()) -> Path:
     share = directory / "share"
     share.mkdir(parents=True)
     shutil.copytree(lab.site(), share / "site")
     shutil.copytree(GUEST_SCRIPTS, share / "guest")
     shutil.copy(lab.part(machine.kernel) / "modules.tar", share)
     (share / "job").write_text(job)
+    for file in files:
+        shutil.copy(file, share)
     return share
 
 
@@ -231,9 +233,7 @@ def run_in_vm(  # noqa: PLR0913 - what each run needs, by keyword
 
     Raises VmLostError if the guest ends in another way than was asked for.
     """
-    share = _prepare(machine, lab, directory, command)
-    for file in files:
-        shutil.copy(file, share)
+    share = _prepare(machine, lab, directory, command, files)
     console = directory / "console.log"
     line = [*_command_line(machine, lab, directory, ["-serial", f"file:{console}"]), "-no-reboot"]
     return VmRun(_run(machine, directory, line, timeout, survives), share, console)
@@ -247,9 +247,7 @@ def running_vm(
 
     What listens on the agent's port in the guest is there on `port` of this machine's loopback.
     """
-    share = _prepare(machine, lab, directory, command)
-    for file in files:
-        shutil.copy(file, share)
+    share = _prepare(machine, lab, directory, command, files)
     line = [
         *_command_line(machine, lab, directory, ["-serial", f"file:{directory / 'console.log'}"]),
         "-no-reboot",
@@ -307,9 +305,8 @@ def _has_said(path: Path, text: str) -> bool:
 def _line_across_resets(
     machine: Machine, command: str, lab: Lab, directory: Path, files: Sequence[Path]
 ) -> tuple[list[str], Path]:
-    share = _prepare(machine, lab, directory, command)
-    for file in (lab.part(machine.kernel) / "Image", *files):  # the image for kexec
-        shutil.copy(file, share)
+    image = lab.part(machine.kernel) / "Image"  # for kexec
+    share = _prepare(machine, lab, directory, command, (image, *files))
     state = directory.parent / "state.ext4"
     if not state.exists():
         subprocess.run(
