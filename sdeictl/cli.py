@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import sys
 from importlib import import_module
@@ -13,7 +12,7 @@ import click
 
 from sdeictl import __version__
 from sdeictl.commands.group import Group
-from sdeictl.errors import SdeictlError, Status
+from sdeictl.errors import SdeictlError, Status, error_text
 
 COMMANDS = ("probe", "capture", "explain", "analyze", "drill", "vmcore", "bench", "version")
 """Each command is the function of that name in commands/NAME.py."""
@@ -87,8 +86,12 @@ def _report(error: Exception, debug: _Debug) -> Status:
         return Status.USAGE
     if isinstance(error, click.Abort):
         return Status.INTERRUPTED
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:  # from the help, which click prints
-        _say("sdeictl: the output cannot be written: no space is left")
+    # With these this machine is at fault, not sdeictl.
+    if isinstance(error, OSError) and not debug.wanted:
+        _say(f"sdeictl: a system call failed: {error_text(error)}")
+        return Status.UNKNOWN
+    if isinstance(error, ImportError) and not debug.wanted:
+        _say(f"sdeictl: a part of sdeictl cannot be loaded: {error}")
         return Status.UNKNOWN
     hint = "; run again with --debug to see the traceback"
     if debug.wanted:

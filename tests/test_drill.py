@@ -49,6 +49,7 @@ from sdeictl.probe.collect import collect
 from sdeictl.probe.drills import DrillKind, DrillOutcome
 from sdeictl.probe.facts import HostFacts
 from tests.support.drill_story import CONSENT, SURVEY, identity_of, make_result, survey_with_setting
+from tests.support.drillable_host import BOOT_ID
 
 MASKED = WindowRequest(masked=True)
 PLAIN = WindowRequest(masked=False)
@@ -194,6 +195,9 @@ def make_root(directory: Path, files: dict[str, str]) -> DirectoryRoot:
     return DirectoryRoot(str(directory))
 
 
+BOOT_ID_FILE = "proc/sys/kernel/random/boot_id"
+
+
 def test_survey_is_read_from_files(tmp_path: Path) -> None:
     cpus = "sys/devices/system/cpu"
     root = make_root(tmp_path, {
@@ -202,7 +206,7 @@ def test_survey_is_read_from_files(tmp_path: Path) -> None:
         f"{cpus}/cpu0/cpuidle/state1/usage": "4\n",
         "proc/sys/kernel/watchdog_thresh": "10\n", "proc/sys/kernel/printk": "7\t4\t1\t7\n",
         "lib/modules/7.3.4/kernel/lib/test_lockup.ko": "...",
-        "sys/kernel/security/lockdown": "none [integrity] confidentiality\n",
+        "sys/kernel/security/lockdown": "none [integrity] confidentiality\n", BOOT_ID_FILE: f"{BOOT_ID}\n",
     })  # fmt: skip
     survey = read_survey(root, collect(root)._replace(release="7.3.4"), providers=True)
     assert (survey.online, survey.isolated, survey.moving) == ((0, 1, 2), (2,), (1,))
@@ -228,6 +232,7 @@ def test_cpu_that_moves(tmp_path: Path, state: str, target: str, states: str, *,
     root = make_root(tmp_path, {
         f"{cpus}/online": "0\n", f"{cpus}/hotplug/states": f"  0: offline\n{states}\n",
         f"{cpus}/cpu0/hotplug/state": f"{state}\n", f"{cpus}/cpu0/hotplug/target": f"{target}\n",
+        BOOT_ID_FILE: f"{BOOT_ID}\n",
     })  # fmt: skip
     assert bool(read_survey(root, collect(root), providers=False).moving) is moving
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from sdeictl.errors import SdeictlError, Status
-from sdeictl.host.lenient import text_of
+from sdeictl.host.lenient import text_if_exists
 from sdeictl.host.paths import BLOCK_DEVICES, BOOT_DIRECTORY, DEVICE_TREE, EFI, KEXEC_DISABLED, OWN_MOUNTS
 from sdeictl.host.programs import has_program
 from sdeictl.host.root import Root
@@ -57,7 +57,7 @@ def read_kexec(root: Root, facts: HostFacts, named: KernelFiles) -> Kexec:
         disabled=read_number(root, KEXEC_DISABLED) == 1,
         has_its=_has_its(root),
         efi=os.path.isdir(EFI),
-        encrypted=find_encrypted(text_of(root, OWN_MOUNTS)),
+        encrypted=find_encrypted(text_if_exists(root, OWN_MOUNTS)),
     )
 
 

@@ -12,7 +12,7 @@ from sdeictl.commands.output import FILE, FORMAT, print_lines, write
 from sdeictl.errors import SdeictlError, Status
 from sdeictl.host.archive import ArchiveRoot
 from sdeictl.host.named import NamedFile
-from sdeictl.host.open import open_root
+from sdeictl.host.open import check_exists, open_root
 from sdeictl.host.paths import CAPTURED_LOGS
 from sdeictl.host.root import Root
 from sdeictl.klog.analysis import Source, analyze_files
@@ -55,10 +55,10 @@ def analyze(files: tuple[str, ...], form: str) -> None:
 
 
 def _sources(paths: Sequence[str]) -> list[Source]:
-    """Return each file as a source; raise SdeictlError with Status.USAGE if one does not exist."""
+    """Return each file as a source; raise SdeictlError if one does not exist."""
     for path in paths:
-        if path != "-" and not os.path.exists(path):
-            raise SdeictlError(f"{path} does not exist", Status.USAGE)
+        if path != "-":
+            check_exists(path)
     return [_source(path) for path in paths]
 
 

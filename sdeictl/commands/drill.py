@@ -26,6 +26,7 @@ from sdeictl.drill.status import read_status
 from sdeictl.drill.text import render_drills, render_result, render_status
 from sdeictl.errors import SdeictlError, Status
 from sdeictl.host.live import LiveRoot
+from sdeictl.host.open import check_exists
 from sdeictl.interlock.arming import MAX_SECONDS, arm, disarm
 from sdeictl.interlock.consent import Consent
 from sdeictl.interlock.dry_run import PlanLine, plan_document, render_plan, render_reasons
@@ -315,8 +316,8 @@ def drill_resume(evidence: str | None, form: str) -> None:
     Exit status: the status of the drill if this command judges it; 1 if a CPU is
     lost; 3 or 4 if the command is refused; else 0.
     """
-    if evidence and not os.path.exists(evidence):
-        raise SdeictlError(f"{evidence} does not exist", Status.USAGE)
+    if evidence:
+        check_exists(evidence)
     resumed = resume(evidence, _tell)
     lines = [((resumed.sentence, ""),), *(render_result(resumed.result) if resumed.result else ())]
     print_result(form, {"resumed": resumed.sentence, "result": resumed.result}, lines)

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 import click
 
 from sdeictl.errors import SdeictlError, Status
-from sdeictl.host.files import read_stream
+from sdeictl.host.files import read_stream, write_aside
 from sdeictl.text import Line, print_styled, to_plain
 
 FORMAT = click.option(
@@ -45,8 +45,7 @@ def write_new_file(path: str, data: bytes) -> None:
     """Write a new file; raise SdeictlError if it exists already or cannot be written."""
     check_new_file(path)
     try:
-        with open(path, "xb") as file:
-            file.write(data)
+        write_aside(path, data)
     except OSError as error:
         raise SdeictlError(f"{path} cannot be written: {error.strerror}", Status.USAGE) from error
 

@@ -197,6 +197,10 @@ def _look_again(root: LiveRoot, entry: Entry, fired: Aftermath, tell: Tell) -> R
 def _store(
     root: LiveRoot, entry: Entry, tell: Tell, result: DrillResult, path: str | None = None, log: bytes = b""
 ) -> DrillDocument:
+    """Keep the result of a drill; raise SdeictlError if it is not kept: then the journal must stay."""
     host = entry.aftermath.host if entry.aftermath else describe_host(collect(root))
     identity = Identity(entry.id, entry.drill, entry.variant, host, entry.boot_id)
-    return store_drill(identity, tell, result, log, evidence=path)
+    document = store_drill(identity, tell, result, log, evidence=path)
+    if not read_result(entry.id):
+        raise SdeictlError(f"the drill {entry.id} has not ended: {document['reasons'][-1]}", Status.UNKNOWN)
+    return document

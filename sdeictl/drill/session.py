@@ -100,9 +100,12 @@ def observe(session: Session, steps: Steps[Seen]) -> Seen:
 
 
 def restore_settings(root: Root, entry: Entry) -> None:
-    """Restore what a drill has changed in this boot; a value that another program set later stays."""
+    """Restore what a drill has changed in this boot; a value that another program set later stays.
+
+    Raises OSError if a value cannot be restored.
+    """
     for setting in reversed(entry.settings):
-        if read_number(root, setting.path) == setting.chosen:
+        if read_number(root, setting.path) in (setting.chosen, None):  # None: it cannot be read
             fire_setting(setting.path, setting.found)
     fire_affinities({each.pid: each.cpus for each in entry.affinities})
 

@@ -58,15 +58,20 @@ def read_file(path: str) -> bytes:
 def _pieces(path: str, limit: int) -> Iterator[bytes]:
     """Yield the content of a regular file in pieces; raise OSError, with EFBIG after `limit` bytes."""
     # A captured tree may hold a FIFO, and opening one must not wait for a writer.
-    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise OSError(errno.EINVAL, "not a regular file", path)
-        # proc_sys_call_handler() in fs/proc/proc_sysctl.c refuses a read(2) larger than KMALLOC_MAX_SIZE.
-        while piece := file.read(_PIECE_BYTES):
-            yield piece
-            limit -= len(piece)
-            if limit < 0:
-                raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), path)
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        with open(descriptor, "rb") as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise OSError(errno.EINVAL, "not a regular file", path)
+            # proc_sys_call_handler() in fs/proc/proc_sysctl.c refuses a read(2) larger than KMALLOC_MAX_SIZE.
+            while piece := file.read(_PIECE_BYTES):
+                yield piece
+                limit -= len(piece)
+                if limit < 0:
+                    raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), path)
+    except FileNotFoundError as error:
+        # It was opened, so it exists: nobody may take it for a file that the host lacks.
+        raise OSError(errno.EIO, "it could be opened, but not be read", path) from error
 
 
 def search_file(path: str, words: Iterable[bytes], ends: bytes) -> frozenset[bytes]:
@@ -106,18 +111,40 @@ def not_found(path: str) -> FileNotFoundError:
 
 
 def write_whole(path: str, data: bytes, mode: int) -> None:
-    """Replace a file so that a power cut leaves either its old or its new content; raise OSError."""
+    """Replace a file so that a power cut leaves either its old or its new content.
+
+    Raises OSError, and then leaves the old content and no other file; only if its name cannot be written to
+    the disk, the new content is in its place already.
+    """
+    write_aside(path, data, mode)
+    sync_directory(os.path.dirname(path))
+
+
+def write_aside(path: str, data: bytes, mode: int | None = None) -> None:
+    """Write a new file beside the path, and give it that name only when it is whole.
+
+    Without a mode its permissions follow the umask. Raises OSError, and then leaves no new file.
+    """
     new = f"{path}.new"
     with contextlib.suppress(FileNotFoundError):
         os.unlink(new)
-    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+    try:
+        _write_synced(new, data, mode)
+        os.rename(new, path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.unlink(new)
+        raise
+
+
+def _write_synced(path: str, data: bytes, mode: int | None) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode or 0o666)
     with open(descriptor, "wb") as file:
-        os.fchmod(file.fileno(), mode)  # open(2) applies the umask
+        if mode is not None:
+            os.fchmod(file.fileno(), mode)  # open(2) applies the umask
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
-    os.rename(new, path)
-    sync_directory(os.path.dirname(path))
 
 
 def sync_directory(directory: str) -> None:

@@ -18,11 +18,20 @@ def open_root(path: str | None) -> Root:
         from sdeictl.host.live import LiveRoot  # noqa: PLC0415 - a captured host does without
 
         return LiveRoot()
-    if not os.path.exists(path):
-        raise SdeictlError(f"{path} does not exist", Status.USAGE)
+    check_exists(path)
     if os.path.isdir(path):
         return _open_directory(path)
     return _open_file(path)
+
+
+def check_exists(path: str) -> None:
+    """Raise SdeictlError: Status.USAGE if a path does not exist, Status.UNKNOWN if nobody can tell."""
+    try:
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise SdeictlError(f"{path} does not exist", Status.USAGE) from error
+    except OSError as error:
+        raise SdeictlError(f"{path} cannot be read: {error.strerror}", Status.UNKNOWN) from error
 
 
 def _open_directory(path: str) -> Root:

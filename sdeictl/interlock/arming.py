@@ -16,10 +16,18 @@ MAX_SECONDS = 3600.0
 
 
 def arm(seconds: float, boot_id: str, directory: str = DRILL_RESULTS) -> None:
-    """Allow one drill to begin in this boot within some seconds; raise OSError if it cannot be stored."""
-    os.makedirs(directory, mode=0o755, exist_ok=True)
+    """Allow one drill to begin in this boot within some seconds.
+
+    Raises OSError if that cannot be stored; then the host is not armed.
+    """
     document = {"boot_id": boot_id, "until": _now() + seconds}
-    write_whole(os.path.join(directory, _ARMING), json.dumps(document).encode() + b"\n", 0o644)
+    try:
+        os.makedirs(directory, mode=0o755, exist_ok=True)
+        write_whole(os.path.join(directory, _ARMING), json.dumps(document).encode() + b"\n", 0o644)
+    except OSError:
+        with contextlib.suppress(OSError):
+            disarm(directory)
+        raise
 
 
 def armed_seconds(boot_id: str, directory: str = DRILL_RESULTS) -> float | None:

@@ -266,13 +266,19 @@ def panics_on(facts: HostFacts) -> list[str]:
 
 
 def refusals_for_panics(survey: Survey) -> Iterator[Reason]:
-    """Yield that a CPU which stays masked would make the host panic."""
+    """Yield that a CPU which stays masked would make the host panic, or that this is unknown."""
     if names := panics_on(survey.facts):
         hangs = ""
         if setting(survey.facts, PANIC_SECONDS) in (None, "0"):
             hangs = " Then it would hang for good, because kernel.panic is 0."
         verb = "is" if len(names) == 1 else "are"
         text = f"The host would panic if a CPU was lost: {', '.join(names)} {verb} set.{hangs}"
+        yield Reason(ReasonKind.POLICY, text)
+    unread = [gap.source for gap in survey.facts.gaps if gap.source in (SYSCTLS, *PANIC_SETTINGS)]
+    if unread:
+        text = (
+            f"Nobody can tell whether the host would panic if a CPU was lost: {', '.join(unread)} is unread."
+        )
         yield Reason(ReasonKind.POLICY, text)
 
 

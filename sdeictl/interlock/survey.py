@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import socket
 import time
+from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
 import psutil
 
 from sdeictl.formats.cpulist import parse_cpulist
-from sdeictl.host.lenient import text_of
+from sdeictl.formats.sysctl import parse_number
+from sdeictl.host.lenient import text_if_exists, text_of
 from sdeictl.host.paths import (
     BOOT_ID,
     CONSOLE_LEVEL,
@@ -100,7 +103,8 @@ class Survey(NamedTuple):
 def read_survey(root: Root, facts: HostFacts, *, providers: bool, trial: bool = True) -> Survey:
     """Read the state of the running host; with `providers` also what could mask a CPU.
 
-    Without `trial` nothing is loaded into the kernel to see whether it accepts that.
+    Without `trial` nothing is loaded into the kernel to see whether it accepts that. Raises OSError if what
+    may speak against a drill cannot be read.
     """
     online = read_online(root)
     isolated = {
@@ -123,13 +127,13 @@ def read_survey(root: Root, facts: HostFacts, *, providers: bool, trial: bool = 
         crash_types=read_crash_types(root),
         host_name=socket.gethostname(),
         armed=armed_seconds(read_boot_id(root)),
-        tainted=read_number(root, TAINTED) or 0,
+        tainted=parse_number(text_if_exists(root, TAINTED).strip()) or 0,
         users=_other_users(),
         load=psutil.getloadavg()[0],
         watchdogs=read_watchdogs(root),
         heartbeats=read_heartbeats(),
         free_bytes=_free_bytes(DRILL_RESULTS),
-        forgets=forgetful_type(DRILL_RESULTS, text_of(root, OWN_MOUNTS)),
+        forgets=forgetful_type(DRILL_RESULTS, text_if_exists(root, OWN_MOUNTS)),
         in_container=any(map(os.path.exists, CONTAINER_MARKS)),
         unresolved=read_unresolved(),
     )
@@ -141,8 +145,14 @@ def read_online(root: Root) -> tuple[int, ...]:
 
 
 def read_boot_id(root: Root) -> str:
-    """Return the kernel's identifier of this boot; "" if unknown."""
-    return text_of(root, BOOT_ID).strip()
+    """Return the kernel's identifier of this boot; raise OSError if it cannot be read.
+
+    Without it nobody can tell whether a drill or an arming is of this boot.
+    """
+    identifier = root.read(BOOT_ID).decode("ascii", "replace").strip()
+    if not identifier:
+        raise OSError(errno.ENODATA, "it is empty", BOOT_ID)
+    return identifier
 
 
 def default_target(survey: Survey) -> int:
@@ -190,9 +200,9 @@ def _other_users() -> tuple[str, ...]:
         found = {(user.name, user.terminal or "") for user in psutil.users()}
     else:
         found = {
-            (process.info["username"] or "?", process.info["terminal"].removeprefix(TERMINALS))
-            for process in psutil.process_iter(["name", "username", "terminal"])
-            if process.info["terminal"] and process.info["name"] not in LOGIN_PROMPTS
+            (process["username"] or "?", process["terminal"].removeprefix(TERMINALS))
+            for process in _processes("name", "username", "terminal")
+            if process["terminal"] and process["name"] not in LOGIN_PROMPTS
         }
     return tuple(sorted(f"{name} ({terminal})" for name, terminal in found if terminal not in own))
 
@@ -217,8 +227,14 @@ def forgetful_type(path: str, mounts: str) -> str:
 
 def read_heartbeats() -> tuple[str, ...]:
     """Return which of HEARTBEATS run here."""
-    names = {process.info["name"] for process in psutil.process_iter(["name"])}
-    return tuple(sorted(names & HEARTBEATS))
+    return tuple(sorted({process["name"] for process in _processes("name")} & HEARTBEATS))
+
+
+def _processes(*attributes: str) -> Iterator[Mapping[str, str]]:
+    """Yield these attributes of each process; one that ends meanwhile, or cannot be read, is left out."""
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            yield process.as_dict(attributes)
 
 
 def _free_bytes(directory: str) -> int:

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from sdeictl.host.lenient import names_in, text_of
+from sdeictl.host.lenient import names_if_exist, text_of
 from sdeictl.host.paths import (
     IPMI_WATCHDOG,
     IPMI_WATCHDOG_FILES,
@@ -72,10 +72,9 @@ class Watchdog(NamedTuple):
 
 
 def read_watchdogs(root: Root) -> tuple[Watchdog, ...]:
-    """Return the watchdogs of the running host."""
-    found = [
-        _of_class(root, name) for name in names_in(root, WATCHDOGS) if re.fullmatch(r"watchdog\d+", name)
-    ]
+    """Return the watchdogs of the running host; raise OSError if it cannot be seen which it has."""
+    names = (name for name in names_if_exist(root, WATCHDOGS) if re.fullmatch(r"watchdog\d+", name))
+    found = [_of_class(root, name) for name in names]
     found += _of_ipmi(root)
     if not found and _exists(root, MISC_WATCHDOG):
         found.append(Watchdog("misc/watchdog", None, None))
@@ -106,7 +105,7 @@ def _of_class(root: Root, name: str) -> Watchdog:
 
 def _of_ipmi(root: Root) -> Iterator[Watchdog]:
     """Yield the watchdog of the BMC; the driver does not show whether it is armed."""
-    if not names_in(root, IPMI_WATCHDOG):
+    if not names_if_exist(root, IPMI_WATCHDOG):
         return
     action, nowayout = (text_of(root, path).strip() for path in IPMI_WATCHDOG_FILES[:2])
     active = False if action == _HARMLESS_ACTION else None
@@ -137,4 +136,4 @@ def _kept_by_systemd() -> bool:
 
 def _exists(root: Root, path: str) -> bool:
     directory, _, name = path.rpartition("/")
-    return name in names_in(root, directory)
+    return name in names_if_exist(root, directory)

@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
+from tests.conftest import PROJECT
 from tests.lab.build import Lab
 from tests.lab.machines import Boot, Machine
 from tests.lab.vm import VmRun, cut_power, run_across_resets, run_in_vm
@@ -98,6 +99,20 @@ def drill_beside_watchdog(machine: Machine, rounds: int, *, lab: Lab, directory:
     """Run masked drills as long as the watchdog allows; leave watchdog.json. A bite ends the guest."""
     job = f"PYTHONPATH=/lab/site:/lab/guest exec python3 /lab/guest/watchdog.py {rounds}"
     return run_in_vm(machine, job, lab=lab, directory=directory, timeout=DRILL_TIMEOUT)
+
+
+def fail_calls(machine: Machine, runs: int, *, lab: Lab, directory: Path) -> VmRun:
+    """Let a call of the C library fail in each of some masked drills; leave {faults,cpus}.json."""
+    library = directory.with_suffix(".faults") / "faults.so"
+    library.parent.mkdir(parents=True)
+    source = PROJECT / "tests/tools/faults.c"
+    subprocess.run(
+        ["aarch64-linux-gnu-gcc", "-O1", "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True
+    )
+    return run_in_vm(
+        machine, f"LD_PRELOAD=/lab/faults.so exec python3 /lab/guest/faults.py {runs}", lab=lab,
+        directory=directory, timeout=DRILL_TIMEOUT + runs * ROUND_SECONDS, files=(library,),
+    )  # fmt: skip
 
 
 def refuse_drills(machine: Machine, *, lab: Lab, directory: Path) -> VmRun:

@@ -15,11 +15,12 @@ from sdeictl.probe.checks.idle import IDLE_CHECK
 from tests.conftest import validate
 from tests.lab.build import EXTRA, Lab
 from tests.lab.machines import MACHINES, Machine
-from tests.lab.stories import ask_unguarded, refuse_drills, run_drills, stop_drills
+from tests.lab.stories import ask_unguarded, fail_calls, refuse_drills, run_drills, stop_drills
 from tests.support.drill_story import check_drill
 
 IDLE_ROUNDS = int(os.environ.get("SDEICTL_ROUNDS", "3"))
 """Masked drills in each guest, after a plain one; 40 in `make soak PART=idle`."""
+FAULTY_RUNS = int(os.environ.get("SDEICTL_FAULTY_RUNS", "20"))
 IDLE_LOOK_SECONDS = 15
 IDLE_GUESTS = (*["dt-idle"] * 5, "acpi-idle") if EXTRA else ("dt-idle",)
 
@@ -131,6 +132,24 @@ def test_no_drill_loses_a_cpu(name: str, lab: Lab, tmp_path: Path) -> None:
     for drill in drills:
         check_drill(machine.name, drill["status"], drill["result"])
     assert_alive(read(share, "cpus"), machine)
+
+
+def test_drill_with_a_failing_call(lab: Lab, tmp_path: Path) -> None:
+    run = fail_calls(MACHINES["dt-sdei"], FAULTY_RUNS, lab=lab, directory=tmp_path / "vm")
+    story = read(run.share, "faults")
+    assert story["sound"]["drill"]["status"] == 0, story["sound"]
+    assert len(story["runs"]) >= FAULTY_RUNS
+    for each in story["runs"]:
+        drill = each["drill"]
+        # Where SDEI serves, a drill that says that it does not would be wrong.
+        assert drill["status"] in (0, 3, 4), each
+        assert "Traceback" not in drill["said"], each
+        assert "internal error" not in drill["said"], each
+        if isinstance(drill["result"], dict):
+            validate("drill-1", drill["result"])
+            assert drill["result"]["outcome"] in ("pass", "unknown", "refused"), each
+        assert each["after"] == story["found"], each
+    assert_alive(read(run.share, "cpus"), MACHINES["dt-sdei"])
 
 
 @pytest.mark.parametrize(

@@ -70,9 +70,13 @@ PARTS: Mapping[str, Sequence[Step]] = {
         _lab("test_drill.py -k control"),
         *[_lab("test_drill.py -k no_drill_loses", SDEICTL_ROUNDS="40")] * 5,
     ],
+    "faults": [
+        Step("test_faults.py", {"SDEICTL_FAULTS": "all"}),
+        _lab("test_drill.py -k failing_call", SDEICTL_FAULTY_RUNS="400"),
+    ],
     "watchdog": [_lab("test_watchdog.py", SDEICTL_ROUNDS="20")],
     "drill": [
-        _lab("test_drill.py -k 'not control and not no_drill_loses'"),
+        _lab("test_drill.py -k 'not control and not no_drill_loses and not failing_call'"),
         *[_lab("test_drill.py -k signal_at_any_step")] * 3,
     ],
     "ladder": [_lab("test_ladder.py -k each_rung"), _lab("test_ladder.py -k 'killed or power_cut'")],

@@ -88,4 +88,5 @@ def main() -> None:
     leave("kills", {"found": found, "kills": kills, "cpus": look_at_cpus(8.0)})
 
 
-main()
+if __name__ == "__main__":
+    main()

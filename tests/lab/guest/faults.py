@@ -1,0 +1,59 @@
+"""Runs in a guest: masked drills, each with another failing call of the C library (tests/tools/faults.c).
+
+    LD_PRELOAD=/lab/faults.so faults.py RUNS
+
+Leaves /lab/faults.json: for each run what failed, and what the drill, the resume and the host then said. The
+calls are spread evenly over the drill; with 0 RUNS each of them fails.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from kill import DRILLS, host_state, settled_state
+from observe import finish, leave, look_at_cpus, sdeictl, start
+
+ERRORS = (errno.EIO, errno.ENOSPC, errno.EACCES, errno.EINTR, errno.ENOENT)
+NO_FAULT = -1
+
+library = ctypes.CDLL(None)
+library.faults_failed.restype = ctypes.c_char_p
+library.faults_count.restype = ctypes.c_long
+
+
+def arm(index: int, error: int) -> None:
+    os.setpgid(0, 0)  # only the calls of this group count
+    library.faults_arm(ctypes.c_long(index), error)
+
+
+def drill_with_fault(index: int, error: int) -> dict[str, Any]:
+    stored = set(DRILLS.glob("*.json"))
+    arguments = ("drill", "backtrace", "--masked", "--format", "json")
+    drill = finish(start(*arguments, name="faulty", become=lambda: arm(index, error)), "faulty")
+    return {
+        "index": index, "error": errno.errorcode[error], "failed": library.faults_failed().decode(),
+        "calls": library.faults_count(), "drill": drill,
+        "resume": sdeictl("drill", "resume"), "after": settled_state(),
+        "stored": len(set(DRILLS.glob("[12]*.json")) - stored),
+    }  # fmt: skip
+
+
+def main() -> None:
+    runs = int(sys.argv[1])
+    Path("/tmp/faulty.out").touch()
+    found = host_state()
+    sound = drill_with_fault(NO_FAULT, errno.EIO)
+    step = max(sound["calls"] // runs, 1) if runs else 1
+    done = []
+    for number, index in enumerate(range(step // 2, sound["calls"], step)):
+        done.append(drill_with_fault(index, ERRORS[number % len(ERRORS)]))
+        leave("faults", {"found": found, "sound": sound, "runs": done})
+    leave("cpus", look_at_cpus(8.0))
+
+
+main()

@@ -1,0 +1,192 @@
+"""Each call of the C library fails once: no traceback, no false answer, nothing left that nobody knows of."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sdeictl.interlock.journal import Entry, Setting, write_journal
+from sdeictl.probe.drills import DrillKind
+from tests.conftest import PROJECT, load_host
+from tests.support.core_builder import FakeCpu, FakeKernel, address_of, elf_core
+from tests.support.drillable_host import BOOT_ID, make_drillable, write
+from tests.support.tools import tool
+
+SOURCE = PROJECT / "tests/tools/faults.c"
+LOOKUPS = ("open64", "opendir", "readlink", "stat64", "lstat64")
+"""What ENOENT fails in these cannot be told from a file that does not exist."""
+SHIFTS = range(5) if os.environ.get("SDEICTL_FAULTS") == "all" else range(1)
+"""Each call fails with one of five errors in turn; in `make soak PART=faults` with each of them."""
+STATUSES = (0, 1, 2, 3, 4)
+
+DEAD_PID = 4_000_000
+
+Run = Mapping[str, Any]
+Inject = Callable[..., Iterator[Run]]
+
+
+@pytest.fixture(scope="session")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the library in which a call fails."""
+    built = tmp_path_factory.mktemp("faults") / "faults.so"
+    subprocess.run([tool("cc"), "-O1", "-shared", "-fPIC", "-o", built, SOURCE, "-ldl"], check=True)
+    return built
+
+
+@pytest.fixture(params=SHIFTS)
+def inject(request: pytest.FixtureRequest, library: Path, tmp_path: Path) -> Inject:
+    """Return what runs a command once for each call; its first run is without a fault."""
+
+    def run(*command: str) -> Iterator[Run]:
+        words = [sys.executable, "-m", "tests.support.fault_runner", tmp_path, request.param, *command]
+        with subprocess.Popen(
+            list(map(str, words)), stdout=subprocess.PIPE, text=True, cwd=PROJECT,
+            env=os.environ | {"LD_PRELOAD": str(library)},
+        ) as process:  # fmt: skip
+            assert process.stdout
+            for line in process.stdout:
+                yield json.loads(line)
+        assert process.returncode == 0
+
+    return run
+
+
+def check_end(sound: Run, run: Run) -> None:
+    """Assert that a run ended as a command may: with a status, a sentence, and no file that is not whole."""
+    assert run["status"] in STATUSES, run
+    assert "Traceback" not in run["said"], run
+    assert "internal error" not in run["said"], run
+    if run["status"] != sound["status"] and not run["output"] and run["failed"] != "write":
+        assert run["said"].strip(), run
+    assert set(run["files"]) <= {*sound["files"], *sound["before"]}, run
+    for name, content in run["files"].items():
+        if name.endswith(".json"):
+            json.loads(content)
+        if name.endswith(".gz"):
+            gzip.decompress(content.encode("latin-1"))
+
+
+def runs_of(runs: Iterator[Run]) -> Iterator[tuple[Run, Run]]:
+    """Yield the run without a fault, and each other one."""
+    sound = next(runs)
+    run = sound
+    for run in runs:
+        check_end(sound, run)
+        yield sound, run
+    assert (run["failed"], run["index"] > 0) == ("", True)  # the last one had no call left that could fail
+
+
+@pytest.mark.parametrize("name", ["dt-none", "acpi-sdei"])
+def test_probe(inject: Inject, tmp_path: Path, name: str) -> None:
+    shutil.copytree(load_host(name).root, tmp_path / "host", symlinks=True)
+    for sound, run in runs_of(inject("probe", "--format", "json")):
+        if run["status"] == 3 and not run["output"]:
+            continue  # the output could not be written
+        found, told = (json.loads(each["output"])["verdict"] for each in (run, sound))
+        assert found["nmi_path"] in (told["nmi_path"], "unknown"), run
+        assert found["ready"] in (told["ready"], None), run
+
+
+def test_capture(inject: Inject, tmp_path: Path) -> None:
+    shutil.copytree(load_host("acpi-sdei").root, tmp_path / "host", symlinks=True)
+    for _sound, run in runs_of(inject("capture", "out.tar.gz")):
+        # With 3 it is whole too, but a source was denied.
+        assert "work/out.tar.gz" in run["files"] or run["status"] in (2, 3), run
+
+
+COMMANDS = (
+    ("analyze", "console.log", "--format", "json"),
+    ("explain",),
+    ("drill", "list"),
+    ("drill", "status", "--format", "json"),
+    ("bench", "list"),
+    ("version",),
+    ("probe", "--compare", "console.log", "console.log"),
+    ("vmcore", "vmcore"),
+)
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_commands_that_only_read(inject: Inject, tmp_path: Path, command: tuple[str, ...]) -> None:
+    make_drillable(tmp_path)
+    (tmp_path / "work").mkdir()
+    shutil.copy(load_host("dt-sdei").root.parent / "console.log", tmp_path / "work")
+    (tmp_path / "work/vmcore").write_bytes(elf_core(FakeKernel((FakeCpu(address_of("lkdtm_HARDLOCKUP")),))))
+    for sound, run in runs_of(inject(*command)):
+        assert run["files"] == sound["files"]
+        if run["status"] == 0:
+            assert run["output"] == sound["output"], run
+
+
+def test_plan_of_a_drill(inject: Inject, tmp_path: Path) -> None:
+    make_drillable(tmp_path)
+    for sound, run in runs_of(inject("drill", "backtrace", "--masked", "--dry-run")):
+        assert sound["status"] == 0
+        assert run["files"] == sound["files"]
+        if run["status"] == 0:
+            assert run["output"] == sound["output"], run
+
+
+WATCHDOG = "sys/class/watchdog/watchdog0"
+OBSTACLES = {
+    "watchdog": {f"{WATCHDOG}/state": "active\n", f"{WATCHDOG}/timeout": "2\n"},
+    "watchdog of a BMC": {
+        "sys/module/ipmi_watchdog/parameters/action": "reset\n",
+        "sys/module/ipmi_watchdog/parameters/timeout": "2\n",
+    },
+    "panic": {"proc/sys/kernel/hardlockup_panic": "1\n"},
+    "moving CPU": {"sys/devices/system/cpu/cpu3/hotplug/target": "100\n"},
+}
+
+
+@pytest.mark.parametrize("obstacle", OBSTACLES)
+def test_obstacle_is_never_overlooked(inject: Inject, tmp_path: Path, obstacle: str) -> None:
+    tree = make_drillable(tmp_path)
+    for path, text in OBSTACLES[obstacle].items():
+        write(tree / path, text)
+    for sound, run in runs_of(inject("drill", "backtrace", "--masked", "--dry-run")):
+        assert sound["status"] == 4
+        assert run["status"] in (3, 4) or (run["error"] == "ENOENT" and run["failed"] in LOOKUPS), run
+
+
+def test_arming(inject: Inject, tmp_path: Path) -> None:
+    make_drillable(tmp_path)
+    for sound, run in runs_of(inject("drill", "arm", "--for", "10m")):
+        assert sound["status"] == 0
+        assert set(run["files"]) == set(sound["files"]) or run["status"] == 4, run
+        refused = run["status"] == 4
+        assert ("host/var/lib/sdeictl/drills/armed" in run["files"]) is not refused, run
+        assert run["status"] in (0, 4) or "the result cannot be written" in run["said"], run
+
+
+PRINTK = "host/proc/sys/kernel/printk"
+JOURNAL = "host/var/lib/sdeictl/drills/journal.json"
+
+
+def test_resume_of_a_killed_drill(inject: Inject, tmp_path: Path) -> None:
+    """What a drill changed is restored once: by the resume, or by the next one."""
+    tree = make_drillable(tmp_path)
+    write(tree / "proc/sys/kernel/printk", "1\t4\t1\t7\n")
+    entry = Entry(
+        "20261126T000000.000000Z-backtrace", DrillKind.BACKTRACE, "masked", BOOT_ID, DEAD_PID,
+        settings=(Setting(f"{tree}/proc/sys/kernel/printk", 7, 1),),
+    )  # fmt: skip
+    write_journal(entry, str(tree / "var/lib/sdeictl/drills"))
+    for sound, run in runs_of(inject("drill", "resume", "--then", "drill", "resume")):
+        assert sound["files"][PRINTK].startswith("7"), sound
+        assert run["files"][PRINTK].startswith("7") or JOURNAL in run["files"], run
+        end = run["then"]["files"]
+        assert end[PRINTK].startswith("7"), run
+        assert JOURNAL not in end, run
+        results = [name for name in end if name.endswith("backtrace.json")]
+        assert len(results) == 1, run
+        assert json.loads(end[results[0]])["outcome"] == "unknown", run
