@@ -52,6 +52,21 @@ def test_failed_part_continues(parts: Path, tmp_path: Path) -> None:
     assert (lab.part("thing") / "result").read_text() == "half\n"
 
 
+def test_part_takes_another_suite(parts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (parts / "apt.sh").write_text('mkdir -p "$1"; echo "$@" > "$1/apt.conf"')
+    (parts / "thing.sh").write_text('cp "$APT_CONFIG" result')
+    other = Part("other", ("input",), ("result",), like="thing", suite="unstable")
+    monkeypatch.setattr(build, "PARTS_TABLE", (Part("thing", ("input",), ("result",)), other))
+    lab = Lab(tmp_path / "cache")
+    lab.build()
+    assert (
+        (lab.part("thing") / "result")
+        .read_text()
+        .endswith("/apt deb deb-src amd64,arm64 trixie trixie-backports\n")
+    )
+    assert (lab.part("other") / "result").read_text().endswith("/apt-unstable deb amd64 unstable\n")
+
+
 def test_part_without_result_fails(parts: Path, tmp_path: Path) -> None:
     (parts / "thing.sh").write_text("true")
     lab = Lab(tmp_path / "cache")

@@ -150,6 +150,7 @@ class Lab:
             digest.update((PARTS / name).read_bytes())
         if part.kernel:
             digest.update(repr(part.kernel).encode())
+        digest.update(part.suite.encode())
         if part.name == "rootfs":
             digest.update(requirements().encode())
         if "python.sh" in part.inputs:
@@ -191,7 +192,10 @@ class Lab:
         }
 
     def _build_part(self, part: Part) -> None:
-        apt = self._apt("apt", "deb deb-src", "amd64,arm64", "trixie", "trixie-backports")
+        if part.suite:
+            apt = self._apt(f"apt-{part.suite}", "deb", "amd64", part.suite)
+        else:
+            apt = self._apt("apt", "deb deb-src", "amd64,arm64", "trixie", "trixie-backports")
         work = self.cache / f"{part.name}.work"
         work.mkdir(exist_ok=True)
         (work / "requirements.txt").write_text(requirements())

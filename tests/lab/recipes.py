@@ -28,13 +28,17 @@ class Part(NamedTuple):
     extra: bool = False
     """Built only where SDEICTL_LAB_EXTRA is set: too long for every run."""
     kernel: Kernel | None = None
+    like: str = ""
+    """The part whose script builds this one too."""
+    suite: str = ""
+    """The suite that it takes its amd64 packages from; "" for trixie and its backports."""
 
     @property
     def script(self) -> str:
         """The file of parts/ that builds it."""
         if self.kernel:
             return "kernel.sh" if self.kernel.options else "stock.sh"
-        return f"{self.name}.sh"
+        return f"{self.like or self.name}.sh"
 
 
 _BUILT = ("Image", "config", "version", "modules.tar")
@@ -89,5 +93,6 @@ PARTS_TABLE = (
     Part("trixie", ("python.sh",), ("root.tar",)),
     Part("qemu", (), ("usr",)),
     Part("prometheus", (), ("usr",)),
+    Part("prometheus-unstable", (), ("usr",), like="prometheus", suite="unstable"),
     Part("sos", (), ("sos.tar",), extra=True),
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""What prometheus/ gives is what Debian's Prometheus takes: rules, configuration, dashboard and queries."""
+"""What prometheus/ gives is what Prometheus 2 and 3 take: rules, configuration, dashboard and queries."""
 
 from __future__ import annotations
 
@@ -38,12 +38,15 @@ OF_PROMETHEUS = {"up", "ALERTS"}
 KEYWORDS = {"and", "bool", "or", "unless"}
 LABEL_LISTS = r"\b(?:by|group_left|group_right|ignoring|on|without)\s*\([^()]*\)"
 
+TOOLS = ("prometheus", "prometheus-unstable")
+"""The parts of the lab with a promtool: of Debian trixie, and of unstable."""
+
 
 class Promtool:
-    """The tool of trixie."""
+    """The tool of one part of the lab."""
 
-    def __init__(self, lab: Lab) -> None:
-        self._command = lab.command("prometheus", "promtool")
+    def __init__(self, lab: Lab, part: str = TOOLS[0]) -> None:
+        self._command = lab.command(part, "promtool")
 
     def run(self, *arguments: str | Path, data: bytes = b"") -> str:
         """Return what it prints; it must find nothing wrong."""
@@ -56,9 +59,9 @@ class Promtool:
         return output
 
 
-@pytest.fixture
-def promtool(lab: Lab) -> Promtool:
-    return Promtool(lab)
+@pytest.fixture(params=TOOLS)
+def promtool(lab: Lab, request: pytest.FixtureRequest) -> Promtool:
+    return Promtool(lab, request.param)
 
 
 def rule_queries(text: str) -> list[str]:
@@ -108,6 +111,12 @@ def test_names_in_query_are_found() -> None:
     assert metrics_of('{__name__=~"a|b", c="d"} and (up unless on () k) or absent(l)') == {
         "a", "b", "up", "k", "l",
     }  # fmt: skip
+
+
+def test_both_versions_are_tried(lab: Lab) -> None:
+    said = "".join(Promtool(lab, part).run("--version") for part in TOOLS)
+    trixie, unstable = map(int, re.findall(r"(?m)^promtool, version (\d+)\.", said))
+    assert (trixie, unstable >= 3) == (2, True)
 
 
 def test_the_rules_are_sound(promtool: Promtool) -> None:
