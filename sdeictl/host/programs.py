@@ -1,11 +1,20 @@
-"""Runs other programs. `probe --deep`, `drill crash` and `bench` start them only through this module."""
+"""Runs other programs. `probe --deep`, the drills and `bench` start them only through this module.
+
+Each program leads a session of its own. At its time limit, at Control-C or at the end of sdeictl, the whole
+group ends with it.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
+import select
+import signal
 import subprocess
 import threading
+import time
+from collections.abc import Iterator, Sequence
 from typing import IO, cast
 
 from sdeictl.host.files import not_found
@@ -15,13 +24,16 @@ TIMEOUT_SECONDS = 60.0
 MAX_OUTPUT_BYTES = 32 << 20
 MAX_ERROR_BYTES = 400
 """So much of its errors is shown."""
+_KILLED_SECONDS = 1.0
+"""How long to wait for a program that was killed: one that waits for a device ends only when that answers."""
 
 
 def output_of(name: str, *arguments: str, seconds: float = TIMEOUT_SECONDS) -> bytes:
     """Return what a program prints, at most MAX_OUTPUT_BYTES; a program that prints more is killed.
 
-    Raises OSError: ENOENT if no such program is installed, ETIMEDOUT if it runs longer than `seconds`, EIO
-    with the last line of its errors if it fails.
+    Raises OSError: ENOENT if no such program is installed, ETIMEDOUT if it runs longer than `seconds`, or if
+    a process that it has started keeps its output open for longer; EIO with the last line of its errors if
+    it fails.
     """
     errors = os.memfd_create("errors")  # a pipe that nobody reads could fill up
     try:
@@ -31,27 +43,129 @@ def output_of(name: str, *arguments: str, seconds: float = TIMEOUT_SECONDS) -> b
 
 
 def _output_of(name: str, arguments: tuple[str, ...], seconds: float, errors: int) -> bytes:
-    expired = threading.Event()
-    with subprocess.Popen(  # noqa: S603 - sdeictl chooses the program and the arguments
-        [_find(name), *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-        stderr=errors, env={"PATH": ":".join(PROGRAMS), "LC_ALL": "C.UTF-8"},
-    ) as process:  # fmt: skip
-        timer = threading.Timer(seconds, _kill, (process, expired))
-        timer.daemon = True
-        timer.start()
-        output = cast("IO[bytes]", process.stdout)
-        data = output.read(MAX_OUTPUT_BYTES)
-        cut = bool(output.read(1))
-        if cut:
-            process.kill()
-        process.wait()
-        timer.cancel()
-    if expired.is_set():
-        raise OSError(errno.ETIMEDOUT, f"{name} did not end within {seconds:.0f} s")
-    if process.returncode and not cut:
+    deadline = time.monotonic() + seconds
+    environment = {"PATH": ":".join(PROGRAMS), "LC_ALL": "C.UTF-8"}
+    words = (_find(name), *arguments)
+    with _started(words, stdout=subprocess.PIPE, stderr=errors, env=environment) as process:
+        data = _read(cast("IO[bytes]", process.stdout), deadline)
+        if data is not None and len(data) > MAX_OUTPUT_BYTES:
+            return data[:MAX_OUTPUT_BYTES]
+        if data is None and _has_ended(process):
+            text = f"{name} ended, but a process that it started did not within {seconds:g} s"
+            raise OSError(errno.ETIMEDOUT, text)
+        if data is None or not _ends(process, deadline - time.monotonic()):
+            raise OSError(errno.ETIMEDOUT, f"{name} did not end within {seconds:g} s")
+        status = process.wait()
+    if status:
         detail = _last_line(errors)
-        raise OSError(errno.EIO, f"{name} ended with status {process.returncode}{detail and ': ' + detail}")
+        raise OSError(errno.EIO, f"{name} ended with status {status}{detail and ': ' + detail}")
     return data
+
+
+def _read(output: IO[bytes], deadline: float) -> bytes | None:
+    """Return what a pipe has until it is closed, or more than MAX_OUTPUT_BYTES; None if it is open too long.
+
+    A process may leave the group and keep the pipe, so nothing here waits for the end of a process.
+    """
+    data = bytearray()
+    poll = select.poll()
+    poll.register(output, select.POLLIN)
+    while len(data) <= MAX_OUTPUT_BYTES:
+        left = deadline - time.monotonic()
+        if left <= 0 or not poll.poll(left * 1000):
+            return None
+        piece = os.read(output.fileno(), 1 << 16)
+        if not piece:
+            break
+        data += piece
+    return bytes(data)
+
+
+@contextlib.contextmanager
+def _started(
+    words: Sequence[str], *, stdout: int, stderr: int | None, env: dict[str, str] | None
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Start a program in a session of its own. What has not ended with the context is killed, as a group."""
+    with _Signals() as signals:
+        process = subprocess.Popen(  # noqa: S603 - sdeictl or the user chooses the program
+            words, stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr, env=env, start_new_session=True
+        )
+        try:
+            signals.end_with_us(process)
+            yield process
+        finally:
+            _kill_group(process)
+            if process.stdout:
+                process.stdout.close()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(_KILLED_SECONDS)
+
+
+def _kill_group(process: subprocess.Popen[bytes]) -> None:
+    """Kill a program and its group, unless the program was waited for: then its number may be another's."""
+    if process.returncode is None:
+        with contextlib.suppress(OSError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+class _Signals:
+    """Lets a signal that ends sdeictl end a program too: a terminal signals only its own session.
+
+    A signal that arrives while the program is being started is taken as soon as its group can be killed.
+    """
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+        self._early: list[int] = []
+        self._restore = contextlib.ExitStack()
+
+    def __enter__(self) -> _Signals:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+                if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
+                    self._restore.callback(signal.signal, number, signal.signal(number, self._take))
+        return self
+
+    def end_with_us(self, process: subprocess.Popen[bytes]) -> None:
+        """Name the program, which has been started."""
+        self._process = process
+        for number in self._early:
+            self._take(number, None)
+
+    def _take(self, number: int, _frame: object) -> None:
+        if self._process is None:
+            self._early.append(number)
+            return
+        _kill_group(self._process)
+        self._restore.close()
+        signal.raise_signal(number)
+
+    def __exit__(self, *_: object) -> None:
+        self._restore.close()
+        if self._process is None:  # it could not be started
+            for number in self._early:
+                signal.raise_signal(number)
+
+
+def _has_ended(process: subprocess.Popen[bytes]) -> bool:
+    """Tell whether a program has ended; it is still to be waited for."""
+    return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is not None
+
+
+def _ends(process: subprocess.Popen[bytes], seconds: float | None) -> bool:
+    """Tell whether a program ends within so many seconds; it is still to be waited for.
+
+    With a limit, Popen.wait() would see the end up to 50 ms late, and `bench` times programs.
+    """
+
+    def wait() -> None:
+        with contextlib.suppress(ChildProcessError):
+            os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+
+    waiting = threading.Thread(target=wait, daemon=True)
+    waiting.start()
+    waiting.join(None if seconds is None else max(0.0, seconds))
+    return not waiting.is_alive()
 
 
 def _last_line(errors: int) -> str:
@@ -60,11 +174,6 @@ def _last_line(errors: int) -> str:
     text = os.pread(errors, MAX_ERROR_BYTES, max(0, size - MAX_ERROR_BYTES)).decode("utf-8", "replace")
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return lines[-1].rstrip(".") if lines else ""
-
-
-def _kill(process: subprocess.Popen[bytes], expired: threading.Event) -> None:
-    expired.set()
-    process.kill()
 
 
 def _find(name: str) -> str:
@@ -88,12 +197,9 @@ def run_program(words: tuple[str, ...], seconds: float | None = None) -> None:
 
     Raises OSError: EIO if it fails, ETIMEDOUT if it runs longer than `seconds`; None means no limit.
     """
-    try:
-        done = subprocess.run(  # noqa: S603 - the user names the program
-            words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, check=False, timeout=seconds
-        )
-    except subprocess.TimeoutExpired as error:
-        text = f"it did not end within {seconds:.0f} s"
-        raise OSError(errno.ETIMEDOUT, text, words[0]) from error
-    if done.returncode:
-        raise OSError(errno.EIO, f"it ended with status {done.returncode}", words[0])
+    with _started(words, stdout=subprocess.DEVNULL, stderr=None, env=None) as process:
+        if not _ends(process, seconds):
+            raise OSError(errno.ETIMEDOUT, f"it did not end within {seconds:g} s", words[0])
+        status = process.wait()
+    if status:
+        raise OSError(errno.EIO, f"it ended with status {status}", words[0])

@@ -1,0 +1,138 @@
+"""Other programs end at their time limit, with all that they have started, and nobody waits any longer."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from sdeictl.host import programs
+from sdeictl.host.programs import output_of, run_program
+
+SECONDS = 60.0
+RUNNERS = ("output_of", "run_program")
+
+
+class Program:
+    """A shell script that leaves the number of a process it has started in a file."""
+
+    def __init__(self, directory: Path) -> None:
+        self.path = directory / "thing"
+        self._number = directory / "number"
+
+    def write(self, script: str) -> None:
+        self.path.write_text(f"#!/bin/sh\nnote() {{ echo $! > {self._number}; }}\n{script}\n")
+        self.path.chmod(0o755)
+
+    def run(self, how: str, seconds: float = 1) -> None:
+        if how == "output_of":
+            output_of("thing", seconds=seconds)
+        else:
+            run_program((str(self.path),), seconds)
+
+    def child(self) -> int:
+        wait_until(lambda: self._number.exists() and self._number.read_text().endswith("\n"))
+        return int(self._number.read_text())
+
+    def child_runs(self) -> bool:
+        """Tell whether the process still runs; a dead one that nobody has waited for does not."""
+        try:
+            return Path(f"/proc/{self.child()}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+        except FileNotFoundError:
+            return False
+
+    def end_child(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.child(), signal.SIGKILL)
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + SECONDS
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Program:
+    monkeypatch.setattr(programs, "PROGRAMS", (str(tmp_path), "/usr/bin", "/bin"))
+    return Program(tmp_path)
+
+
+@pytest.mark.parametrize("how", RUNNERS)
+@pytest.mark.parametrize(
+    "script",
+    [
+        "sleep 600 & note; wait",
+        "(trap '' HUP INT TERM; sleep 600; :) & note; wait",
+        "sleep 600 & note; kill -STOP $$",
+        "exec > /dev/null; sleep 600 & note; wait",
+        "(while :; do echo 123; done) & note; wait",
+    ],
+    ids=["waits", "ignores signals", "is stopped", "closes its output", "prints"],
+)
+def test_limit_ends_the_whole_group(
+    program: Program, how: str, script: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(programs, "MAX_OUTPUT_BYTES", 1 << 40)
+    program.write(script)
+    with pytest.raises(OSError, match="did not end within 1 s"):
+        program.run(how)
+    wait_until(lambda: not program.child_runs())
+
+
+@pytest.mark.parametrize("how", RUNNERS)
+def test_who_left_the_group_delays_nobody(program: Program, how: str) -> None:
+    program.write("setsid sleep 600 & note; wait")
+    with pytest.raises(OSError, match="did not end within 1 s"):
+        program.run(how)
+    assert program.child_runs()
+    program.end_child()
+
+
+@pytest.mark.parametrize("prefix", ["", "setsid "])
+def test_open_output_is_not_an_end(program: Program, prefix: str) -> None:
+    program.write(f"echo half; {prefix}sleep 600 & note")
+    with pytest.raises(OSError, match="thing ended, but a process that it started did not within 1 s"):
+        program.run("output_of")
+    wait_until(lambda: program.child_runs() is bool(prefix))
+    program.end_child()
+
+
+@pytest.mark.parametrize("how", RUNNERS)
+def test_program_may_leave_a_service(program: Program, how: str) -> None:
+    program.write("sleep 600 > /dev/null & note")
+    program.run(how, SECONDS)
+    assert program.child_runs()
+    program.end_child()
+
+
+def test_flood_of_output_is_cut(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(programs, "MAX_OUTPUT_BYTES", 1000)
+    program.write("(while :; do echo 123; done) & note; wait")
+    assert output_of("thing", seconds=SECONDS) == b"123\n" * 250
+    wait_until(lambda: not program.child_runs())
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_programs_end_with_sdeictl(program: Program, number: signal.Signals) -> None:
+    program.write("sleep 600 & note; wait")
+    code = "import sys; from sdeictl.host.programs import run_program; run_program((sys.argv[1],), 600)"
+    caller = subprocess.Popen([sys.executable, "-c", code, str(program.path)], stderr=subprocess.DEVNULL)
+    assert program.child_runs()
+    caller.send_signal(number)
+    assert caller.wait(SECONDS) == -number
+    wait_until(lambda: not program.child_runs())
+
+
+def test_no_limit_waits_for_the_end(program: Program) -> None:
+    program.write("sleep 0.2; exit 3")
+    with pytest.raises(OSError, match="ended with status 3"):
+        run_program((str(program.path),))
