@@ -35,8 +35,9 @@ class Agent:
     """The files of one host, and the metrics exported from them."""
 
     def __init__(self, directory: Path, name: str = "dt-sdei") -> None:
-        self.run, self.state = directory / "run", directory / "state"
+        self.run, self.state, self.watch = directory / "run", directory / "state", directory / "watch"
         self.run.mkdir()
+        self.watch.mkdir()
         (self.state / "drills").mkdir(parents=True)
         (self.state / "bench").mkdir()
         self.host = load_host(name)
@@ -44,8 +45,9 @@ class Agent:
         self.report["generated_at"] = "2026-11-25T18:00:00+00:00"
         self.write_report(self.report)
         watched = State("boot", Progress(counters=Counters(3, 1, backtrace_timeouts=2)), Events(1, 1, 2))
-        (self.run / "watch.json").write_bytes(encode_state(watched, NOW - 10))
-        self.sources = Sources(Places(str(self.run), str(self.state)), lambda: NOW, lambda: UPTIME)
+        (self.watch / "watch.json").write_bytes(encode_state(watched, NOW - 10))
+        self.places = Places(str(self.run), str(self.state), str(self.watch))
+        self.sources = Sources(self.places, lambda: NOW, lambda: UPTIME)
 
     def write_report(self, report: Mapping[str, object]) -> None:
         (self.run / "report.json").write_text(json.dumps(report))
@@ -142,7 +144,8 @@ def test_unknown_cpu_state_is_not_counted(agent: Agent) -> None:
 
 
 def test_empty_host_is_served(tmp_path: Path) -> None:
-    sources = Sources(Places(str(tmp_path / "run"), str(tmp_path / "state")), lambda: NOW, lambda: UPTIME)
+    places = Places(*(str(tmp_path / name) for name in Places._fields))
+    sources = Sources(places, lambda: NOW, lambda: UPTIME)
     assert down(sources.read()) == {
         "report": "No such file or directory.", "watch": "No such file or directory.",
     }  # fmt: skip
@@ -183,8 +186,8 @@ def test_report_of_another_time_is_down(at: str, problem: str, agent: Agent) -> 
 
 @pytest.mark.parametrize("value", [None, "soon", "5", float("nan"), float("inf"), 10**400, {}])
 def test_watcher_without_time_is_down(value: object, agent: Agent) -> None:
-    content = json.loads((agent.run / "watch.json").read_text())
-    (agent.run / "watch.json").write_text(json.dumps(content | {"updated_at": value}))
+    content = json.loads((agent.watch / "watch.json").read_text())
+    (agent.watch / "watch.json").write_text(json.dumps(content | {"updated_at": value}))
     assert down(agent.snapshot()) == {"watch": "It is damaged."}
     assert "sdeictl_hard_lockups_total" not in agent.samples()
 
@@ -210,7 +213,7 @@ def test_wrong_value_takes_source_down(source: str, damage: Mapping[str, object]
     agent.add_drills()
     agent.add_bench()
     paths = {
-        "report": agent.run / "report.json", "watch": agent.run / "watch.json",
+        "report": agent.run / "report.json", "watch": agent.watch / "watch.json",
         "drills": max((agent.state / "drills").iterdir()), "bench": max((agent.state / "bench").iterdir()),
     }  # fmt: skip
     content = json.loads(paths[source].read_text())
@@ -228,7 +231,7 @@ def test_wrong_value_takes_source_down(source: str, damage: Mapping[str, object]
 def test_clock_step_is_survived(tmp_path: Path) -> None:
     agent = Agent(tmp_path)
     now = [NOW + 7200]
-    agent.sources = Sources(Places(str(agent.run), str(agent.state)), lambda: now[0], lambda: UPTIME)
+    agent.sources = Sources(agent.places, lambda: now[0], lambda: UPTIME)
     assert "report" in down(agent.snapshot())
     now[0] = NOW
     assert down(agent.snapshot()) == {}

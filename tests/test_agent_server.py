@@ -46,8 +46,8 @@ import asyncio, sys
 from sdeictl_agent.exporter import run
 from sdeictl_agent.config import parse_listen, read_config
 from sdeictl_agent.sources import Places, Sources
-run_directory, state, config, port = sys.argv[1:]
-sources = Sources(Places(run_directory, state), lambda: 4e9, lambda: 4e9)
+*places, config, port = sys.argv[1:]
+sources = Sources(Places(*places), lambda: 4e9, lambda: 4e9)
 asyncio.run(run(read_config(config), sources, config, parse_listen(f"127.0.0.1:{port}")))
 """
 SECONDS = 20.0
@@ -61,7 +61,7 @@ class Served:
     def __init__(self, agent: Agent, directory: Path, config: str = "") -> None:
         self.config = directory / "config.toml"
         self.config.write_text(config)
-        words = [sys.executable, "-c", SERVE, agent.run, agent.state, self.config, 0]
+        words = [sys.executable, "-c", SERVE, *agent.places, self.config, 0]
         self.process = subprocess.Popen([*map(str, words)], stderr=subprocess.PIPE, text=True)
         said = re.match(r"sdeictl-agent: listening on 127\.0\.0\.1:(\d+)( with TLS)?\n", self.says())
         assert said
@@ -129,8 +129,8 @@ def test_malformed_accept_gets_text(accept: str, served: Served) -> None:
 
 
 def test_fifo_does_not_block(served: Served, tmp_path: Path) -> None:
-    (tmp_path / "run/watch.json").unlink()
-    os.mkfifo(tmp_path / "run/watch.json")
+    (tmp_path / "watch/watch.json").unlink()
+    os.mkfifo(tmp_path / "watch/watch.json")
     assert b'sdeictl_source_up{source="watch"} 0.0' in served.get("/metrics")[2]
     assert b"<li>watch (" in served.get("/")[2]
     assert served.end() == 0
@@ -225,7 +225,7 @@ def test_slow_client_is_disconnected(
     async def connect_and_wait() -> None:
         listening = socket.create_server(("127.0.0.1", 0))
         host, port = listening.getsockname()
-        exporter = http_server.Exporter(Sources(Places(str(tmp_path), str(tmp_path))).read)
+        exporter = http_server.Exporter(Sources(Places(*[str(tmp_path)] * 3)).read)
         exporter.serve([listening], None)
         reader, writer = await asyncio.open_connection(host, port)
         writer.write(b"GET /")

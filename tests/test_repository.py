@@ -233,7 +233,7 @@ def test_units_verify(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("unit", "limit"),
-    [("sdeictl-agent", 0.5), ("sdeictl-watch", 1.5), ("sdeictl-collect", 4.0), ("sdeictl-textfile", 1.5)],
+    [("sdeictl-agent", 0.2), ("sdeictl-watch", 1.4), ("sdeictl-collect", 2.3), ("sdeictl-textfile", 1.1)],
 )
 def test_what_a_unit_exposes(unit: str, limit: float) -> None:
     done = subprocess.run(

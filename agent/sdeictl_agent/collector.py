@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import stat
 import sys
 
 import click
@@ -25,6 +24,7 @@ from sdeictl.klog.kmsg import parse_head
 from sdeictl.klog.log import parse_log
 from sdeictl.probe.collect import collect
 from sdeictl.probe.report import build_report
+from sdeictl_agent.trust import UntrustedError, open_trusted
 
 SAVED_LOG = "boot.kmsg"
 MAX_SAVED_BYTES = 8 << 20
@@ -57,18 +57,11 @@ def log_from_boot(root: Root, path: str) -> bytes | None:
 
 
 def read_saved(path: str) -> bytes | None:
-    """Return the start of the log that an earlier collector saved; None if there is none.
-
-    The watcher's user can write to this directory too. A link, a FIFO or a file of another user is ignored.
-    """
-    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    """Return the start of the log that an earlier collector saved; None if there is none."""
     try:
-        with open(path, "rb", opener=lambda name, _flags: os.open(name, flags)) as file:
-            found = os.fstat(file.fileno())
-            if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1 or found.st_uid != os.geteuid():
-                return None
-            return file.read(MAX_SAVED_BYTES)
-    except OSError:
+        with open_trusted(path, {os.geteuid()}, MAX_SAVED_BYTES) as file:
+            return file.read(MAX_SAVED_BYTES) if os.fstat(file.fileno()).st_nlink == 1 else None
+    except (OSError, UntrustedError):
         return None
 
 

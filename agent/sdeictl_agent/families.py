@@ -103,7 +103,8 @@ def _drills(snapshot: Snapshot) -> Iterator[Metric]:
     yield _drill_cpus(drills)
     yield from _masked_cpus(drills)
     text = "Whether a drill has begun and not ended: it runs, was killed, or waits to be judged."
-    yield _gauge("drill_pending", text, float(snapshot.drill_pending))
+    if snapshot.drill_pending is not None:
+        yield _gauge("drill_pending", text, float(snapshot.drill_pending))
 
 
 def _per_drill(name: str, text: str, values: Iterable[tuple[Drill, float | None]]) -> Metric:

@@ -12,6 +12,8 @@ from typing import NamedTuple, TypedDict
 from sdeictl_agent.json_values import DAMAGE, whole
 
 WATCH_SCHEMA = "sdeictl.watch/1"
+MAX_WATCH_BYTES = 1 << 16
+"""The file has about 1 KiB; a larger one is not of the watcher."""
 
 
 class Counters(NamedTuple):

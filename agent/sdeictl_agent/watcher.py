@@ -1,7 +1,7 @@
 """The watcher: follows the kernel log and the hotplug of CPUs and platform devices, and writes watch.json.
 
 It needs to read /dev/kmsg, which takes CAP_SYSLOG where kernel.dmesg_restrict is set. It writes two files in
-its directory: watch.json, and probe.request, for which sdeictl-collect.path starts the collector.
+a directory of its own: watch.json, and probe.request, for which sdeictl-collect.path starts the collector.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from sdeictl import __version__
 from sdeictl.errors import Status, error_text
 from sdeictl.host.files import write_whole
 from sdeictl.host.kmsg import kmsg_records, open_kmsg
-from sdeictl.host.paths import BOOT_ID, RUN_DIRECTORY, WATCH_FILE
+from sdeictl.host.paths import BOOT_ID, WATCH_DIRECTORY, WATCH_FILE
 from sdeictl_agent.counters import LogCounter
 from sdeictl_agent.notify import notify, watchdog_seconds
-from sdeictl_agent.watch_file import State, decode_state, encode_state
+from sdeictl_agent.trust import UntrustedError, read_trusted, trusted_users
+from sdeictl_agent.watch_file import MAX_WATCH_BYTES, State, decode_state, encode_state
 
 REQUEST_FILE = "probe.request"
-MAX_FILE_BYTES = 1 << 20
 WRITE_SECONDS = 5.0
 """watch.json is written at most this often, and so holds each change after this time."""
 FRESH_SECONDS = 60.0
@@ -141,11 +141,10 @@ class Watcher:
 
 
 def read_state_file(path: str) -> bytes:
-    """Return the content of watch.json; b"" if it cannot be read."""
+    """Return the content of watch.json; b"" if it cannot be read or is another user's."""
     try:
-        with open(path, "rb") as file:
-            return file.read(MAX_FILE_BYTES)
-    except OSError:
+        return read_trusted(path, trusted_users(), MAX_WATCH_BYTES)
+    except (OSError, UntrustedError):
         return b""
 
 
@@ -157,7 +156,7 @@ def read_records(descriptor: int, most: int = 4096) -> list[bytes]:
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="sdeictl-agent-watch", message="%(prog)s %(version)s")
 def main() -> None:
-    """Follow the kernel log and CPU hotplug, and write /run/sdeictl/watch.json for sdeictl-agent."""
+    """Follow the kernel log and CPU hotplug, and write watch.json for sdeictl-agent."""
     try:
         _watch()
     except OSError as error:
@@ -169,8 +168,8 @@ def _watch() -> None:
     """Watch until SIGTERM or SIGINT; raise OSError."""
     with open(BOOT_ID, encoding="ascii") as file:
         boot_id = file.read().strip()
-    os.makedirs(RUN_DIRECTORY, mode=0o755, exist_ok=True)
-    watcher = Watcher(RUN_DIRECTORY, boot_id)
+    os.makedirs(WATCH_DIRECTORY, mode=0o755, exist_ok=True)
+    watcher = Watcher(WATCH_DIRECTORY, boot_id)
     stop, monitor, kmsg = _open_stop(), _open_monitor(), open_kmsg()
     selector = selectors.DefaultSelector()
     for descriptor in (stop, monitor.fileno(), kmsg):

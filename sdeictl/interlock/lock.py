@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import stat
 import time
 
 from sdeictl.host.paths import RUN_DIRECTORY
@@ -20,7 +21,8 @@ class BusyError(Exception):
 class Lock:
     """The lock, held from its construction on. Helpers inherit it, so it is free when the last one has ended.
 
-    Raises BusyError if another process holds it for `wait_seconds`, JournalError if its file cannot be made.
+    Raises BusyError if another process holds it for `wait_seconds`, JournalError if its file cannot be made
+    or is another user's.
     """
 
     def __init__(self, directory: str = RUN_DIRECTORY, wait_seconds: float = 0) -> None:
@@ -33,6 +35,10 @@ class Lock:
             raise JournalError(
                 f"The lock {directory}/{_LOCK} cannot be created: {error.strerror}."
             ) from error
+        found = os.fstat(self._descriptor)
+        if not stat.S_ISREG(found.st_mode) or found.st_uid not in (0, os.geteuid()):
+            os.close(self._descriptor)  # whoever made it could hold it for ever
+            raise JournalError(f"The lock {directory}/{_LOCK} is not a file of root: remove it.")
         deadline = time.monotonic() + wait_seconds
         while not self._try():
             if time.monotonic() >= deadline:

@@ -33,7 +33,20 @@ NOTHING_TO_TELL = {
     "How long does a call take with and without pseudo-NMI?",
 }
 """Documented queries to which this host, whose path serves and on which nothing was timed, is no answer."""
-OWN_FILES = {AGENT: set(), WATCH: set(), COLLECT: {"/run/sdeictl/report.json"}, TEXTFILE: set()}
+OWN_FILES = {
+    AGENT: set(),
+    WATCH: {"/run/sdeictl-watch/watch.json", "/run/sdeictl-watch/anything"},
+    COLLECT: {"/run/sdeictl/report.json", "/run/sdeictl/drill.lock"},
+    TEXTFILE: set(),
+}
+OWN_DIRECTORIES = {"agent": "nothing", "watch": "/run/sdeictl-watch/", "collect": "/run/sdeictl/"}
+OWNERS = {
+    "/run/sdeictl": ["root", "root", "0o755"],
+    "/run/sdeictl/report.json": "root",
+    "/run/sdeictl/boot.kmsg": "root",
+    "/run/sdeictl-watch": ["sdeictl", "sdeictl", "0o755"],
+    "/run/sdeictl-watch/watch.json": "sdeictl",
+}
 NO_FILE, NO_ADDRESS, NO_CALL = ("EROFS", "EACCES", "EPERM", "ENOENT"), "EAFNOSUPPORT", "SIGSYS"
 """How a sandbox refuses; the calls have wrong arguments, for which the kernel has other errors."""
 WRITES = re.compile(r'open(?:at)?\((?:[^"]*, )?"([^"]+)", [^)]*O_(?:WRONLY|RDWR)[^)]*\)\s*=\s*(?:\d+)')
@@ -83,7 +96,7 @@ def test_a_host_from_installation_to_removal(lab: Lab, tmp_path: Path) -> None:
 def installed(server: Prometheus, seen: Mapping[str, Any]) -> None:
     assert seen["active"] == [True, True, False]
     assert seen["failed"] == ""
-    assert seen["owners"] == {"report.json": "root", "boot.kmsg": "root", "watch.json": "sdeictl"}
+    assert seen["owners"] == OWNERS
     # Its sandbox hides nothing from the collector that a probe by hand sees.
     same = ("verdict", "findings", "gaps", "host")
     assert {name: seen["report"][name] for name in same} == {name: seen["probe"][name] for name in same}
@@ -157,6 +170,29 @@ def same_lines(text: str) -> list[str]:
     return [line for line in text.splitlines() if "timestamp_seconds" not in line]
 
 
+def upgraded(server: Prometheus, seen: Mapping[str, Any]) -> None:
+    """Counts, results and configuration are kept, and nothing is left of what the watcher could do before."""
+    assert seen["after"].items() >= {name: seen["before"][name] for name in seen["before"]}.items()
+    assert seen["before"]["hard_lockups"] >= 1
+    assert seen["before"]["cpu_online"] >= 1
+    assert (seen["kept"], seen["config"]) == (True, "[exporter]\ntextfile_seconds = 30\n")
+    assert seen["owners"] == OWNERS
+    # fs.protected_regular may refuse it before sdeictl does.
+    assert (seen["forged"]["status"], "drill.lock" in str(seen["forged"]["result"]["reasons"])) == (3, True)
+    assert seen["drill"]["status"] == 0
+    assert 'sdeictl_source_up{source="watch"} 1.0' in seen["scrape"]
+    assert 'sdeictl_source_up{source="report"} 1.0' in seen["scrape"]
+    wait_until("a scrape", lambda: server.value("up") == 1)
+
+
+def compromised(_server: Prometheus, seen: Mapping[str, Any]) -> None:
+    assert len(seen["tried"]) >= 6
+    assert all(seen["tried"].values()), seen["tried"]
+    assert 'sdeictl_source_up{source="watch"} 0.0' in seen["linked"]
+    assert 'sdeictl_source_up{source="watch"} 1.0' in seen["again"]
+    assert OWNERS.items() <= seen["owners"].items()
+
+
 def tried(_server: Prometheus, seen: Mapping[str, Any]) -> None:
     """What none of them may do was refused in each unit's sandbox."""
     for unit, attempts in seen.items():
@@ -173,10 +209,10 @@ def traced(_server: Prometheus, seen: Mapping[str, Any]) -> None:
     for name, lines in seen.items():
         assert len(lines.splitlines()) > 5, name
         written = set(WRITES.findall(lines)) - {"/dev/null"}
-        assert all(path.startswith("/run/sdeictl/") for path in written), (name, written)
+        assert all(path.startswith(OWN_DIRECTORIES[name]) for path in written), (name, written)
         assert bool(written) is (name != "agent"), name
         changed = {path for line in lines.splitlines() if " = 0" in line for path in CHANGES.findall(line)}
-        assert all(path.startswith("/run/sdeictl/") for path in changed), (name, changed)
+        assert all(path.startswith(OWN_DIRECTORIES[name]) for path in changed), (name, changed)
         assert not OUTSIDE.search(lines), name
         assert "execve(" not in lines.split("\n", 1)[1], name
 
@@ -209,6 +245,8 @@ STEPS: dict[str, Callable[[Prometheus, Mapping[str, Any]], None]] = {
     "kill_each": killed,
     "forge": forged,
     "write_textfile": written,
+    "upgrade": upgraded,
+    "compromise": compromised,
     "try_sandboxes": tried,
     "trace": traced,
     "wrap": wrapped,

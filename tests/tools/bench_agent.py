@@ -36,7 +36,7 @@ time.sleep(1e6)
 WATCH = """
 import sys
 from sdeictl_agent import watcher as watch
-watch.RUN_DIRECTORY = sys.argv[1]
+watch.WATCH_DIRECTORY = sys.argv[1]
 watch.main.callback()
 """
 BURST = """
@@ -214,7 +214,7 @@ def main() -> int:
         config = Path(name) / "config.toml"
         config.touch()
         ports = [free_port() for _ in range(3)]
-        serve = [sys.executable, "-c", SERVE, str(host.run), str(host.state), str(config), str(ports[0])]
+        serve = [sys.executable, "-c", SERVE, *host.places, str(config), str(ports[0])]
         agent = Peer("agent", serve, ports[0])
         empty = Peer("empty exporter", [sys.executable, "-c", EMPTY, str(ports[1])], ports[1])
         program = lab.command("prometheus", "prometheus-node-exporter")

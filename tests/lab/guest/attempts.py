@@ -34,6 +34,9 @@ FILES = (
     "/var/log/anything",
     "/run/anything",
     "/run/sdeictl/report.json",
+    "/run/sdeictl/drill.lock",
+    "/run/sdeictl-watch/watch.json",
+    "/run/sdeictl-watch/anything",
 )
 BPF, FINIT_MODULE, INIT_MODULE, KEXEC_FILE_LOAD, KEXEC_LOAD, REBOOT = 280, 273, 105, 294, 104, 142
 """Numbers of system calls (include/uapi/asm-generic/unistd.h)."""

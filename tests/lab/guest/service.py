@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import time
 import urllib.request
@@ -20,7 +21,8 @@ from typing import Any
 from observe import keep_interrupts_here, runs_on, sdeictl
 
 Json = dict[str, Any]
-RUN = Path("/run/sdeictl")
+RUN, WATCH = Path("/run/sdeictl"), Path("/run/sdeictl-watch")
+CONFIG, RESULTS = Path("/etc/sdeictl/config.toml"), Path("/var/lib/sdeictl/drills")
 UNITS = ("sdeictl-agent.service", "sdeictl-watch.service", "sdeictl-collect.service")
 TEXTFILE, NODE_EXPORTER = "sdeictl-textfile.service", Path("/var/lib/prometheus/node-exporter")
 ROLES = {"agent": "sdeictl-agent", "watch": "sdeictl-agent-watch", "collect": "sdeictl-agent-collect"}
@@ -63,7 +65,7 @@ def read(path: Path) -> Json:
 
 
 def counters() -> Json:
-    return {**read(RUN / "watch.json")["counters"], **read(RUN / "watch.json")["events"]}
+    return {**read(WATCH / "watch.json")["counters"], **read(WATCH / "watch.json")["events"]}
 
 
 def scrape() -> str:
@@ -88,16 +90,24 @@ def install() -> Json:
     began = time.monotonic()
     said = run("apt-get", "install", "--yes", "--no-install-recommends", str(package))
     wait_for("report", (RUN / "report.json").exists)
-    wait_for("watcher", (RUN / "watch.json").exists)
+    wait_for("watcher", (WATCH / "watch.json").exists)
     scrape()
     failed = run("systemctl", "list-units", "--failed", "--plain", "--no-legend")
     return {
         "said": said, "active": [is_active(unit) for unit in (*UNITS[:2], TEXTFILE)], "failed": failed,
         "seconds": time.monotonic() - began,
         "report": read(RUN / "report.json"), "probe": sdeictl("probe", "--format", "json")["result"],
-        "owners": {path.name: path.owner() for path in RUN.iterdir()},
+        "owners": owners(),
         "enabled": run("sh", "-c", "systemctl list-unit-files 'sdeictl*' --no-legend --plain"),
     }  # fmt: skip
+
+
+def owners() -> Json:
+    """Return the owner, the group and the mode of the agent's directories, and the owners of their files."""
+    found: Json = {
+        str(path): [path.owner(), path.group(), oct(path.stat().st_mode & 0o7777)] for path in (RUN, WATCH)
+    }
+    return found | {str(path): path.owner() for each in (RUN, WATCH) for path in each.iterdir()}
 
 
 def masked_drill() -> Json:
@@ -127,13 +137,13 @@ def hotplug() -> Json:
     online = Path(f"/sys/devices/system/cpu/cpu{OTHER}/online")
     online.write_text("0")
     wait_for(
-        "request", lambda: (RUN / "probe.request").exists() and counters()["requests"] > before["requests"]
+        "request", lambda: (WATCH / "probe.request").exists() and counters()["requests"] > before["requests"]
     )
     online.write_text("1")
     back = time.time()
     wait_for("event", lambda: counters()["cpu_online"] > before["cpu_online"])
     wait_for("second request", lambda: counters()["requests"] > before["requests"] + 1)
-    wait_for("report after it", lambda: report_time() > (RUN / "probe.request").stat().st_mtime)
+    wait_for("report after it", lambda: report_time() > (WATCH / "probe.request").stat().st_mtime)
     return {"before": before, "after": counters(), "began": began, "back": back, "report": report_time()}
 
 
@@ -169,7 +179,7 @@ def forge() -> Json:
     # Something of the kernel's own, that the watcher has to count: it has read the rest by then.
     Path("/proc/sysrq-trigger").write_text("l")
     wait_for("count", lambda: counters()["backtrace_requests"] > before["backtrace_requests"])
-    wait_for("watcher", lambda: read(RUN / "watch.json")["updated_at"] > began)
+    wait_for("watcher", lambda: read(WATCH / "watch.json")["updated_at"] > began)
     return {"before": before, "after": counters()}
 
 
@@ -180,6 +190,61 @@ def write_textfile() -> Json:
     done = {"textfile": (NODE_EXPORTER / "sdeictl.prom").read_text(), "scrape": scrape()}
     run("systemctl", "stop", TEXTFILE)
     return done
+
+
+def as_watcher(command: str) -> int:
+    """Do what the user of the watcher may do outside of its sandbox; return the status."""
+    return subprocess.run(["runuser", "-u", "sdeictl", "--", "sh", "-c", command], check=False).returncode
+
+
+def upgrade() -> Json:
+    """Give the host what the first release and a watcher that was taken over left there; install again."""
+    CONFIG.parent.mkdir(exist_ok=True)
+    CONFIG.write_text("[exporter]\ntextfile_seconds = 30\n")
+    run("systemctl", "stop", UNITS[1])
+    before, results = counters(), sorted(path.name for path in RESULTS.iterdir())
+    (WATCH / "watch.json").rename(RUN / "watch.json")
+    shutil.rmtree(WATCH)
+    (RUN / "drill.lock").unlink()
+    run("chown", "root:sdeictl", str(RUN))
+    run("chmod", "1775", str(RUN))
+    run("systemd-run", "--uid=sdeictl", "--unit=holds", "flock", str(RUN / "drill.lock"), "sleep", "600")
+    wait_for("forged lock", (RUN / "drill.lock").exists)
+    assert as_watcher(f"cd {RUN} && mkdir report.json.new && ln -s /etc/passwd boot.kmsg.new") == 0
+    forged = sdeictl("drill", "backtrace", "--format", "json")
+    (package,) = Path("/lab").glob("sdeictl_*.deb")
+    run("dpkg", "--install", str(package))
+    run("systemctl", "stop", "holds.service")
+    wait_for("watcher", (WATCH / "watch.json").exists)
+    wait_for("start", partial(is_active, UNITS[1]))
+    run("systemctl", "start", UNITS[2])
+    return {
+        "before": before, "after": counters(), "owners": owners(), "forged": forged,
+        "kept": results == sorted(path.name for path in RESULTS.iterdir()), "config": CONFIG.read_text(),
+        "drill": sdeictl("drill", "backtrace", "--format", "json"), "scrape": scrape(),
+    }  # fmt: skip
+
+
+COMPROMISED = {
+    "hold the lock": f"flock -n {RUN}/drill.lock true",
+    "replace the lock": f"rm -f {RUN}/drill.lock",
+    "replace the report": f"rm -f {RUN}/report.json",
+    "forge a report": f"mkdir {RUN}/report.json.new",
+    "leave a link": f"ln -s /etc/passwd {RUN}/anything",
+    "move its directory": f"mv {WATCH} {WATCH}.old",
+}
+"""What a watcher that was taken over would try, and must not be able to do."""
+
+
+def compromise() -> Json:
+    """Act as a watcher that was taken over; its own file becomes a link to one of root."""
+    tried = {name: as_watcher(command) for name, command in COMPROMISED.items()}
+    run("systemctl", "stop", UNITS[1])
+    assert as_watcher(f"ln -sf {RUN}/report.json {WATCH}/watch.json") == 0
+    linked = scrape()
+    run("systemctl", "start", UNITS[1])
+    run("systemctl", "start", UNITS[2])
+    return {"tried": tried, "linked": linked, "again": scrape(), "owners": owners()}
 
 
 def try_sandboxes() -> Json:
@@ -215,7 +280,7 @@ def trace() -> Json:
     scrape()
     Path("/proc/sysrq-trigger").write_text("l")
     began = time.time()
-    wait_for("watcher", lambda: read(RUN / "watch.json")["updated_at"] > began)
+    wait_for("watcher", lambda: read(WATCH / "watch.json")["updated_at"] > began)
     for tracer in tracers:
         tracer.terminate()
         tracer.wait()
@@ -248,15 +313,16 @@ def go_on() -> Json:
 
 def remove() -> Json:
     files = [Path(name) for name in run("dpkg", "--listfiles", "sdeictl").splitlines()]
-    files = [path for path in files if path.is_file()] + [Path("/var/lib/sdeictl"), RUN, Path("/etc/sdeictl")]
+    files = [path for path in files if path.is_file()] + [Path("/var/lib/sdeictl")]
+    files += [RUN, WATCH, CONFIG.parent]
     run("apt-get", "purge", "--yes", "sdeictl")
     units = run("systemctl", "list-units", "--all", "--plain", "--no-legend", "sdeictl*")
     return {"files": len(files), "left": [str(path) for path in files if path.exists()], "units": units}
 
 
 STEPS = (
-    install, masked_drill, lockup, hotplug, kill_each, forge, write_textfile, try_sandboxes, trace, wrap,
-    stop, go_on, remove,
+    install, masked_drill, lockup, hotplug, kill_each, forge, write_textfile, upgrade, compromise,
+    try_sandboxes, trace, wrap, stop, go_on, remove,
 )  # fmt: skip
 
 
