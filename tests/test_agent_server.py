@@ -92,6 +92,12 @@ class Served:
                     answer += piece
             return answer
 
+    def ask(self, data: bytes) -> bytes:
+        """Send all of this, then read to the end; any error of the connection is one of the server."""
+        with self.connect() as client:
+            client.sendall(data)
+            return b"".join(iter(lambda: client.recv(1 << 16), b""))
+
     def end(self) -> int:
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(SECONDS)
@@ -199,10 +205,58 @@ def test_textfile_excludes_listening() -> None:
     ids=["word", "empty", "tls", "proxy", "version", "method", "size"],  # the last one is too long for an id
 )  # fmt: skip
 def test_bad_request_is_answered(served: Served, data: bytes, status: int) -> None:
-    answer = served.say(data)
-    # A client that is still sending may not see the answer.
-    assert answer.startswith(f"HTTP/1.1 {status} ".encode()) or (status == 431 and not answer)
+    assert served.ask(data).startswith(f"HTTP/1.1 {status} ".encode())
     assert served.get("/metrics")[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("request_line", "headers", "status"),
+    [
+        ("POST /metrics", "Content-Length: 8388608", 405),
+        ("PUT /metrics", "Transfer-Encoding: chunked", 405),
+        ("GET /metrics", "Content-Length: 8388608", 413),
+        ("GET /metrics", f"Content-Length: {'9' * 6000}", 413),
+        ("GET /metrics", "Content-Length: 8193", 413),
+        ("HEAD /nonsense", "content-length:8388608", 413),
+        ("GET /metrics", "Transfer-Encoding: chunked", 411),
+        ("GET /metrics", "Transfer-Encoding: chunked\r\nContent-Length: 8388608", 400),
+        ("GET /metrics", "Content-Length: 8388608\r\nContent-Length: 0", 400),
+        ("GET /metrics", "Content-Length: -8388608", 400),
+        ("GET /metrics", "Content-Length: 0x10", 400),
+        ("GET /metrics", "Content-Length:", 400),
+        ("GET /healthz", "Content-Length: 00008192", 200),
+        ("GET /healthz", "Content-Length: 5, 5", 200),
+        ("GET /healthz", "Content-Length: 0", 200),
+    ],
+    ids=lambda value: value[-40:] if isinstance(value, str) else None,
+)
+def test_large_body_is_answered(served: Served, request_line: str, headers: str, status: int) -> None:
+    answer = served.ask(f"{request_line} HTTP/1.1\r\n{headers}\r\n\r\n".encode() + b"x" * (8 << 20))
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.startswith(f"HTTP/1.1 {status} ".encode())
+    assert bool(body) is not request_line.startswith("HEAD")
+
+
+def test_client_sees_answer_to_its_body(served: Served) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=SECONDS)
+    with contextlib.closing(connection):
+        connection.request("POST", "/metrics", body=b"x" * (32 << 20))
+        assert connection.getresponse().status == 405
+
+
+@pytest.mark.parametrize("count", [2, 30_000])
+def test_only_first_request_is_answered(served: Served, count: int) -> None:
+    answer = served.ask(b"GET /healthz HTTP/1.1\r\n\r\n" * count)
+    assert (answer.count(b"HTTP/1.1 "), answer[-7:]) == (1, b"\r\n\r\nok\n")
+    assert b"\r\nConnection: close\r\n" in answer
+
+
+def test_later_request_is_not_reset(served: Served) -> None:
+    with served.connect() as client:
+        for _request in range(3):
+            client.sendall(b"GET /healthz HTTP/1.1\r\n\r\n")
+            time.sleep(0.1)
+        assert b"".join(iter(lambda: client.recv(4096), b"")).count(b"HTTP/1.1 200 OK") == 1
 
 
 def test_idle_clients_do_not_block_others(served: Served) -> None:
@@ -217,26 +271,88 @@ def test_idle_clients_do_not_block_others(served: Served) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
+class Talk:
+    """An exporter in this process, and clients of it."""
+
+    def __init__(self, directory: Path, tls: ssl.SSLContext | None = None) -> None:
+        listening = socket.create_server(("127.0.0.1", 0))
+        self.address = listening.getsockname()
+        self.exporter = http_server.Exporter(Sources(Places(*[str(directory)] * 3)).read)
+        self.exporter.serve([listening], tls)
+
+    async def connect(self, data: bytes) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        reader, writer = await asyncio.open_connection(*self.address)
+        writer.write(data)
+        return reader, writer
+
+
+async def rest_of(reader: asyncio.StreamReader) -> bytes:
+    """Return what the server still sends until it ends the connection, in which way ever."""
+    with contextlib.suppress(ConnectionError):
+        return await asyncio.wait_for(reader.read(), SECONDS)
+    return b""
+
+
 def test_slow_client_is_disconnected(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(http_server, "CLIENT_SECONDS", 0.1)
 
     async def connect_and_wait() -> None:
-        listening = socket.create_server(("127.0.0.1", 0))
-        host, port = listening.getsockname()
-        exporter = http_server.Exporter(Sources(Places(*[str(tmp_path)] * 3)).read)
-        exporter.serve([listening], None)
-        reader, writer = await asyncio.open_connection(host, port)
-        writer.write(b"GET /")
-        with contextlib.suppress(ConnectionError):
-            assert await asyncio.wait_for(reader.read(), SECONDS) == b""
+        talk = Talk(tmp_path)
+        reader, writer = await talk.connect(b"GET /")
+        assert await rest_of(reader) == b""
         writer.close()
-        await exporter.drain()
+        await talk.exporter.drain()
 
     asyncio.run(connect_and_wait())
     gc.collect()
     assert not caplog.records  # an exception that no one caught would be logged
+
+
+def test_endless_body_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_server, "CLIENT_SECONDS", 0.5)
+
+    async def send_for_ever(writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError):
+            while True:
+                writer.write(b"x" * (1 << 16))
+                await writer.drain()
+
+    async def connect_and_send() -> None:
+        talk = Talk(tmp_path)
+        reader, writer = await talk.connect(b"GET / HTTP/1.1\r\nContent-Length: 99999999999\r\n\r\n")
+        sending = asyncio.ensure_future(send_for_ever(writer))
+        assert b" 413 " in await asyncio.wait_for(reader.readline(), SECONDS)
+        other, _writer = await talk.connect(b"GET /healthz HTTP/1.1\r\n\r\n")
+        assert b" 200 " in await asyncio.wait_for(other.readline(), SECONDS)
+        await asyncio.wait_for(sending, SECONDS)
+
+    asyncio.run(connect_and_send())
+
+
+def test_answered_client_makes_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_server, "MAX_CLIENTS", 2)
+    monkeypatch.setattr(http_server, "LINGER_SECONDS", SECONDS)
+    monkeypatch.setattr(http_server, "CLIENT_SECONDS", SECONDS)
+    ask = b"GET /healthz HTTP/1.1\r\n\r\n"
+
+    async def connect_all() -> None:
+        talk = Talk(tmp_path)
+        oldest, oldest_writer = await talk.connect(b"")
+        answered, _writer = await talk.connect(ask)
+        assert b"ok" in await rest_of(answered)
+        newest, _writer = await talk.connect(ask)
+        assert b"ok" in await rest_of(newest)
+        oldest_writer.write(ask)
+        assert b"ok" in await rest_of(oldest)
+        # All places are taken by clients that have not asked: the oldest one goes.
+        waiting = [await talk.connect(b"") for _place in range(3)]
+        assert await rest_of(waiting[0][0]) == b""
+        waiting[1][1].write(ask)
+        assert b"ok" in await rest_of(waiting[1][0])
+
+    asyncio.run(connect_all())
 
 
 def test_reload_keeps_a_named_address(served: Served) -> None:
@@ -277,9 +393,45 @@ def certificate(directory: Path, name: str, *more: str) -> tuple[Path, Path]:
     return key, crt
 
 
-@pytest.mark.skipif(
+needs_openssl = pytest.mark.skipif(
     not os.environ.get("CI") and not Path("/usr/bin/openssl").exists(), reason="openssl is not installed"
 )
+
+
+@needs_openssl
+def test_large_body_with_tls(tmp_path: Path) -> None:
+    key, crt = certificate(tmp_path, "server", "-addext", "subjectAltName=IP:127.0.0.1")
+    server = Served(Agent(tmp_path), tmp_path, f"[tls]\ncertificate = '{crt}'\nkey = '{key}'\n")
+    context = ssl.create_default_context(cafile=crt)
+    try:
+        with context.wrap_socket(server.connect(), server_hostname="127.0.0.1") as client:
+            client.sendall(b"GET / HTTP/1.1\r\nContent-Length: 8388608\r\n\r\n" + b"x" * (8 << 20))
+            answer = b"".join(iter(lambda: client.recv(1 << 16), b""))
+        assert answer.startswith(b"HTTP/1.1 413 ")
+        assert answer.endswith(b"\r\n\r\nRequest Entity Too Large\n") or b"Content Too Large" in answer
+    finally:
+        server.process.kill()
+        server.process.wait()
+
+
+@needs_openssl
+@pytest.mark.parametrize("hello", [b"", b"\x16\x03\x01\x02\x00", b"\x16\x03\x01\x00\x05hello"])
+def test_slow_handshake_ends(hello: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_server, "CLIENT_SECONDS", 0.2)
+    key, crt = certificate(tmp_path, "server")
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(crt, key)
+
+    async def connect_and_wait() -> None:
+        talk = Talk(tmp_path, tls)
+        clients = [await talk.connect(hello) for _client in range(5)]
+        for reader, _writer in clients:
+            assert not (await rest_of(reader)).startswith(b"HTTP")
+
+    asyncio.run(connect_and_wait())
+
+
+@needs_openssl
 def test_unknown_client_certificate_is_rejected(tmp_path: Path) -> None:
     key, crt = certificate(tmp_path, "server", "-addext", "subjectAltName=IP:127.0.0.1")
     ours, theirs = certificate(tmp_path, "ours"), certificate(tmp_path, "theirs")
