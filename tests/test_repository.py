@@ -33,6 +33,7 @@ SHELL_SCRIPTS = sorted(
         "tests/**/*.sh",
         "tests/lab/parts/*-init",
         "tests/lab/parts/system-*",
+        "debian/postinst",
         "debian/postrm",
         ".ci/run",
     )

@@ -182,8 +182,8 @@ class Exporter:
             listening.close()
         if self._clients:
             await asyncio.wait(self._clients, timeout=DRAIN_SECONDS)
-        owed = [task for task, client in self._clients.items() if client.has_asked > client.has_answer]
-        if owed:
+        waiting = self._clients.items()
+        if owed := [task for task, client in waiting if client.has_asked and not client.has_answer]:
             await asyncio.wait(owed, timeout=CLIENT_SECONDS)
 
     def _accept(self, listening: socket.socket, tls: ssl.SSLContext | None) -> None:
