@@ -2,39 +2,82 @@
 
 from __future__ import annotations
 
+import os
+
 import click
 
-from sdeictl.commands.output import FILE, write, write_new_file
+from sdeictl.commands.output import FILE, check_new_file, write, write_new_file
 from sdeictl.errors import SdeictlError, Status
 from sdeictl.host.gap import GapKind
 from sdeictl.host.open import open_root
-from sdeictl.probe.capture import make_capture, pack
+from sdeictl.probe.capture import Capture, make_capture, pack
+from sdeictl.probe.verdict import NOTHING_KNOWN, decide
+
+DENIED = "the capture lacks the sources that were denied: run as root"
+DENIED_THERE = (
+    "the capture lacks the sources that were denied when --root was made: capture that host as root"
+)
 
 
 @click.command(short_help="Write what the probe reads to a file.")
+@click.option(
+    "--root",
+    metavar="DIR|FILE",
+    type=FILE,
+    help="Capture another host: a directory tree, a capture, a report of sos, or a kernel log alone.",
+)
 @click.argument("out", metavar="OUT.tar.gz|-", type=FILE)
-def capture(out: str) -> None:
+def capture(root: str | None, out: str) -> None:
     """Write what the probe reads on this host to a file, to judge the host elsewhere.
 
-    The file leaves out addresses, command-line parameters other than known
-    public ones, log lines that are not about reaching a CPU, task names, and
-    kernel options with string values. In log lines it masks hexadecimal values
-    of 12 to 16 digits, such as general registers; pstate, pmr and the symbol of
-    pc stay. It lists everything that it leaves out.
+    The file has only what the checks need: known words, numbers, and names of
+    the kernel's own functions. It has no names of tasks, modules or devices, no
+    addresses, no general registers and no text of users. The release of the
+    kernel and the names of machine, firmware and system on chip stay. The file
+    lists everything that it leaves out.
+
+    With --root, do the same to what somebody else gave you, before you pass it
+    on. `sdeictl probe --root` gives the same verdict on both.
 
     An existing file is never overwritten; - is standard output.
     """
-    made = make_capture(open_root(None))
+    if out != "-":
+        check_new_file(out)
+    made = make_capture(open_root(None)) if root is None else _capture_of(root)
     if out == "-":
         write(pack(made))
     else:
         write_new_file(out, pack(made))
+    _explain(made)
+    if any(gap.kind is GapKind.DENIED for gap in made.facts.gaps):
+        raise SdeictlError(DENIED if root is None else DENIED_THERE, Status.UNKNOWN)
+
+
+def _capture_of(path: str) -> Capture:
+    """Return the capture of the host at a path.
+
+    Raises SdeictlError: with Status.USAGE if the path is a report or does not exist, with Status.UNKNOWN if
+    nothing of a host is there.
+    """
+    if os.path.isfile(path):
+        from sdeictl.probe.compare import read_report  # noqa: PLC0415 - only a file can be a report
+
+        if read_report(path) is not None:
+            text = f"{path} is a report of `sdeictl probe`: it has no file of a host. Pass it on as it is"
+            raise SdeictlError(text, Status.USAGE)
+    made = make_capture(open_root(path))
+    if decide(made.facts)[0].summary == NOTHING_KNOWN:
+        text = f"{path} cannot be captured: it contains neither a file of a host nor a kernel record"
+        raise SdeictlError(text, Status.UNKNOWN)
+    return made
+
+
+def _explain(made: Capture) -> None:
+    """Tell on standard error what the capture lacks."""
     for item in made.left_out:
         click.echo(f"left out of {item.path}: {item.what}", err=True)
     for gap in made.facts.gaps:
         click.echo(f"could not read {gap.source} ({gap.kind}): {gap.detail}", err=True)
     if made.facts.architecture not in (None, "arm64"):
-        text = f"this host is not arm64 ({made.facts.architecture}): a probe of the capture cannot judge it"
+        text = f"the host is not arm64 ({made.facts.architecture}): a probe of the capture cannot judge it"
         click.echo(text, err=True)
-    if any(gap.kind is GapKind.DENIED for gap in made.facts.gaps):
-        raise SdeictlError("the capture lacks the sources that were denied: run as root", Status.UNKNOWN)

@@ -19,8 +19,8 @@ _GICC_MIN_BYTES = 76
 """The shortest GICC entry that the kernel accepts (arch/arm64/include/asm/acpi.h)."""
 _GICC_FIELDS = struct.Struct("<I52xQ")
 """From byte 12 of a GICC entry: the flags, and at byte 68 the MPIDR."""
-_NOTIFIED_BY_SDEI = 11
-_GHES_TYPES = (9, 10)
+NOTIFIED_BY_SDEI = 11
+GHES_TYPES = (9, 10)
 # The length in bytes of each type of HEST error source, from its first bytes (ACPI 6.5, section 18.3.2).
 _HEST_LENGTHS: dict[int, Callable[[bytes], int]] = {
     0: lambda source: 40 + 28 * source[32],
@@ -80,7 +80,7 @@ def parse_length(data: bytes, signature: str) -> int:
         raise AcpiError(f"it has {len(data)} bytes, fewer than an ACPI header ({HEADER.size})")
     found, length, _revision, checksum, *_ = HEADER.unpack_from(data)
     if found != signature.encode():
-        raise AcpiError(f"the signature at byte 0 is {found!r}, not {signature!r}")
+        raise AcpiError(f"the signature at byte 0 is not {signature!r}")
     if not HEADER.size <= length <= len(data):
         raise AcpiError(f"the length at byte 4 is {length}, but the file has {len(data)} bytes")
     if length > MAX_TABLE_BYTES:
@@ -123,7 +123,7 @@ def parse_hest(data: bytes) -> tuple[ErrorSource, ...]:
     for number in range(count):
         source = table[offset:]
         kind = int.from_bytes(source[:2], "little")
-        length = _source_length(kind, source)
+        length = source_length(kind, source)
         if length is None:
             raise AcpiError(f"error source {number} of {count} at byte {offset} has the unknown type {kind}")
         if length > len(source):
@@ -133,7 +133,7 @@ def parse_hest(data: bytes) -> tuple[ErrorSource, ...]:
     return tuple(sources)
 
 
-def _source_length(kind: int, source: bytes) -> int | None:
+def source_length(kind: int, source: bytes) -> int | None:
     """Return the length in bytes of an error source, more than there are if it is cut; None if unknown."""
     if kind not in _HEST_LENGTHS:
         return None
@@ -145,9 +145,9 @@ def _source_length(kind: int, source: bytes) -> int | None:
 
 def _error_source(kind: int, source: bytes) -> ErrorSource:
     (number,) = struct.unpack_from("<H", source, 2)
-    if kind not in _GHES_TYPES:
+    if kind not in GHES_TYPES:
         return ErrorSource(number, kind, enabled=True, sdei_event=None)
-    by_sdei = source[32] == _NOTIFIED_BY_SDEI
+    by_sdei = source[32] == NOTIFIED_BY_SDEI
     event = int(struct.unpack_from("<I", source, 40)[0]) if by_sdei else None
     return ErrorSource(number, kind, bool(source[7]), event)
 

@@ -71,14 +71,14 @@ class Tables:
             return [self.resolve(item, depth + 1) for item in value]
         if not isinstance(value, Reference):
             return value
-        last = value.name[-4:]
+        last = value.name.strip("\\")[-4:]
         if last not in self._count:
             self._count[last] = sum(table.count(last.encode()) for table in self._tables)
         if self._count[last] != self._read[last]:
-            return Unknown(f"other code uses {value.name}, and may change it")
+            return Unknown(f"other code uses {last}, and may change it")
         path = self._find(value)
         if path is None:
-            return Unknown(f"{value.name} is not defined here")
+            return Unknown(f"{last} is not defined here")
         return self.resolve(self.names[path], depth + 1)
 
     def _find(self, reference: Reference) -> str | None:

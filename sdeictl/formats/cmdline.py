@@ -17,7 +17,17 @@ PUBLIC_PARAMETERS = frozenset(
         "softlockup_panic", "sysrq_always_enabled", "watchdog_thresh",
     }
 )  # fmt: skip
-"""Parameters that may leave the host: the checks need them, and none of them can hold a secret."""
+"""Parameters that may leave the host: the checks need them, or they explain a verdict."""
+_PUBLIC_WORDS = frozenset(
+    {
+        "on", "off", "yes", "no", "y", "n", "Y", "N", "true", "false", "enable", "disable", "auto", "force",
+        "panic", "integrity", "confidentiality", "none", "nested", "nvhe", "protected", "domain",
+        "managed_irq", "nohz", "high", "low", "ratelimit", "rsdt", "noirq", "strict", "copy_dsdt", "pl011",
+        "uart8250", "mmio", "mmio32",
+    }
+)  # fmt: skip
+"""Words in the values of these parameters that may leave the host."""
+_PUBLIC_NUMBER = re.compile(r"0x[0-9a-f]{1,12}|\d{1,12}[KMGTkmgt]?|\d{1,7}n8")
 _PARAMETER = re.compile(r'(?:[^\s"]|"[^"]*"?)+')
 
 
@@ -73,7 +83,36 @@ def wants_pseudo_nmi(text: str) -> bool | None:
 
 
 def public_part(text: str) -> str:
-    """Return the command line with only the parameters that may leave the host."""
-    return " ".join(
-        word for word in _PARAMETER.findall(text) if _unquoted(word).partition("=")[0] in PUBLIC_PARAMETERS
-    )
+    """Return the parameters of the kernel that may leave the host; one with another value is `NAME=?`.
+
+    What follows `--` is not for the kernel.
+    """
+    words = _PARAMETER.findall(text)
+    end = words.index("--") if "--" in words else len(words)
+    return " ".join(filter(None, map(_public_word, words[:end])))
+
+
+def _public_word(word: str) -> str:
+    """Return a word of the command line as far as it may leave the host; "" if nothing of it may."""
+    name, has_value, value = _unquoted(word).partition("=")
+    value = value.strip('"')
+    # The kernel takes a dash for an underscore.
+    if name.replace("-", "_") == PSEUDO_NMI:
+        return f"{PSEUDO_NMI}={_public_bool(value)}" if has_value else PSEUDO_NMI
+    if name not in PUBLIC_PARAMETERS:
+        return ""
+    if not has_value:
+        return word if word == f'"{name}"' else name
+    parts = re.split(r"[,:@+/-]", value)
+    public = all(not part or part in _PUBLIC_WORDS or _PUBLIC_NUMBER.fullmatch(part) for part in parts)
+    return f"{name}={value if public else '?'}"
+
+
+def _public_bool(value: str) -> str:
+    """Return a value that wants_pseudo_nmi() takes for the same; `?` for one that the kernel refuses."""
+    if value in _PUBLIC_WORDS or value in ("0", "1"):
+        return value
+    given = parse_bool(value)
+    if given is not None:
+        return "1" if given else "0"
+    return "enable" if value and value[0] in "eEdD" else "?"

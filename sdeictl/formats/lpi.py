@@ -6,6 +6,7 @@ drivers/acpi/arm64/cpuidle.c runs the kernel's CPU_PM notifiers in a state that 
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -22,6 +23,21 @@ _REGISTER_BYTES = 15
 _NAME_FIELD = 9
 _MAX_DEVICES = 4096
 _MAX_STATES = 64
+
+
+_REASONS = (
+    r"names that go in a circle"
+    r"|other code uses [\w^.]{0,4}, and may change it|[\w^.]{0,4} is not defined here"
+    r"|defined under a condition|defined twice|a method that computes|_LPI is no package of states"
+    r"|_LPI has another number of states than it says|no package|too many states"
+    r"|state \d{1,3} has no numbers or no entry method"
+    r"|not all of the tables DSDT and SSDT can be read|the CPUs have different states|no table has _LPI"
+)
+
+
+def is_known_reason(text: str) -> bool:
+    """Tell whether a text is a reason why the states cannot be told: a file can hold any other."""
+    return re.fullmatch(rf"(?:state \d{{1,3}}(?:: | is ))?(?:{_REASONS})", text, re.ASCII) is not None
 
 
 class LpiState(NamedTuple):

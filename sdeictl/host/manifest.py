@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from sdeictl.errors import SdeictlError, Status
 
 MANIFEST = "sdeictl-capture.json"
+NOT_COPIED = "sos did not copy it"
+"""What ENODATA means for a file of a report of sos, and for one of its capture."""
 
 
 class Manifest:
@@ -24,7 +26,8 @@ class Manifest:
         """Raise the OSError that the captured host reported for this path, if it reported one."""
         if path in self._failures:
             number = self._failures[path]
-            raise OSError(number, os.strerror(number), path)
+            text = NOT_COPIED if number == errno.ENODATA else os.strerror(number)
+            raise OSError(number, text, path)
 
 
 def parse_manifest(data: bytes) -> Manifest:

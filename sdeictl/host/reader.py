@@ -19,6 +19,15 @@ MAX_TEXT_BYTES = 4 << 20
 T = TypeVar("T")
 
 
+def one_line(data: bytes) -> str | None:
+    """Return the one line of a small file, at most MAX_VALUE_CHARACTERS, without its line feed; or None."""
+    # kernel.printk has tabs between its four numbers.
+    line = data[:MAX_TEXT_BYTES].decode("utf-8", "replace").replace("\t", " ")
+    if not line.endswith("\n") or "\ufffd" in line or not line.strip().isprintable():
+        return None
+    return line.strip()[:MAX_VALUE_CHARACTERS]
+
+
 class Reader:
     """Reads a Root. Its methods do not raise OSError: they return None, and note a Gap."""
 
@@ -74,12 +83,10 @@ class Reader:
         data = self.optional(path, self.root.read)
         if data is None:
             return None
-        # kernel.printk has tabs between its four numbers.
-        line = data[:MAX_TEXT_BYTES].decode("utf-8", "replace").replace("\t", " ")
-        if not line.endswith("\n") or "\ufffd" in line or not line.strip().isprintable():
+        line = one_line(data)
+        if line is None:
             self.gap(path, GapKind.BROKEN, NOT_ONE_LINE)
-            return None
-        return line.strip()[:MAX_VALUE_CHARACTERS]
+        return line
 
     def listing(self, path: str) -> tuple[str, ...] | None:
         """Return the sorted names in a directory; None, without a gap, if it does not exist."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
-from sdeictl.host.files import find_words
 from sdeictl.host.root import Root
 
 
@@ -16,6 +15,8 @@ class RecordingRoot:
         self._root = root
         self.live = root.live
         self.files: dict[str, bytes] = {}
+        self.found: dict[str, frozenset[bytes]] = {}
+        """The words that were found in each file that is too large to be kept."""
         self.listings: dict[str, tuple[str, ...]] = {}
         self.links: dict[str, str] = {}
         self.failures: dict[str, OSError] = {}
@@ -27,8 +28,10 @@ class RecordingRoot:
         return self.files[path]
 
     def search(self, path: str, words: Iterable[bytes], ends: bytes) -> frozenset[bytes]:
-        """Return the words that occur in a file and are followed by one of `ends`; keep the whole file."""
-        return find_words(self.read(path), words, ends)
+        """Return the words that occur in a file and are followed by one of `ends`; keep these words."""
+        with self._keeping_failure(path):
+            self.found[path] = self._root.search(path, words, ends)
+        return self.found[path]
 
     def names(self, path: str) -> tuple[str, ...]:
         """Return the sorted names in a directory."""

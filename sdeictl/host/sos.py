@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 from sdeictl.host.files import not_found
 from sdeictl.host.log_alone import LOG
+from sdeictl.host.manifest import NOT_COPIED
 from sdeictl.host.paths import ACPI_TABLES, SYSCTLS, VERSION
 from sdeictl.host.root import Root
 
@@ -130,7 +131,7 @@ def _is_whole(listed: bytes) -> bool:
 
 
 def _not_copied(path: str) -> OSError:
-    return OSError(errno.ENODATA, "sos did not copy it", path)
+    return OSError(errno.ENODATA, NOT_COPIED, path)
 
 
 def _listed_tables(listing: str) -> list[str]:

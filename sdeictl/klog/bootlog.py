@@ -139,7 +139,7 @@ class BootLogReader:
         elif record.lost_before and not self._init_seen:
             self._whole = False
         if text.startswith(sdei.TROUBLES) and len(self._troubles) < _MAX_TROUBLES:
-            self._troubles.append(text)
+            self._troubles += [match[1] for message in sdei.TROUBLE if (match := message.match(text))]
         self._disabled = self._disabled or text.startswith(sdei.DISABLED)
         if self._init_seen:
             return

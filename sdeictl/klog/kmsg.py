@@ -49,9 +49,12 @@ def parse_head(record: bytes) -> RecordHead | None:
 
 
 def split_record(line: str) -> tuple[str, str] | None:
-    """Return the head and the escaped text of a record; None if the line is not a record."""
+    """Return the head and the escaped text of a record; None if the line is not a record.
+
+    The head is without what other programs put before it.
+    """
     match = _RECORD.match(line)
-    return (line[: match.start(5) - 1], match[5]) if match else None
+    return (",".join(match.group(1, 2, 3, 4)), match[5]) if match else None
 
 
 def is_kmsg(lines: Sequence[str]) -> bool:
@@ -103,7 +106,7 @@ class KmsgParser:
                 continue
             caller = next((part[7:] for part in match[4].split(",") if part.startswith("caller=")), None)
             stamp = _stamp(head.micros)
-            for text in _unescape(match[5]).split("\n"):
+            for text in unescape(match[5]).split("\n"):
                 yield Line(text, stamp, head.micros / 1e6, caller, self._missing, head.sequence)
                 self._missing = 0
 
@@ -120,7 +123,8 @@ def _stamp(micros: int) -> str:
     return f"{micros // 1_000_000}.{micros % 1_000_000:06d}"
 
 
-def _unescape(text: str) -> str:
+def unescape(text: str) -> str:
+    """Return the text of a record without the escapes that the kernel adds, such as that of a tab."""
     if "\\x" not in text:
         return text
     return re.sub(r"\\x([0-9a-f]{2})", lambda match: chr(int(match[1], 16)), text)

@@ -12,9 +12,18 @@ from sdeictl.host.gap import GapKind
 from sdeictl.host.paths import ACPI_TABLES, DMI
 from sdeictl.host.reader import Reader
 from sdeictl.probe.facts import HostFacts
+from sdeictl.probe.kept import Kept
 
 ACPIDUMP = "/acpidump.txt"
 """Where a captured tree may have the text of acpidump(8)."""
+
+CODE = r"DSDT|SSDT\d{0,3}"
+"""The names of the tables with AML."""
+
+DMI_NAMES = ("sys_vendor", "product_name", "bios_vendor", "bios_version", "bios_date")
+"""The machine and its firmware."""
+NOT_ALL_TABLES = "not all of the tables DSDT and SSDT can be read"
+"""Why the idle states are unknown, a clause."""
 
 T = TypeVar("T")
 
@@ -59,10 +68,10 @@ def dumped_tables(reader: Reader) -> Tables | None:
     return Tables(reader, tables)
 
 
-def with_acpi(reader: Reader, facts: HostFacts, tables: Tables) -> HostFacts:
+def with_acpi(reader: Reader, facts: HostFacts, tables: Tables, kept: Kept) -> HostFacts:
     """Return the facts with those in the ACPI tables and in DMI added."""
     _, broken = tables.parse("SDEI", lambda data: parse_length(data, "SDEI"))
-    return _with_lpi(facts, tables)._replace(
+    return _with_lpi(facts, tables, kept)._replace(
         tables="acpi",
         acpi_tables=tables.names,
         acpi_sdei_broken=broken,
@@ -70,24 +79,27 @@ def with_acpi(reader: Reader, facts: HostFacts, tables: Tables) -> HostFacts:
         madt=tables.parse("APIC", parse_madt)[0],
         hest=tables.parse("HEST", parse_hest)[0],
         agdi=tables.parse("AGDI", parse_agdi)[0],
-        model=_read_dmi(reader, "sys_vendor", "product_name"),
-        firmware=_read_dmi(reader, "bios_vendor", "bios_version", "bios_date"),
+        model=_read_dmi(reader, *DMI_NAMES[:2]),
+        firmware=_read_dmi(reader, *DMI_NAMES[2:]),
     )
 
 
-def _with_lpi(facts: HostFacts, tables: Tables) -> HostFacts:
+def _with_lpi(facts: HostFacts, tables: Tables, kept: Kept) -> HostFacts:
     """Return the facts with the idle states that the tables describe, if they do so alike for every CPU."""
     if not (facts.idle_states and facts.idle_states.states):
         return facts
     from sdeictl.formats.aml import Unknown  # noqa: PLC0415 - few hosts have idle states in use that need it
     from sdeictl.formats.lpi import read_lpi  # noqa: PLC0415 - as above
 
-    names = [name for name in tables.names if name == "DSDT" or re.fullmatch(r"SSDT\d{0,3}", name)]
+    names = [name for name in tables.names if re.fullmatch(CODE, name, re.ASCII)]
     code = [tables.read(name) for name in sorted(names)]
     if not code or None in code:
-        return facts._replace(lpi_unknown="not all of the tables DSDT and SSDT can be read")
+        return facts._replace(lpi_unknown=NOT_ALL_TABLES)
+    if kept.lpi is not None:
+        known, why = (None, kept.lpi) if isinstance(kept.lpi, str) else (kept.lpi, "")
+        return facts._replace(lpi=known, lpi_unknown=why)
     found = set(read_lpi([data for data in code if data]).values())
-    unknown = [states.why for states in found if isinstance(states, Unknown)]
+    unknown = sorted(states.why for states in found if isinstance(states, Unknown))
     if unknown:
         return facts._replace(lpi_unknown=unknown[0])
     if len(found) != 1:

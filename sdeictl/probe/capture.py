@@ -1,8 +1,8 @@
-"""`sdeictl capture`: everything that the probe reads, without the parts that must not leave the host.
+"""`sdeictl capture`: what the probe reads of a host, without the parts that must not leave it.
 
 A capture is a tar.gz of files at their paths on the host, with the kernel log as kmsg.txt, and a manifest
-with the directory listings, the failed reads and a list of the parts that were left out. The probe reports
-the same about the capture as about the host.
+with the directory listings, the failed reads and a list of the parts that were left out. clean.py says what
+of each file leaves. The probe gives the same verdict on the capture as on the host.
 """
 
 from __future__ import annotations
@@ -11,39 +11,32 @@ import errno
 import gzip
 import io
 import json
-import re
+import posixpath
 import tarfile
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import datetime, timezone
 from typing import NamedTuple, TypedDict
 
 from sdeictl import __version__
-from sdeictl.formats.cmdline import PUBLIC_PARAMETERS, parse_parameters, public_part
-from sdeictl.formats.kconfig import gunzip
 from sdeictl.host.manifest import MANIFEST
-from sdeictl.host.paths import CAPTURED_LOGS, CMDLINE, CONFIG_GZ, CPUINFO, INTERRUPTS, KALLSYMS, KMSG, VERSION
+from sdeictl.host.paths import KMSG
+from sdeictl.host.reader import Reader
 from sdeictl.host.recording import RecordingRoot
 from sdeictl.host.root import Root
-from sdeictl.klog.kmsg import parse_head, split_record
-from sdeictl.klog.messages import (
-    backtrace,
-    boot,
-    drills,
-    lockups,
-    printk,
-    pseudo_nmi,
-    rcu,
-    request,
-    sdei,
-    stop,
-)
+from sdeictl.klog.public import LEFT_OUT
+from sdeictl.probe.acpi import NOT_ALL_TABLES
+from sdeictl.probe.clean import RULES, Cleaner, clean_symbols, idle_description, what_is_left_out
 from sdeictl.probe.collect import collect
 from sdeictl.probe.document import ToolDocument
 from sdeictl.probe.facts import HostFacts
+from sdeictl.probe.kept import Kept, KeptDocument, LpiDocument, read_kept
+from sdeictl.probe.kernel import CONFIG_SYMBOLS, KEPT_SYMBOLS
 
 CAPTURE_SCHEMA = "sdeictl.capture/1"
-LEFT_OUT = "(left out)"
+OTHER_NAMES = "names that no check knows"
+OTHER_SYMBOLS = "symbols that no check knows, and addresses"
+NO_RULE = "all of it, because no rule says what may leave"
+_TIME = "%Y-%m-%dT%H:%M:%S+00:00"
 
 
 class LeftOut(NamedTuple):
@@ -62,7 +55,7 @@ class LeftOutDocument(TypedDict):
 
 
 class ManifestDocument(TypedDict):
-    """`sdeictl.capture/1`, the manifest; host/manifest.py reads it."""
+    """`sdeictl.capture/1`, the manifest; host/manifest.py and probe/kept.py read it."""
 
     schema: str
     tool: ToolDocument
@@ -71,6 +64,7 @@ class ManifestDocument(TypedDict):
     failures: dict[str, str]
     """The name of the error, such as EACCES, of each path that could not be read."""
     left_out: list[LeftOutDocument]
+    kept: KeptDocument
 
 
 class Capture(NamedTuple):
@@ -80,52 +74,121 @@ class Capture(NamedTuple):
     links: dict[str, str]
     manifest: ManifestDocument
     left_out: tuple[LeftOut, ...]
+    """What was left out now. The manifest also has what the source of the capture had left out before."""
     facts: HostFacts
     """What the probe read. Its gaps show whether the capture is enough to judge the host."""
 
 
-# Lines of the kernel log that the analysis and the probe read.
-_PUBLIC_LINE = re.compile(
-    "|".join(
-        pattern
-        for subject in (boot, sdei, pseudo_nmi, request, backtrace, lockups, rcu, stop, drills, printk)
-        for pattern in subject.PUBLIC
-    )
-)
-_PUBLIC_INTERRUPT = re.compile(rb"^ *IPI\d+:|arch_timer$", re.MULTILINE)
-_PUBLIC_CPUINFO = re.compile(
-    rb"^(?:processor|BogoMIPS|Features|CPU \w+|vendor_id|cpu family|model name)\s*:|^\s*$"
-)
-# Addresses and general registers. pstate and pmr have 8 digits and stay: they show whether a CPU was masked.
-_LONG_NUMBER = re.compile(r"\b(?:0x)?[0-9a-f]{12,16}\b")
-_NAMES = re.compile(
-    r"(?<=Comm: ).{1,20}(?= (?:Not tainted|Tainted|Kdump))"
-    rf"|{'|'.join(lockups.TASK_NAMES)}"
-    r"|(?<=with command ').*(?=')"
-)
-
-
 def make_capture(root: Root) -> Capture:
-    """Read a host and return the capture of it."""
+    """Read a host, or what was captured of one, and return the capture of it."""
     recorder = RecordingRoot(root)
     facts = collect(recorder)
+    recorder.files.pop(f"/{MANIFEST}", None)
+    cleaner = Cleaner(facts)
     files: dict[str, bytes] = {}
+    failures = {path: error.errno or errno.EIO for path, error in recorder.failures.items()}
     left_out: list[LeftOut] = []
     for path, data in recorder.files.items():
-        files[_path_in_capture(path)], what = _clean(path, data)
-        if what:
-            left_out.append(LeftOut(path, what))
-    return Capture(files, recorder.links, _manifest(recorder, left_out), tuple(left_out), facts)
-
-
-def _manifest(recorder: RecordingRoot, left_out: list[LeftOut]) -> ManifestDocument:
-    return {
+        place = cleaner.path(path)
+        content = cleaner.file(place, data) if place else None
+        if place is None:
+            left_out.append(LeftOut(LEFT_OUT, NO_RULE))
+        elif content is None:
+            failures[path] = errno.EFBIG
+        else:
+            files[place] = content
+            if content != data:
+                left_out.append(LeftOut(path if path == KMSG else place, what_is_left_out(place)))
+    for path, found in recorder.found.items():
+        files[path] = clean_symbols(found)
+        left_out.append(LeftOut(path, OTHER_SYMBOLS))
+    listings = {
+        place: cleaner.listing(path, names)
+        for path, names in recorder.listings.items()
+        if (place := cleaner.path(path))
+    }
+    left_out += [LeftOut(path, OTHER_NAMES) for path, names in listings.items() if LEFT_OUT in names]
+    links = {place: LEFT_OUT for path in recorder.links if (place := cleaner.path(path))}
+    source = _Source(root)
+    known = {(item.path, item.what) for item in source.left_out}
+    manifest: ManifestDocument = {
         "schema": CAPTURE_SCHEMA,
         "tool": {"name": "sdeictl", "version": __version__},
-        "captured_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "listings": recorder.listings,
-        "failures": {_path_in_capture(path): _errno_name(error) for path, error in recorder.failures.items()},
-        "left_out": [{"path": item.path, "what": item.what} for item in left_out],
+        "captured_at": source.captured_at or datetime.now(timezone.utc).strftime(_TIME),
+        "listings": listings,
+        "failures": _failures(cleaner, failures),
+        "left_out": [
+            {"path": item.path, "what": item.what} for item in dict.fromkeys([*source.left_out, *left_out])
+        ],
+        "kept": _kept(source.kept, cleaner),
+    }
+    new = tuple(item for item in left_out if (item.path, item.what) not in known)
+    return Capture(files, links, manifest, new, facts)
+
+
+class _Source:
+    """What the manifest of the source says, if it is a capture itself."""
+
+    def __init__(self, root: Root) -> None:
+        self.kept = read_kept(Reader(root))
+        self.captured_at: str | None = None
+        self.left_out: list[LeftOut] = []
+        try:
+            manifest = json.loads(b"{}" if root.live else root.read(f"/{MANIFEST}"))
+            datetime.strptime(manifest["captured_at"], _TIME)
+            self.captured_at = manifest["captured_at"]
+            for item in manifest["left_out"]:
+                self._add(LeftOut(item["path"], item["what"]))
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            return
+
+    def _add(self, item: LeftOut) -> None:
+        """Take what a capture says that it lacks, in the words of this version."""
+        if item.what in _PHRASES and isinstance(item.path, str):
+            path = KMSG if item.path == KMSG else Cleaner(HostFacts()).path(item.path)
+            if path == item.path:
+                self.left_out.append(item)
+
+
+_PHRASES = frozenset((*(rule.what for rule in RULES), OTHER_NAMES, OTHER_SYMBOLS))
+
+
+def _failures(cleaner: Cleaner, failures: Mapping[str, int]) -> dict[str, str]:
+    """Return the name of each error. Where only a capture has files, a missing one says nothing."""
+    return {
+        place: errno.errorcode.get(number, "EIO")
+        for path, number in failures.items()
+        if (place := cleaner.path(path)) and not (number == errno.ENOENT and posixpath.dirname(place) == "/")
+    }
+
+
+def _kept(source: Kept, cleaner: Cleaner) -> KeptDocument:
+    kept: KeptDocument = {
+        "symbols": [name for name in KEPT_SYMBOLS if source.symbols is None or name in source.symbols],
+        "options": [name for name in CONFIG_SYMBOLS if source.options is None or name in source.options],
+    }
+    if lpi := _lpi(cleaner):
+        kept["lpi"] = lpi
+    return kept
+
+
+def _lpi(cleaner: Cleaner) -> LpiDocument | None:
+    """Return what the AML of the ACPI tables says of the idle states: the capture has no AML."""
+    facts = cleaner.facts
+    if not (facts.idle_states and facts.idle_states.states) or facts.tables != "acpi":
+        return None
+    if facts.lpi is None:
+        return {"unknown": facts.lpi_unknown} if facts.lpi_unknown != NOT_ALL_TABLES else None
+    return {
+        "states": [
+            {
+                "name": idle_description(cleaner, state.name),
+                "latency": state.latency,
+                "residency": state.residency,
+                "context_lost": state.context_lost,
+            }
+            for state in facts.lpi
+        ]
     }
 
 
@@ -133,114 +196,22 @@ def pack(capture: Capture) -> bytes:
     """Return the capture as the bytes of its tar.gz file."""
     output = io.BytesIO()
     manifest = json.dumps(capture.manifest, indent=1).encode() + b"\n"
-    with tarfile.open(fileobj=output, mode="w:gz") as archive:
+    captured = datetime.strptime(capture.manifest["captured_at"], _TIME).replace(tzinfo=timezone.utc)
+    time = int(captured.timestamp())
+    with (
+        gzip.GzipFile(fileobj=output, mode="wb", mtime=time) as packed,
+        tarfile.open(fileobj=packed, mode="w") as archive,
+    ):
         for path, data in {f"/{MANIFEST}": manifest, **capture.files}.items():
-            archive.addfile(_member(path, len(data)), io.BytesIO(data))
+            archive.addfile(_member(path, len(data), time), io.BytesIO(data))
         for path, target in capture.links.items():
-            member = _member(path, 0)
+            member = _member(path, 0, time)
             member.type, member.linkname = tarfile.SYMTYPE, target
             archive.addfile(member)
     return output.getvalue()
 
 
-def _member(path: str, size: int) -> tarfile.TarInfo:
+def _member(path: str, size: int, time: int) -> tarfile.TarInfo:
     member = tarfile.TarInfo(path.lstrip("/"))
-    member.size, member.mtime, member.mode = size, int(time.time()), 0o644
+    member.size, member.mtime, member.mode = size, time, 0o644
     return member
-
-
-def _path_in_capture(path: str) -> str:
-    return CAPTURED_LOGS[0] if path == KMSG else path
-
-
-def _errno_name(error: OSError) -> str:
-    return errno.errorcode.get(error.errno or 0, "EIO")
-
-
-def _clean(path: str, data: bytes) -> tuple[bytes, str | None]:
-    """Return the part of a file that may leave the host, and a noun phrase for the rest of it."""
-    cleaner = _CLEANERS.get(path) or (_clean_config if "/config" in path else None)
-    return cleaner(data) if cleaner else (data, None)
-
-
-def _clean_kallsyms(data: bytes) -> tuple[bytes, str | None]:
-    return re.sub(rb"^[0-9a-f]{8,16}", b"0000000000000000", data, flags=re.MULTILINE), "addresses"
-
-
-def _clean_cmdline(data: bytes) -> tuple[bytes, str | None]:
-    text = data.decode("utf-8", "replace")
-    dropped = sum(name not in PUBLIC_PARAMETERS for name, _ in parse_parameters(text))
-    what = f"{dropped} parameters other than the known public ones" if dropped else None
-    return f"{public_part(text)}\n".encode(), what
-
-
-def _clean_interrupts(data: bytes) -> tuple[bytes, str | None]:
-    lines = data.splitlines(keepends=True)
-    public = lines[:1] + [line for line in lines[1:] if _PUBLIC_INTERRUPT.search(line)]
-    return b"".join(public), None if len(public) == len(lines) else "the interrupts of devices"
-
-
-def _clean_cpuinfo(data: bytes) -> tuple[bytes, str | None]:
-    lines = data.splitlines(keepends=True)
-    public = [line for line in lines if _PUBLIC_CPUINFO.match(line)]
-    return b"".join(public), None if len(public) == len(lines) else "lines such as serial numbers"
-
-
-def _clean_version(data: bytes) -> tuple[bytes, str | None]:
-    return _version(
-        data.decode("utf-8", "replace")
-    ).encode(), "the builder, build host and compiler of the kernel"
-
-
-def _version(text: str) -> str:
-    """Return "Linux version ..." with only the release, the build number and the text after it."""
-    match = re.match(boot.VERSION.pattern + r" .*?(#\d+ .*)?$", text, re.DOTALL)
-    return f"{boot.VERSION.begins}{match[1]} {LEFT_OUT} {match[2] or ''}" if match else f"{LEFT_OUT}\n"
-
-
-def _clean_config_gz(data: bytes) -> tuple[bytes, str | None]:
-    try:
-        text = gunzip(data)
-    except ValueError:
-        return b"", "all of it, because it could not be unpacked"
-    clean, what = _clean_config(text)
-    return gzip.compress(clean, mtime=0), what
-
-
-def _clean_config(data: bytes) -> tuple[bytes, str | None]:
-    return re.sub(rb'^CONFIG_\w+=".+"\n', b"", data, flags=re.MULTILINE), "options with string values"
-
-
-def _clean_kmsg(data: bytes) -> tuple[bytes, str | None]:
-    lines = []
-    for line in data.decode("utf-8", "replace").splitlines():
-        record, head = split_record(line), parse_head(line.encode())
-        if record and head:
-            lines.append(f"{record[0]};{_public_text(record[1], of_kernel=head.is_kernel)}\n")
-    what = (
-        "lines that are not about reaching a CPU, lines that user space wrote, task names,"
-        " and hexadecimal values of 12 to 16 digits"
-    )
-    return "".join(lines).encode(), what
-
-
-def _public_text(text: str, *, of_kernel: bool) -> str:
-    """Return the part of a record's text that may leave the host."""
-    if not of_kernel or not _PUBLIC_LINE.match(text.replace("\\x09", "\t")):
-        return LEFT_OUT
-    if text.startswith(boot.VERSION.begins):
-        return _version(text)
-    text = _NAMES.sub(LEFT_OUT, text)
-    # The long numbers in these lines are MPIDR_EL1 and the like, which the checks need.
-    return text if text.startswith((boot.BOOTING, "CPU")) else _LONG_NUMBER.sub("x" * 16, text)
-
-
-_CLEANERS: dict[str, Callable[[bytes], tuple[bytes, str | None]]] = {
-    KALLSYMS: _clean_kallsyms,
-    CMDLINE: _clean_cmdline,
-    CPUINFO: _clean_cpuinfo,
-    VERSION: _clean_version,
-    INTERRUPTS: _clean_interrupts,
-    CONFIG_GZ: _clean_config_gz,
-    KMSG: _clean_kmsg,
-}

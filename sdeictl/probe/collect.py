@@ -19,6 +19,7 @@ from sdeictl.klog.records import KernelLog, Record
 from sdeictl.klog.words import IN_TIME, NmiPath
 from sdeictl.probe.facts import HostFacts, KernelConfig
 from sdeictl.probe.firmware import with_firmware
+from sdeictl.probe.kept import Kept, read_kept
 from sdeictl.probe.kernel import (
     read_command_line,
     read_configs,
@@ -40,7 +41,7 @@ from sdeictl.probe.settings import (
 from sdeictl.probe.stored_drills import read_stored_drills
 
 # The release becomes a part of paths, so other characters are refused.
-_RELEASE = re.compile(boot.VERSION.begins + r"([\w.+~:-]{1,64}) ", re.ASCII)
+RELEASE = re.compile(boot.VERSION.begins + r"([\w.+~:-]{1,64}) ", re.ASCII)
 
 
 class _Log(NamedTuple):
@@ -62,12 +63,13 @@ def collect(
     reader = Reader(root)
     cpuinfo = reader.text(CPUINFO)
     release = _release(reader.text(VERSION))
-    configs = read_configs(reader, release)
+    kept = read_kept(reader)
+    configs = read_configs(reader, release, kept)
     architecture = _architecture(cpuinfo, configs)
     if architecture not in (None, "arm64"):
         return HostFacts(architecture=architecture, release=release)
     log = _read_log(reader, kernel_log)
-    facts = _read_live_state(reader, release)._replace(
+    facts = _read_live_state(reader, release, kept)._replace(
         architecture=architecture,
         configs=configs,
         cpus=parse_cpuinfo(cpuinfo) if cpuinfo is not None else None,
@@ -78,15 +80,15 @@ def collect(
             facts = _with_kernel_state(reader, facts)
         if (deep or journal) and kernel_log is None:
             facts = _with_journal(reader, facts)
-    facts = with_firmware(reader, facts)
+    facts = with_firmware(reader, facts, kept)
     return facts._replace(gaps=tuple(reader.gaps))
 
 
-def _read_live_state(reader: Reader, release: str | None) -> HostFacts:
+def _read_live_state(reader: Reader, release: str | None, kept: Kept) -> HostFacts:
     return HostFacts(
         release=release,
         command_line=read_command_line(reader),
-        symbols=read_symbols(reader),
+        symbols=read_symbols(reader, kept),
         hotplug_states=read_hotplug_states(reader),
         devices=read_devices(reader),
         sdei_driver=read_sdei_driver(reader),
@@ -112,7 +114,7 @@ def _architecture(cpuinfo: str | None, configs: tuple[KernelConfig, ...]) -> str
 
 
 def _release(version: str | None) -> str | None:
-    match = _RELEASE.match(version or "")
+    match = RELEASE.match(version or "")
     return match[1] if match else None
 
 

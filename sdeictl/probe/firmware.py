@@ -7,12 +7,15 @@ import re
 from sdeictl.host.gap import GapKind
 from sdeictl.host.paths import ACPI_TABLES, DEVICE_TREE, HYPERVISOR, SOC_DEVICES
 from sdeictl.host.reader import Reader
+from sdeictl.probe import names
 from sdeictl.probe.facts import HostFacts, SdeiNode, SocId
+from sdeictl.probe.kept import Kept
 
 SDEI_COMPATIBLE = "arm,sdei-1.0"
 
 # <stringlist>, Devicetree Specification 0.4, section 2.2.4
-_STRING_LIST = re.compile(rb"(?:[\x20-\x7e]+\0)+")
+STRING_LIST = re.compile(rb"(?:[\x20-\x7e]+\0)+")
+SOC_NAME = r"soc\d{1,3}"
 # sys_vendor and product_name of virtual machines.
 _VIRTUAL_VENDORS = ("QEMU", "Xen", "VMware", "Parallels", "Apple Virtualization", "KubeVirt", "OpenStack")
 _VIRTUAL_MODELS = (
@@ -23,13 +26,13 @@ _VIRTUAL_MODELS = (
 )
 
 
-def with_firmware(reader: Reader, facts: HostFacts) -> HostFacts:
+def with_firmware(reader: Reader, facts: HostFacts, kept: Kept) -> HostFacts:
     """Return the facts with the description of the machine added. A populated ACPI directory means ACPI."""
     facts = facts._replace(soc=_read_soc(reader))
     if reader.listing(ACPI_TABLES):
         from sdeictl.probe.acpi import Tables, with_acpi  # noqa: PLC0415 - a device tree does without
 
-        return _with_virtual(reader, _with_names_in_log(with_acpi(reader, facts, Tables(reader))))
+        return _with_virtual(reader, _with_names_in_log(with_acpi(reader, facts, Tables(reader), kept)))
     base = reader.listing(DEVICE_TREE)
     if base and "compatible" in base and not reader.has_gap(ACPI_TABLES):
         model = _read_strings(reader, f"{DEVICE_TREE}/model")
@@ -43,7 +46,7 @@ def with_firmware(reader: Reader, facts: HostFacts) -> HostFacts:
 
     tables = dumped_tables(reader)
     if tables:
-        return _with_virtual(reader, _with_names_in_log(with_acpi(reader, facts, tables)))
+        return _with_virtual(reader, _with_names_in_log(with_acpi(reader, facts, tables, kept)))
     for source in (ACPI_TABLES, DEVICE_TREE):
         if not reader.has_gap(source):
             reader.gap(source, GapKind.ABSENT, "it does not exist, or it is empty")
@@ -66,25 +69,27 @@ def _read_sdei_nodes(reader: Reader, base: tuple[str, ...]) -> tuple[SdeiNode, .
         return None
     nodes = []
     for child in children:
-        path = f"{DEVICE_TREE}/firmware/{child}"
-        compatible = _read_strings(reader, f"{path}/compatible")
-        status = _read_strings(reader, f"{path}/status") if SDEI_COMPATIBLE in compatible else []
-        if reader.has_gap(f"{path}/compatible") or reader.has_gap(f"{path}/status"):
+        path, shown = f"{DEVICE_TREE}/firmware/{child}", f"{DEVICE_TREE}/firmware/{names.node(child)}"
+        compatible = _read_strings(reader, f"{path}/compatible", f"{shown}/compatible")
+        used = SDEI_COMPATIBLE in compatible
+        status = _read_strings(reader, f"{path}/status", f"{shown}/status") if used else []
+        if reader.has_gap(f"{shown}/compatible") or reader.has_gap(f"{shown}/status"):
             return None
         # A node without a status is in use (Devicetree Specification 0.4, section 2.3.4).
-        if SDEI_COMPATIBLE in compatible and status[:1] in ([], ["okay"], ["ok"]):
-            nodes.append(SdeiNode(path, *_read_method(reader, path)))
+        if used and status[:1] in ([], ["okay"], ["ok"]):
+            nodes.append(_read_node(reader, path, shown))
     return tuple(nodes)
 
 
-def _read_method(reader: Reader, node: str) -> tuple[str | None, bool]:
-    """Return the property `method` of a node, and whether it could be read."""
-    method = _read_strings(reader, f"{node}/method")
-    return (method[0] if method else None), not reader.has_gap(f"{node}/method")
+def _read_node(reader: Reader, path: str, shown: str) -> SdeiNode:
+    method = _read_strings(reader, f"{path}/method", f"{shown}/method")
+    return SdeiNode(shown, names.method(method[0]) if method else None, not reader.has_gap(f"{shown}/method"))
 
 
 def _read_soc(reader: Reader) -> SocId | None:
-    for name in reader.listing(SOC_DEVICES) or ():
+    for name in [
+        name for name in reader.listing(SOC_DEVICES) or () if re.fullmatch(SOC_NAME, name, re.ASCII)
+    ]:
         directory = f"{SOC_DEVICES}/{name}"
         if soc_id := reader.value(f"{directory}/soc_id"):
             return SocId(soc_id, reader.value(f"{directory}/revision"), reader.value(f"{directory}/machine"))
@@ -98,7 +103,7 @@ def _with_virtual(reader: Reader, facts: HostFacts) -> HostFacts:
 def _find_hypervisor(reader: Reader, facts: HostFacts) -> str | None:
     """Return the fact that shows a hypervisor; None without one, which does not prove bare metal."""
     if kind := reader.value(HYPERVISOR):
-        return f"{kind} ({HYPERVISOR})"
+        return f"{names.hypervisor(kind)} ({HYPERVISOR})"
     model = facts.model or ""
     if model.startswith(_VIRTUAL_VENDORS) or any(re.match(pattern, model) for pattern in _VIRTUAL_MODELS):
         return f"{model} (DMI)"
@@ -106,16 +111,19 @@ def _find_hypervisor(reader: Reader, facts: HostFacts) -> str | None:
         if model == "linux,dummy-virt":
             return f"{model} (device tree)"
         if compatible := _read_strings(reader, f"{DEVICE_TREE}/hypervisor/compatible"):
-            return f"{compatible[0]} (device tree)"
+            return f"{names.hypervisor(compatible[0])} (device tree)"
     return None
 
 
-def _read_strings(reader: Reader, path: str) -> list[str]:
-    """Return a string list of the device tree; [] if it is absent; [] and a gap if it is not such a list."""
-    data = reader.optional(path, reader.root.read)
+def _read_strings(reader: Reader, path: str, source: str | None = None) -> list[str]:
+    """Return a string list of the device tree; [] if it is absent; [] and a gap if it is not such a list.
+
+    The gap names `source`, by default the path.
+    """
+    data = reader.optional(path, reader.root.read, source)
     if data is None:
         return []
-    if not _STRING_LIST.fullmatch(data):
-        reader.gap(path, GapKind.BROKEN, "it is not a string list of the device tree")
+    if not STRING_LIST.fullmatch(data):
+        reader.gap(source or path, GapKind.BROKEN, "it is not a string list of the device tree")
         return []
     return data.decode("ascii").rstrip("\0").split("\0")

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
+
+from sdeictl.formats.cmdline import public_part
 from sdeictl.formats.kconfig import gunzip, parse_kconfig
 from sdeictl.host.gap import GapKind
 from sdeictl.host.paths import CMDLINE, CONFIG_GZ, HOTPLUG_STATES, KALLSYMS, PLATFORM_BUS, config_files
 from sdeictl.host.reader import NOT_ONE_LINE, Reader
 from sdeictl.probe.facts import HotplugStates, KernelConfig, PlatformDevice, Symbols
+from sdeictl.probe.kept import Kept
+from sdeictl.probe.names import PLATFORM_DEVICE
 
 FLAG = "sdei_nmi_available"
 """The kernel sets it when event 0 is enabled on every CPU (drivers/firmware/arm_sdei_nmi.c)."""
@@ -32,45 +37,56 @@ SYMBOLS = (
 _LAST_SYMBOLS = ("_einittext", "_end")
 """The symbol behind all functions, and the one behind all data. A kernel with CONFIG_KALLSYMS_ALL=n, such as
 Debian's 5.10 and 6.1, lists functions only."""
-_ACPI_DEVICES = ("sdei.", "GHES.", "agdi.")
-"""The beginnings of the platform devices that the ACPI tables SDEI, HEST and AGDI describe."""
-_DEVICE_TREE_DEVICE = ":sdei"
-"""The end of the platform device that the SDEI node of a device tree describes."""
+KEPT_SYMBOLS = (*SYMBOLS, *_LAST_SYMBOLS)
+"""All that the probe looks for in /proc/kallsyms."""
+_CONFIG_VALUE = re.compile(r"[ymn]|-?\d{1,20}|0x[0-9a-f]{1,16}", re.ASCII)
 
 
-def read_configs(reader: Reader, release: str | None) -> tuple[KernelConfig, ...]:
+def read_configs(reader: Reader, release: str | None, kept: Kept) -> tuple[KernelConfig, ...]:
     """Return every copy of the kernel's configuration; note one gap if there are none."""
     found = []
     data = reader.optional(CONFIG_GZ, reader.root.read)
     if data is not None:
         try:
-            found.append(KernelConfig(CONFIG_GZ, True, parse_kconfig(gunzip(data), CONFIG_SYMBOLS)))
+            found.append(parse_config(CONFIG_GZ, gunzip(data), kept))
         except ValueError as error:
             reader.gap(CONFIG_GZ, GapKind.BROKEN, str(error))
     places = config_files(release or "RELEASE")
     for path in places if release else ():
         data = reader.optional(path, reader.root.read)
         if data:
-            found.append(KernelConfig(path, False, parse_kconfig(data, CONFIG_SYMBOLS)))
+            found.append(parse_config(path, data, kept))
     if not found:
         text = f"the kernel configuration is neither here nor in {' nor in '.join(places)}"
         reader.gap(CONFIG_GZ, GapKind.ABSENT, text)
     return tuple(found)
 
 
+def parse_config(source: str, text: bytes, kept: Kept) -> KernelConfig:
+    """Return what a copy of the kernel's configuration says of CONFIG_SYMBOLS.
+
+    A value that none of these options can have is no evidence.
+    """
+    values = parse_kconfig(text, CONFIG_SYMBOLS)
+    known = tuple((symbol, value) for symbol, value in values if _CONFIG_VALUE.fullmatch(value))
+    # Another version may have made the capture, which kept the lines of other options.
+    whole = kept.options is None or kept.options.issuperset(CONFIG_SYMBOLS)
+    return KernelConfig(source, source == CONFIG_GZ and whole, known)
+
+
 def read_command_line(reader: Reader) -> str | None:
-    """Return the kernel command line with its line feed; None and a gap if it is not one whole line."""
+    """Return the public part of the kernel command line; None and a gap if it is not one whole line."""
     text = reader.text(CMDLINE, MAX_CMDLINE_BYTES)
     if text is not None and not (text.endswith("\n") and text[:-1].isprintable()):
         reader.gap(CMDLINE, GapKind.BROKEN, NOT_ONE_LINE)
         return None
-    return text
+    return None if text is None else f"{public_part(text)}\n"
 
 
-def read_symbols(reader: Reader) -> Symbols | None:
+def read_symbols(reader: Reader, kept: Kept) -> Symbols | None:
     """Return which of SYMBOLS the kernel has."""
     # A compiler may append to the name of a static function: `.llvm.1234`, `.cold`.
-    words = {b" %b" % name.encode(): name for name in (*SYMBOLS, *_LAST_SYMBOLS)}
+    words = {b" %b" % name.encode(): name for name in KEPT_SYMBOLS}
     # Search bytes: to split the 250,000 lines of a server kernel takes longer than the rest of the probe.
     found = reader.attempt(KALLSYMS, lambda path: reader.root.search(path, words, b"\n."))
     if found is None:
@@ -79,6 +95,10 @@ def read_symbols(reader: Reader) -> Symbols | None:
     complete = bool(names & set(_LAST_SYMBOLS))
     if not complete:
         text = f"it ends before the symbols {' and '.join(_LAST_SYMBOLS)}: a missing name proves nothing"
+        reader.gap(KALLSYMS, GapKind.BROKEN, text)
+    elif kept.symbols is not None and not kept.symbols.issuperset(KEPT_SYMBOLS):
+        complete = False
+        text = "another version of sdeictl kept other names in the capture: a missing name proves nothing"
         reader.gap(KALLSYMS, GapKind.BROKEN, text)
     return Symbols(names - set(_LAST_SYMBOLS), complete)
 
@@ -105,14 +125,14 @@ def read_sdei_driver(reader: Reader) -> bool | None:
 
 def read_devices(reader: Reader) -> tuple[PlatformDevice, ...] | None:
     """Return the platform devices of SDEI, GHES and AGDI, and which of them have a driver."""
-    names = reader.attempt(f"{PLATFORM_BUS}/devices", reader.root.names)
-    if names is None:
+    listed = reader.attempt(f"{PLATFORM_BUS}/devices", reader.root.names)
+    if listed is None:
         return None
     # A copy of the tree may lack all symbolic links; then the drivers are unknown.
     links_kept = reader.optional(f"{PLATFORM_BUS}/drivers", reader.root.names) is not None
     devices = []
-    for name in names:
-        if name.startswith(_ACPI_DEVICES) or name.endswith(_DEVICE_TREE_DEVICE):
+    for name in listed:
+        if re.fullmatch(PLATFORM_DEVICE, name, re.ASCII):
             link = reader.optional(f"{PLATFORM_BUS}/devices/{name}/driver", reader.root.link)
             devices.append(PlatformDevice(name, True if link else (False if links_kept else None)))
     return tuple(devices)

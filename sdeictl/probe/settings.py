@@ -32,6 +32,7 @@ from sdeictl.host.paths import (
 )
 from sdeictl.host.reader import Reader
 from sdeictl.host.root import Root
+from sdeictl.probe import names
 from sdeictl.probe.facts import DrillAbilities, Evidence, HostFacts, IdleState, IdleStates
 
 MAX_CONSOLES_BYTES = 1 << 16
@@ -63,16 +64,16 @@ SETTINGS = (
 """Files with one line each that the checks need; a kernel may lack any of them."""
 
 CPU_NAME = re.compile(r"cpu\d{1,4}", re.ASCII)
-_CPU_HEADER = re.compile(rb"(?:[ ]+CPU\d+)+[ ]*", re.ASCII)
-_CONSOLE = re.compile(r"(\S+) +[-R][-W][-U] \(.*")
+CPU_HEADER = re.compile(rb"(?:[ ]+CPU\d+)+[ ]*", re.ASCII)
+CONSOLE_LINE = re.compile(r"(\S+) +[-R][-W][-U] \(.*")
 # The interrupt controller of a row: only the number after it distinguishes it from the name of a device.
-_GIC = re.compile(rb" (GICv[1-9]|GIC-\d)(?: +|-)\d+ +(?:Level|Edge) ")
+GIC_ROW = re.compile(rb" (GICv[1-9]|GIC-\d)(?: +|-)\d+ +(?:Level|Edge) ")
 GICV3 = ("GICv3", "GICv4")
 """The names of the controllers that support pseudo-NMI (drivers/irqchip/irq-gic-v3*.c)."""
 ACPI_IDLE = "acpi_idle"
-_STATE = re.compile(r"state\d{1,3}", re.ASCII)
-_COUNT = re.compile(rb"\d{1,20}\n")
-_SELECTED = re.compile(r"\[(\w+)\]")
+STATE_NAME = re.compile(r"state\d{1,3}", re.ASCII)
+COUNT = re.compile(rb"\d{1,20}\n")
+SELECTED = re.compile(r"\[(\w+)\]")
 
 
 def read_idle_states(reader: Reader) -> IdleStates | None:
@@ -99,11 +100,12 @@ def read_idle_states(reader: Reader) -> IdleStates | None:
             entries = _read_entries(reader, f"{directory}/{state}") if _is_deeper(state) else 0
             unknown = unknown or entries is None
             if entries:
-                used.add(reader.value(f"{directory}/{state}/name") or state)
+                used.add(names.idle_state(reader.value(f"{directory}/{state}/name"), state))
     if unknown and not used:
         return None
     deep = name == ACPI_IDLE and used
-    return IdleStates(name, tuple(sorted(used)), _read_states(reader) if deep else (), own_drivers)
+    found = _read_states(reader) if deep else ()
+    return IdleStates(names.idle_driver(name), tuple(sorted(used)), found, own_drivers)
 
 
 def read_cpuidle_off(reader: Reader) -> bool:
@@ -122,26 +124,29 @@ def read_idle_usage(root: Root, cpus: Iterable[int]) -> dict[tuple[int, str], st
 
 
 def _is_deeper(name: str) -> bool:
-    return bool(_STATE.fullmatch(name)) and name != "state0"
+    return bool(STATE_NAME.fullmatch(name)) and name != "state0"
 
 
 def _read_entries(reader: Reader, directory: str) -> int | None:
     """Return how often a CPU has entered an idle state; None if that is unknown."""
     usage = reader.optional(f"{directory}/usage", reader.root.read)
-    return int(usage) if usage and _COUNT.fullmatch(usage) else None
+    return int(usage) if usage and COUNT.fullmatch(usage) else None
 
 
 def _read_states(reader: Reader) -> tuple[IdleState, ...]:
     """Return the states of CPU 0, which is online on every arm64 host."""
     directory = f"{CPU_DEVICES}/cpu0/cpuidle"
-    names = [name for name in reader.optional(directory, reader.root.names) or () if _STATE.fullmatch(name)]
+    states = [
+        name for name in reader.optional(directory, reader.root.names) or () if STATE_NAME.fullmatch(name)
+    ]
     found = []
-    for state in sorted(names, key=lambda name: int(name[len("state") :])):
+    for state in sorted(states, key=lambda name: int(name[len("state") :])):
         values = (
             reader.value(f"{directory}/{state}/{field}") for field in ("name", "desc", "latency", "residency")
         )
         name, description, latency, residency = (value or "" for value in values)
-        found.append(IdleState(name, description, parse_number(latency), parse_number(residency)))
+        shown = names.idle_state(name, state)
+        found.append(IdleState(shown, description, parse_number(latency), parse_number(residency)))
     return tuple(found)
 
 
@@ -150,9 +155,9 @@ def read_interrupts(reader: Reader) -> Interrupts | None:
     data = reader.attempt(INTERRUPTS, reader.root.read)
     if data is None:
         return None
-    controllers = set(_GIC.findall(data))
+    controllers = set(GIC_ROW.findall(data))
     header, _, rows = data.partition(b"\n")
-    if not _CPU_HEADER.fullmatch(header):
+    if not CPU_HEADER.fullmatch(header):
         reader.gap(INTERRUPTS, GapKind.BROKEN, "its first line does not name the CPUs")
         return None
     return Interrupts(
@@ -183,13 +188,13 @@ def read_drill_abilities(reader: Reader, release: str | None) -> DrillAbilities:
     debugfs = reader.listing(DEBUGFS)
     modules = reader.listing(f"{MODULES}/{release}/kernel/lib") if release else None
     lockdown = reader.value(LOCKDOWN)
-    level = _SELECTED.search(lockdown or "")
+    level = SELECTED.search(lockdown or "")
     jit = reader.value(BPF_JIT)
     return DrillAbilities(
         lkdtm="provoke-crash" in debugfs if debugfs else None,
         test_lockup=any(name.startswith("test_lockup.ko") for name in modules) if modules else None,
         bpf_jit=jit != "0" if jit and jit.isdecimal() else None,
-        lockdown=level[1] if level else None,
+        lockdown=names.lockdown_level(level[1]) if level else None,
     )
 
 
@@ -198,7 +203,7 @@ def read_evidence(reader: Reader) -> Evidence | None:
     text = reader.text(CONSOLES, MAX_CONSOLES_BYTES)
     if text is None:
         return None
-    consoles = [_CONSOLE.fullmatch(line) for line in text.splitlines()]
+    consoles = [CONSOLE_LINE.fullmatch(line) for line in text.splitlines()]
     if not text.endswith("\n") or None in consoles:
         text = "it is not a list of consoles: it was cut short, or is another file"
         reader.gap(CONSOLES, GapKind.BROKEN, text)
@@ -206,8 +211,8 @@ def read_evidence(reader: Reader) -> Evidence | None:
     backend = reader.value(PSTORE_BACKEND)
     size = reader.value(RAMOOPS_CONSOLE) or ""
     return Evidence(
-        consoles=tuple(console[1] for console in consoles if console),
-        pstore=None if backend in (None, "", "(null)") else backend,
+        consoles=tuple(names.console(console[1]) for console in consoles if console),
+        pstore=names.pstore_backend(backend) if backend and backend != "(null)" else None,
         ramoops_console=int(size) if size.isdecimal() else None,
     )
 

@@ -11,10 +11,12 @@ from sdeictl.host.gap import GapKind
 from sdeictl.host.paths import DRILL_RESULTS
 from sdeictl.host.reader import Reader
 from sdeictl.klog.words import IN_TIME
+from sdeictl.probe.drills import DrillKind
 
 MAX_DRILLS = 200
 """So many of the last results are read."""
-_RESULT_NAME = r"\d{8}T\d{6}\.\d{6}Z-[a-z]+\.json"
+RESULT_ID = rf"\d{{8}}T\d{{6}}\.\d{{6}}Z-(?:{'|'.join(DrillKind)})"
+"""drills.time_stamp(), and the kind of the drill."""
 
 
 class Build(NamedTuple):
@@ -59,9 +61,8 @@ class StoredDrill(NamedTuple):
 
 def read_stored_drills(reader: Reader) -> tuple[StoredDrill, ...]:
     """Read the last drill results of this host, oldest first; one that cannot be read is a gap."""
-    names = [
-        name for name in reader.listing(DRILL_RESULTS) or () if re.fullmatch(_RESULT_NAME, name, re.ASCII)
-    ]
+    listed = reader.listing(DRILL_RESULTS) or ()
+    names = [name for name in listed if re.fullmatch(rf"{RESULT_ID}\.json", name, re.ASCII)]
     drills = []
     for name in names[-MAX_DRILLS:]:
         data = reader.optional(f"{DRILL_RESULTS}/{name}", reader.root.read)
@@ -95,8 +96,10 @@ def standing_drills(drills: Sequence[StoredDrill]) -> tuple[StoredDrill, ...]:
 def parse_stored_drill(data: bytes) -> StoredDrill:
     """Return what a result says; raise ValueError, KeyError, TypeError or AttributeError otherwise."""
     result = json.loads(data)
+    if not re.fullmatch(RESULT_ID, result["id"], re.ASCII):
+        raise ValueError("the id is not that of a drill")
     return StoredDrill(
-        id=str(result["id"]),
+        id=result["id"],
         build=build_of(result["host"]),
         path=str(result["path"]),
         silent=tuple(int(cpu["cpu"]) for cpu in result["cpus"] if IN_TIME.get(cpu["state"]) is False),

@@ -27,9 +27,10 @@ _RELEASES = (
     ("powerpc", ("ppc64",)), ("arm", ("armv7", "armhf", "armmp")),
 )  # fmt: skip
 RELEASE_LINE = "Linux version "
-_COMPILER = re.compile(
+COMPILER = re.compile(
     r"\((riscv64|x86_64|i686|aarch64|powerpc64(?:le)?|arm)-[\w.-]{1,60}?-(?:gcc|clang|g\+\+)"
 )
+"""The compiler in the line "Linux version". Group: what it builds for."""
 _COMPILERS = {"aarch64": "arm64", "x86_64": "x86", "i686": "x86", "riscv64": "riscv", "arm": "arm"}
 _TAINT = re.compile(r"(?:Not tainted|Tainted: [A-Z ]+?) +(\d+\.\d+\S*)", re.ASCII)
 """In the line of a dump that names the CPU. Group: the release of the kernel."""
@@ -48,7 +49,7 @@ def architecture_of_release(release: str) -> str | None:
 
 def architecture_of_compiler(text: str) -> str | None:
     """Return the architecture that the compiler in the line "Linux version" builds for; None if unnamed."""
-    match = _COMPILER.search(text)
+    match = COMPILER.search(text)
     return _COMPILERS.get(match[1], "powerpc") if match else None
 
 

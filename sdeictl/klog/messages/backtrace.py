@@ -43,7 +43,3 @@ PLACE = re.compile(r"[\w.$]{1,200}\+0x[0-9a-f]+(?:/0x[0-9a-f]+)?|(?:0x)?[0-9a-f]
 
 BEGINNINGS = ("CPU:", "pstate", "pc :", "pc: ", "pc\t:", "pmr", "PC is at", LAST_REGISTERS)
 """How the lines of a block begin; the lines of a stack begin with blanks."""
-
-PUBLIC = ("sysrq: ", HEADER, r"CPU: \d+ ", "pstate: ", "pc : ",
-          "PC is at ", r"pmr(?:_save)?: ", LAST_REGISTERS, "Call trace:", TASK_DUMP.begins,
-          r" \w[\w.]*\+0x")  # fmt: skip

@@ -24,7 +24,7 @@ DMI_MODEL = Message("DMI: ", r"DMI: (.{1,200}), BIOS \S")
 """Group: vendor and name of the machine."""
 DMI_FIRMWARE = Message("DMI: ", r"DMI: .{1,200}, BIOS (\S.{0,100})")
 """Group: version and date of the firmware."""
-VERSION = Message("Linux version ", r"Linux version (\S+)")
+VERSION = Message("Linux version ", r"Linux version ([\w.+~:-]{1,64})(?!\S)")
 """Group: the release of the kernel."""
 COMMAND_LINE = Message("Kernel command line: ", r"Kernel command line: (.*)")
 """Group: the command line."""
@@ -33,7 +33,3 @@ EXCEPTION_LEVEL = Message("CPU: All", r"CPU: All CPU\(s\) started at EL([12])")
 VHE = Message(FEATURE, FEATURE + "Virtualization Host Extensions")
 INIT = Message("Run ", r"Run \S+ as init process")
 """The kernel starts init; all initcalls have run."""
-
-PUBLIC = (BOOTING, r"Run \S+ as init process", VERSION.begins, r"CPU\d+: Booted secondary processor ",
-          "CPU features: ", EXCEPTION_LEVEL.begins, "psci: ", CPUS_ONLINE.begins, MODEL.begins,
-          DMI_MODEL.begins)  # fmt: skip

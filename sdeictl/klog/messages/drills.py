@@ -5,8 +5,6 @@ from __future__ import annotations
 LKDTM_ENTRY = "lkdtm: Performing direct entry "
 """The crash type follows. LKDTM logs this line right before it crashes or hangs the kernel."""
 
-PUBLIC = ("lkdtm: ", "test_lockup: ")
-
 
 def lockup_started(text: str, cpu: int) -> bool:
     """Tell whether a line says that test_lockup is about to mask this CPU."""

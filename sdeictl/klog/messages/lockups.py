@@ -30,14 +30,15 @@ SOFT_LOCKUP = tuple(
 )
 """Groups: the CPU, the seconds, and the task with its pid."""
 DETECTOR_ON = tuple(
-    Message(f"{prefix}Enabled. ", rf"({prefix}Enabled\. Permanently consumes .*)") for prefix in WATCHDOGS
+    Message(f"{prefix}Enabled. ", rf"({prefix}Enabled\. Permanently consumes(?: one hw-PMU counter\.)?)")
+    for prefix in WATCHDOGS
 )
 """The perf hard-lockup detector has started. Group: the whole line."""
 DETECTOR_OFF = tuple(
     Message(
         prefix,
         rf"({prefix}(?:NMI not fully supported|(?:Hard|Perf NMI) watchdog permanently disabled"
-        r"|Delayed init of .* failed.*))",
+        r"|Delayed init of the lockup detector failed(?:: -?\d+)?))",
     )
     for prefix in WATCHDOGS
 )
@@ -61,8 +62,3 @@ CSD_LOCK = tuple(
 first line of this lock, the CPU that waits, and the other one."""
 WORKQUEUE_LOCKUP = Message("BUG: workqueue lockup", r"BUG: workqueue lockup - pool cpus=([\d,-]{1,20000}) ")
 """A worker pool makes no progress. Group: the CPUs of the pool."""
-
-PUBLIC = (r"(?:NMI )?watchdog: ", HARD_LOCKUP_ON, "BUG: soft lockup", HUNG_TASK.begins,
-          r"(?:smp: )?\t?csd: ", WORKQUEUE_LOCKUP.begins)  # fmt: skip
-TASK_NAMES = (r"(?<=INFO: task ).{1,64}(?=:\d{1,10} blocked)", r"(?<=s! \[).{1,64}(?=:\d{1,10}\]$)")
-"""Patterns of the task names in these lines; a capture leaves them out."""

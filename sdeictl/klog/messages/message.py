@@ -1,13 +1,19 @@
 """The type of a kernel message: the beginning of its line, and the pattern that reads it. No I/O.
 
-Each module of messages/ holds the messages of one subject and names the kernel files that print them. Its
-PUBLIC lists patterns of the beginnings of lines that may leave the host in a capture.
+Each module of messages/ holds the messages of one subject and names the kernel files that print them. Where a
+pattern takes text that is not the kernel's own, klog/public.py says what of it may leave the host.
 """
 
 from __future__ import annotations
 
 import re
 from typing import NamedTuple
+
+
+def run_of(*words: str) -> str:
+    """Return a pattern for a run of these words and of numbers. It ends before any other word."""
+    word = rf"(?:{'|'.join(words)}|-?\d{{1,10}})(?![\w-])"
+    return rf"(?:{word}(?:[ ,.:\[\]]{{1,3}}{word})*)?"
 
 
 class Message(NamedTuple):

@@ -11,8 +11,6 @@ MISSED = "kernel messages"
 """In the line of systemd-journald, which misses records that the kernel overwrites."""
 _MISSED = re.compile(rf"systemd-journald\[\d{{1,10}}\]: Missed (\d{{1,9}}) {MISSED}", re.ASCII)
 
-PUBLIC = (rf"\*\* \d+ {DROPPED}",)
-
 
 def dropped_records(line: str) -> int:
     """Return how many records a console or the journal lost, as this line says; 0 if it is another line."""

@@ -31,5 +31,3 @@ CPU = re.compile(r"(?<!\S)(\d{1,5})(?:-\S{1,6})?(?!\S)", re.ASCII)
 
 BEGINNINGS = (RCU, "Tasks blocked")
 """How lines of STALLED_CPU and BLOCKED_TASKS begin, if not with a blank or a number."""
-
-PUBLIC = (r"(?:rcu: )?INFO: \w+ (?:self-)?detected ", f"{RCU}\t", r"\t\d+-[.O?!]", r"\tTasks blocked on ")

@@ -19,8 +19,6 @@ TIMEOUT = Message("After 10 seconds, ", rf"After 10 seconds, these CPUS still {T
 SYSRQ_L = Message("sysrq: S", r"sysrq: (?:SysRq : )?Show backtrace of all active CPUs")
 """The operator asks for backtraces by sysrq-l. Linux 4.19 prints "SysRq : "."""
 
-PUBLIC = (FROM, "After 10 seconds, these CPUS ")
-
 
 def is_request(text: str) -> bool:
     """Tell whether a line is a backtrace request."""

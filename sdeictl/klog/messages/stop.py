@@ -6,6 +6,8 @@ drivers/tty/sysrq.c (Linux 7.3).
 
 from __future__ import annotations
 
+import re
+
 from sdeictl.klog.messages.message import Message
 
 REASON = tuple(
@@ -15,6 +17,21 @@ REASON = tuple(
 """The kernel is about to stop its CPUs. Group: what it does next."""
 PANIC = Message("Kernel panic - not syncing: ", r"Kernel panic - not syncing: (.*)")
 """Group: the message of the panic."""
+PANIC_REASON = re.compile(
+    r"sysrq triggered crash|dumptest|Hard LOCKUP|softlockup: hung tasks|hung_task: blocked tasks|RCU Stall"
+    r"|(?:NMI: )?Not continuing|Watchdog detected hard LOCKUP on cpu \d{1,5}|Asynchronous SError Interrupt"
+    r"|(?:Oops(?: - \w{2,12})?: |BRK handler: |Undefined instruction: |synchronous external abort: )?"
+    r"Fatal exception(?: in interrupt)?"
+    r"|Attempted to kill (?:init!(?: exitcode=0x[0-9a-f]{8})?|the idle task!)"
+    r"|Aiee, killing interrupt handler!"
+    r"|stack-protector: Kernel stack is corrupted|corrupted stack end detected inside scheduler"
+    r"|kernel stack overflow|(?:kernel: )?panic_on_warn set|System is deadlocked on memory"
+    r"|Out of memory: (?:system-wide|compulsory) panic_on_oom is enabled|Fatal hardware error!"
+    r"|VFS: Unable to mount root fs|No (?:working )?init found|Requested init|Machine restart"
+    r"|GHES: Fatal firmware error|Unhandled exception|bad mode|AGDI",
+    re.ASCII,
+)
+"""Reasons that the kernel itself has for a panic. A driver can name any other."""
 OOPS = "Internal error: "
 """How the first line of an oops begins."""
 AFTER_OOPS = "Fatal exception"
@@ -33,6 +50,3 @@ STALE_CPUS = Message("Some CPUs may be stale", r"Some CPUs may be stale, kdump w
 """Some CPUs may still run while the crash kernel starts."""
 BYE = Message("Bye!", r"Bye!$")
 """The last line of a kernel that starts another one by kexec."""
-
-PUBLIC = (OOPS, LADDER.begins, PANIC.begins, r"---\[ ", "Starting crashdump kernel", STALE_CPUS.begins,
-          BYE.begins, "reboot: ", "crashkernel ")  # fmt: skip

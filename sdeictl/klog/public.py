@@ -1,0 +1,292 @@
+"""What of a kernel log may leave the host: of each line only what the analysis reads in it. No I/O.
+
+A line leaves as far as a message of klog/messages/ matches it. Where a pattern takes text that is not the
+kernel's own (names of tasks, paths, reasons of a panic), a function below says what is kept of it. Every
+other line, and the rest of each line, is left out: a line that nobody knows cannot leak.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+
+from sdeictl.formats.cmdline import public_part
+from sdeictl.klog.boots import BOOT_FALLBACK_SECONDS, Boots
+from sdeictl.klog.kmsg import is_kmsg, split_record, unescape
+from sdeictl.klog.lines import LineReader, clean_lines
+from sdeictl.klog.log import LogFile
+from sdeictl.klog.messages import architecture, backtrace, boot, lockups, pseudo_nmi, rcu, request, sdei, stop
+from sdeictl.klog.messages.message import Message
+from sdeictl.klog.messages.printk import DROPPED
+from sdeictl.klog.records import Record
+
+LEFT_OUT = "(left out)"
+NAME = "left_out"
+"""Instead of the name of a function of a module, or of a module."""
+REBOOT = "-- Reboot --"
+"""journalctl prints it between two boots."""
+SYSLOG = "Jan  1 00:00:00 host kernel: "
+"""How each line of a log begins that came through syslog or the journal."""
+_SAMPLE_LINES = 500
+_HEAD = re.compile(r"(\d{1,10},\d{1,20},\d{1,20}),(?:.*?,(caller=[TC]\d{1,10})(?![^,]))?", re.ASCII)
+_PLACE = re.compile(r"([\w.$]{1,200})(\+0x[0-9a-f]{1,8}(?:/0x[0-9a-f]{1,8})?)(?!\S)( \[)?", re.ASCII)
+_PSTATE = re.compile(
+    r"[0-9a-f]{8,16}(?: \([nN][zZ][cC][vV] [dD][aA][iI][fF](?: [-+](?:PAN|UAO|TCO|DIT|SSBS))*"
+    r"(?: BTYPE=[-jc]{2})?\))?",
+    re.ASCII,
+)
+_RCU_FLAVORS = frozenset(("rcu_preempt", "rcu_sched", "rcu_bh", "rcu_tasks", "rcu"))
+_DIGITS = re.compile(r"[0-9a-f]{1,16}")
+_TAINT = re.compile(
+    r".* (?P<tainted>Not tainted|Tainted: [A-Z ]{1,40}?) +(?P<release>\d+\.\d+[\w.+~:-]{0,60})(?!\S)",
+    re.ASCII,
+)
+
+_Render = Callable[["re.Match[str]"], str]
+
+
+def whole(match: re.Match[str]) -> str:
+    """Return what a message matches: its pattern takes only numbers and the words of the kernel."""
+    return match[0]
+
+
+def _instead(match: re.Match[str], group: int, text: str) -> str:
+    """Return a match with other text for one of its groups."""
+    start, end = (at - match.start() for at in match.span(group))
+    return match[0][:start] + text + match[0][end:]
+
+
+def _place(text: str) -> str:
+    """Return a place in the kernel's own code; of a module or a user's program only that it is one."""
+    match = _PLACE.match(text)
+    if not match:
+        return f"{NAME}+0x0" if backtrace.PLACE.match(text) else LEFT_OUT
+    foreign = match[3] or match[1].startswith("bpf_prog_")
+    return f"{NAME}{match[2]} [{NAME}]" if foreign else match[1] + match[2]
+
+
+def _idle(match: re.Match[str]) -> str:
+    return f"{backtrace.HEADER}{match[1]} skipped: idling at {LEFT_OUT}"
+
+
+def _soft_lockup(match: re.Match[str]) -> str:
+    pid = re.search(r":\d{1,10}$", match[3], re.ASCII)
+    return _instead(match, 3, LEFT_OUT + (pid[0] if pid else ""))
+
+
+def _stall(match: re.Match[str]) -> str:
+    """Return the first line of an RCU stall with the CPUs and the pids in it."""
+    text = match[0]
+    if match["members"]:
+        start = match.start("members") - match.start()
+        text = f"{text[:start]} {_members(match['members'])} }}"
+    return text if match[1] in _RCU_FLAVORS else text.replace(match[1], "rcu", 1)
+
+
+def _members(text: str) -> str:
+    found = sorted(
+        (place.start(), f"P{place[1]}" if pattern is rcu.TASK else f"{place[1]}-...")
+        for pattern in (rcu.CPU, rcu.TASK)
+        for place in pattern.finditer(text)
+    )
+    return " ".join(word for _place, word in found)
+
+
+def _command_line(match: re.Match[str]) -> str:
+    kept = public_part(match[1])
+    words = [kept] if kept == match[1] else [kept, LEFT_OUT]
+    return boot.COMMAND_LINE.begins + " ".join(filter(None, words))
+
+
+def _panic(match: re.Match[str]) -> str:
+    reason = stop.PANIC_REASON.match(match[1])
+    if reason:
+        return stop.PANIC.begins + reason[0] + ("" if reason.end() == len(match[1]) else f" {LEFT_OUT}")
+    oops = f": {stop.AFTER_OOPS}" if stop.AFTER_OOPS in match[0] else ""
+    return f"{stop.PANIC.begins}{LEFT_OUT}{oops}"
+
+
+def _exactly(*messages: Message) -> tuple[tuple[Message, _Render], ...]:
+    return tuple((message, whole) for message in messages)
+
+
+MESSAGES: tuple[tuple[Message, _Render], ...] = (
+    *_exactly(
+        boot.FIRST_LINE, boot.BOOT_CPU, boot.SECONDARY_CPU, boot.CPUS_ONLINE, boot.EXCEPTION_LEVEL, boot.VHE,
+        sdei.VERSION, sdei.ERROR, sdei.NMI, sdei.NMI_ERROR, sdei.WATCHDOG, sdei.AGDI_ERROR, *sdei.TROUBLE,
+        pseudo_nmi.ENABLED, pseudo_nmi.BROKEN, pseudo_nmi.QUIRK, pseudo_nmi.GICV3, pseudo_nmi.GIC_SECURITY,
+        pseudo_nmi.FEAT_NMI,
+        *lockups.DETECTOR_ON, *lockups.DETECTOR_OFF, *lockups.HARD_LOCKUP, *lockups.CSD_LOCK,
+        lockups.WORKQUEUE_LOCKUP,
+        request.REQUEST, request.TIMEOUT, request.SYSRQ_L,
+        backtrace.ANSWER, backtrace.SHOW_CPU, backtrace.TASK_DUMP,
+        *stop.REASON, stop.LADDER, stop.CRASH_KERNEL, stop.STALE_CPUS, stop.BYE,
+        # The machine, its firmware and the release of its kernel stand in each report.
+        boot.MODEL, boot.DMI_FIRMWARE, boot.DMI_MODEL,
+    ),
+    (boot.VERSION, lambda match: match[0] + _compiler(match.string)),
+    (boot.COMMAND_LINE, _command_line),
+    (boot.INIT, lambda _match: "Run (...) as init process"),
+    (backtrace.IDLE, _idle),
+    *((message, _soft_lockup) for message in lockups.SOFT_LOCKUP),
+    (lockups.HUNG_TASK, lambda match: _instead(match, 1, LEFT_OUT)),
+    *((message, _stall) for message in rcu.STALL),
+    (stop.PANIC, _panic),
+)  # fmt: skip
+"""Each message that the analysis knows, with the function that returns what is kept of a match."""
+
+
+def _compiler(line: str) -> str:
+    """Return which architecture the compiler of a kernel builds for, in the words of the line."""
+    match = architecture.COMPILER.search(line)
+    return f" ({match[1]}-linux-gcc" if match else ""
+
+
+def _cpu_line(match: re.Match[str]) -> str:
+    pid = re.match(r"\d{1,10}", match.string[match.end() :], re.ASCII)
+    taint = _TAINT.match(match.string)
+    words = f" {taint['tainted']} {taint['release']}" if taint else ""
+    return f"CPU: {match[1]} PID: {pid[0] if pid else ''} Comm: {LEFT_OUT}{words}"
+
+
+def _register(match: re.Match[str]) -> str:
+    name, value = match[0][: match.start(2) - match.start()], match[2].strip()
+    if match[1] == "pc":
+        return name + _place(value)
+    kept = (_PSTATE if match[1] == "pstate" else _DIGITS).match(value)
+    return name + (kept[0] if kept else LEFT_OUT)
+
+
+def _frame(match: re.Match[str]) -> str:
+    start = re.sub("[0-9a-f]", "0", match[0][: match.start(1)])
+    return start + _place(match.string[match.start(1) :])
+
+
+def _blocked_tasks(match: re.Match[str]) -> str:
+    return match[0][: match.start(1) - match.start()] + "".join(
+        f" P{pid}" for pid in rcu.TASK.findall(match[1])
+    )
+
+
+def _addresses(match: re.Match[str]) -> str:
+    return re.sub(r"(?<=\[<)[0-9a-f]+", lambda digits: "0" * len(digits[0]), match[0])
+
+
+LINES: tuple[tuple[re.Pattern[str], _Render], ...] = (
+    (backtrace.CPU_LINE, _cpu_line),
+    (backtrace.OLD_REGISTERS, _addresses),
+    (backtrace.OLD_PC, lambda match: f"PC is at {_place(match[1])}"),
+    (backtrace.REGISTER, _register),
+    (re.compile(backtrace.LAST_REGISTERS), whole),
+    (backtrace.FRAME, _frame),
+    (rcu.STALLED_CPU, whole),
+    (rcu.BLOCKED_TASKS, _blocked_tasks),
+)  # fmt: skip
+"""Lines that continue a message, with the function that returns what is kept of a match."""
+_KEEPS_REST_OUT = (_cpu_line, _register, _frame, _idle, _panic)
+"""They leave out the rest of the line themselves."""
+_EVIDENCE = {"x86": "x86/", "riscv": "riscv: ", "powerpc": "NIP [", "arm": "pc : [<00000000>] "}
+"""A line that only the kernel of an architecture prints, in short."""
+_EVIDENCE_OF_ARM64 = ("GICv3: ", "sdei_nmi: ", "sdei: ")
+_RULES_OF: dict[str, list[tuple[Message, _Render]]] = {}
+for _message, _render in MESSAGES:
+    _RULES_OF.setdefault(_message.begins[:3], []).append((_message, _render))
+
+
+def public_text(text: str) -> str:
+    """Return the part of a line of the kernel that may leave the host."""
+    kept = [
+        _with_end(match, render)
+        for message, render in _RULES_OF.get(text[:3], ())
+        if (match := message.match(text))
+    ]
+    if kept:
+        return max(kept, key=len)
+    for pattern, render in LINES:
+        if match := pattern.match(text):
+            return _with_end(match, render)
+    return _evidence(text, architecture.architecture_of_line(text)) + LEFT_OUT
+
+
+def _evidence(text: str, found: str | None) -> str:
+    """Return the words of a line that show the architecture of the kernel; "" if it shows none."""
+    if found != "arm64":
+        return _EVIDENCE[found] if found else ""
+    return next((begins for begins in _EVIDENCE_OF_ARM64 if text.startswith(begins)), _EVIDENCE_OF_ARM64[0])
+
+
+def _with_end(match: re.Match[str], render: _Render) -> str:
+    """Return what is kept of a line, with a mark if that is not all of it."""
+    text = render(match)
+    if match.end() == len(match.string) or render in _KEEPS_REST_OUT:
+        return text
+    return f"{text.rstrip(' ')} {LEFT_OUT}"
+
+
+def public_log(data: bytes) -> bytes:
+    """Return the part of a kernel log that may leave the host, with the same episodes; never raises.
+
+    Records of /dev/kmsg stay records. Any other format becomes the text of dmesg, or of syslog.
+    """
+    lines = (line for text in LineReader([data]) for line in clean_lines(text))
+    first = list(islice(lines, _SAMPLE_LINES))
+    if first and is_kmsg(first):
+        return b"".join(_kmsg_records([*first, *lines]))
+    return b"".join(_text_lines(data))
+
+
+def _kmsg_records(lines: Sequence[str]) -> Iterator[bytes]:
+    for line in lines:
+        record = split_record(line)
+        head = _HEAD.match(record[0]) if record else None
+        if record and head:
+            of_kernel = int(head[1].partition(",")[0]) < 8
+            texts = unescape(record[1]).split("\n") if of_kernel else [""]
+            text = "\\x0a".join(map(public_text, texts)).replace("\t", "\\x09")
+            caller = f",{head[2]}" if head[2] else ""
+            yield f"{head[1]},-{caller};{text}\n".encode("utf-8", "replace")
+
+
+def _text_lines(data: bytes) -> Iterator[bytes]:
+    """Yield the lines of a log in another format."""
+    file, boots = LogFile([data]), Boots()
+    seen: list[set[tuple[float, str]]] = [set(), set()]
+    before: Record | None = None
+    for record in _records(file, boots):
+        text = public_text(record.text)
+        if before and record.boot != before.boot:
+            seen = [set(), seen[0]]
+            if not _shows_boot(before, record):
+                yield f"{REBOOT}\n".encode()
+        if record.lost_before:
+            yield f"** {record.lost_before} {DROPPED} **\n".encode()
+        if record.at is not None:
+            text = _unlike(seen, record.at, text)
+            caller = f"[{record.caller:>5}]" if record.caller else ""
+            text = f"[{record.at:12.6f}]{caller} {text}"
+        yield f"{SYSLOG if file.relayed else ''}{text}\n".encode("utf-8", "replace")
+        before = record
+
+
+def _records(file: LogFile, boots: Boots) -> Iterator[Record]:
+    yield from file.read(boots)
+    yield from boots.read((), last=True)
+
+
+def _shows_boot(before: Record, record: Record) -> bool:
+    """Tell whether a reader of the log sees without a mark that a boot begins with a record."""
+    if record.at is None or before.at is None:
+        return record.at is None and record.text.startswith(boot.BOOTING)
+    return record.at < before.at - BOOT_FALLBACK_SECONDS
+
+
+def _unlike(seen: list[set[tuple[float, str]]], at: float, text: str) -> str:
+    """Return a text that no line of this time has in this boot or the one before: such lines count once."""
+    number = 1
+    unlike = text
+    while (at, unlike) in seen[0] or (at >= BOOT_FALLBACK_SECONDS and (at, unlike) in seen[1]):
+        number += 1
+        unlike = f"{LEFT_OUT} {number}"
+    seen[0].add((at, unlike))
+    return unlike
