@@ -5,8 +5,10 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import shutil
 import subprocess
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -23,10 +25,11 @@ from sdeictl.klog.log import parse_log
 from sdeictl.probe.capture import make_capture, pack
 from sdeictl.probe.collect import collect
 from sdeictl.probe.report import build_report
-from tests.conftest import CapturedHost, load_host
+from tests.conftest import TESTS, CapturedHost, load_host
 from tests.test_analysis_properties import as_kmsg
 from tests.test_cli import sdeictl
 
+HOSTS = TESTS / "hosts"
 SECRETS = {
     "proc/version": "Linux version 7.3.4 (alice@secret-builder) (gcc 12) #1 SMP\n",
     "proc/cmdline": "root=UUID=secret-uuid crashkernel=512M rd.luks.key=secret-key quiet\n",
@@ -195,3 +198,125 @@ def test_member_names_cannot_escape(tmp_path: Path) -> None:
 def test_live_sysctl_can_be_read() -> None:
     # The kernel refuses a read(2) for more than kmalloc can serve, even if the file is short.
     assert LiveRoot().read("/proc/sys/kernel/ostype") == b"Linux\n"
+
+
+SOURCES: dict[str, Callable[[Path], Path]] = {
+    "tree": lambda _tmp: HOSTS / "dt-both" / "root",
+    "sos": lambda _tmp: HOSTS / "acpi-sdei" / "sos",
+    "capture": lambda tmp: write_capture(tmp / "first.tar.gz", HOSTS / "dt-sdei" / "root"),
+    "log": lambda _tmp: HOSTS / "dt-pnmi" / "console.log",
+    "kmsg": lambda _tmp: HOSTS / "debian-12" / "root" / "kmsg.txt",
+}
+
+
+def write_capture(out: Path, root: Path) -> Path:
+    done = sdeictl("capture", "--root", str(root), str(out))
+    assert (done.returncode, done.stdout) == (0, b"")
+    return out
+
+
+@pytest.mark.parametrize("kind", SOURCES)
+def test_capture_of_other_host(kind: str, tmp_path: Path) -> None:
+    source = SOURCES[kind](tmp_path)
+    out = write_capture(tmp_path / "c.tar.gz", source)
+    reports = [without_time(open_root(str(path))) for path in (source, out)]
+    assert reports[0] == reports[1]
+    assert write_capture(tmp_path / "again.tar.gz", out).read_bytes() == out.read_bytes()
+
+
+def test_archive_of_sos_is_captured(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "sos.tar.xz", "w:xz") as archive:
+        archive.add(HOSTS / "dt-sdei" / "sos", "sosreport-db7-2026-11-26-abcdefg")
+    out = write_capture(tmp_path / "c.tar.gz", tmp_path / "sos.tar.xz")
+    assert without_time(open_root(str(out))) == without_time(open_root(str(tmp_path / "sos.tar.xz")))
+
+
+@pytest.mark.parametrize(
+    ("content", "status", "sentence"),
+    [
+        (None, 2, b"source does not exist"),
+        (b'{"schema": "sdeictl.report/1"}', 2, b"is a report of `sdeictl probe`"),
+        (b'{"schema": "sdeictl.plan/1"}', 3, b"is not a sdeictl.report/1"),
+        (b"no log\n", 3, b"neither a file of a host nor a kernel record"),
+        (GZIPPED[:20], 3, b"cannot be read"),
+    ],
+)
+def test_what_is_no_host_is_refused(
+    content: bytes | None, status: int, sentence: bytes, tmp_path: Path
+) -> None:
+    if content is not None:
+        (tmp_path / "source").write_bytes(content)
+    done = sdeictl("capture", "--root", str(tmp_path / "source"), str(tmp_path / "c.tar.gz"))
+    assert (done.returncode, done.stdout, (tmp_path / "c.tar.gz").exists()) == (status, b"", False)
+    assert sentence in done.stderr
+    assert b"Traceback" not in done.stderr
+
+
+def test_empty_directory_is_no_host(tmp_path: Path) -> None:
+    done = sdeictl("capture", "--root", str(tmp_path), str(tmp_path / "c.tar.gz"))
+    assert (done.returncode, (tmp_path / "c.tar.gz").exists()) == (3, False)
+
+
+def test_denied_and_absent_stay_so(tmp_path: Path) -> None:
+    """Access was denied when the source was made, not now."""
+    for name in ("proc/version", "proc/cpuinfo"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes((HOSTS / "dt-sdei" / "root" / name).read_bytes())
+    failures = {"/kmsg.txt": "EACCES", "/proc/kallsyms": "EPERM", "/proc/consoles": "EIO"}
+    (tmp_path / "sdeictl-capture.json").write_text(json.dumps({"failures": failures}))
+    done = sdeictl("capture", "--root", str(tmp_path), str(tmp_path / "c.tar.gz"))
+    assert done.returncode == 3
+    assert b"capture that host as root" in done.stderr
+    gaps = [collect(open_root(str(path))).gaps for path in (tmp_path, tmp_path / "c.tar.gz")]
+    assert gaps[0] == gaps[1]
+    kinds = {gap.source: gap.kind for gap in gaps[1]}
+    assert (kinds["/dev/kmsg"], kinds["/proc/kallsyms"]) == ("denied", "denied")
+    assert (kinds["/proc/consoles"], kinds["/proc/cmdline"]) == ("broken", "absent")
+
+
+def changed_host(tmp_path: Path, **files: str) -> Path:
+    """Return a copy of a host with other files: `proc_cmdline` is /proc/cmdline."""
+    tree = tmp_path / "host"
+    shutil.copytree(HOSTS / "dt-none" / "root", tree, symlinks=True)
+    for name, text in files.items():
+        (tree / name.replace("_", "/")).write_text(text)
+    return tree
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "irqchip.gicv3-pseudo-nmi=1", "irqchip.gicv3_pseudo_nmi=yes", "quiet -- irqchip.gicv3_pseudo_nmi=1",
+        "irqchip.gicv3_pseudo_nmi=1 irqchip.gicv3_pseudo_nmi=maybe", "irqchip.gicv3_pseudo_nmi=e",
+        '"irqchip.gicv3_pseudo_nmi=1"', "crashkernel=x", '"quiet root=x"',
+        'a="-- irqchip.gicv3_pseudo_nmi=1"',
+    ],
+)  # fmt: skip
+def test_command_line_means_the_same(line: str, tmp_path: Path) -> None:
+    tree = changed_host(tmp_path, proc_cmdline=f"{line}\n")
+    out = write_capture(tmp_path / "c.tar.gz", tree)
+    assert without_time(open_root(str(tree))) == without_time(open_root(str(out)))
+
+
+def test_two_interrupt_controllers_stay_two(tmp_path: Path) -> None:
+    rows = "  CPU0 CPU1\n 11:  1  2  GICv3  27 Level  arch_timer\n 12:  1  2  GICv2  9 Level  x\n"
+    tree = changed_host(tmp_path, proc_interrupts=rows)
+    out = write_capture(tmp_path / "c.tar.gz", tree)
+    found = [collect(open_root(str(path))).interrupts for path in (tree, out)]
+    assert found[0] == found[1]
+    assert found[1] is not None
+    assert found[1].gic is None
+
+
+def test_older_capture_leaves_names_unknown(tmp_path: Path) -> None:
+    """What the version that made a capture did not look for may exist."""
+    made = make_capture(WithKmsg(str(load_host("stock-debian").root)))
+    kept = made.manifest["kept"]
+    kept["symbols"] = [name for name in kept["symbols"] if name != "sdei_nmi_stop_cpus"]
+    kept["options"] = [name for name in kept["options"] if name != "ARM_SDEI_NMI"]
+    (tmp_path / "c.tar.gz").write_bytes(pack(made))
+    facts = collect(open_root(str(tmp_path / "c.tar.gz")))
+    assert facts.symbols is not None
+    assert not facts.symbols.complete
+    assert not any(config.of_running_kernel for config in facts.configs)
+    assert "another version" in next(gap.detail for gap in facts.gaps if gap.source == "/proc/kallsyms")

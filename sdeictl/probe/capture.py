@@ -25,7 +25,7 @@ from sdeictl.host.recording import RecordingRoot
 from sdeictl.host.root import Root
 from sdeictl.klog.public import LEFT_OUT
 from sdeictl.probe.acpi import NOT_ALL_TABLES
-from sdeictl.probe.clean import RULES, Cleaner, clean_symbols, idle_description, what_is_left_out
+from sdeictl.probe.clean import RULES, Cleaner, clean_symbols, idle_description, is_place, what_is_left_out
 from sdeictl.probe.collect import collect
 from sdeictl.probe.document import ToolDocument
 from sdeictl.probe.facts import HostFacts
@@ -115,10 +115,10 @@ def make_capture(root: Root) -> Capture:
         "schema": CAPTURE_SCHEMA,
         "tool": {"name": "sdeictl", "version": __version__},
         "captured_at": source.captured_at or datetime.now(timezone.utc).strftime(_TIME),
-        "listings": listings,
+        "listings": dict(sorted(listings.items())),
         "failures": _failures(cleaner, failures),
         "left_out": [
-            {"path": item.path, "what": item.what} for item in dict.fromkeys([*source.left_out, *left_out])
+            {"path": item.path, "what": item.what} for item in sorted({*source.left_out, *left_out})
         ],
         "kept": _kept(source.kept, cleaner),
     }
@@ -144,10 +144,8 @@ class _Source:
 
     def _add(self, item: LeftOut) -> None:
         """Take what a capture says that it lacks, in the words of this version."""
-        if item.what in _PHRASES and isinstance(item.path, str):
-            path = KMSG if item.path == KMSG else Cleaner(HostFacts()).path(item.path)
-            if path == item.path:
-                self.left_out.append(item)
+        if item.what in _PHRASES and (item.path == KMSG or is_place(item.path)):
+            self.left_out.append(item)
 
 
 _PHRASES = frozenset((*(rule.what for rule in RULES), OTHER_NAMES, OTHER_SYMBOLS))
@@ -155,11 +153,12 @@ _PHRASES = frozenset((*(rule.what for rule in RULES), OTHER_NAMES, OTHER_SYMBOLS
 
 def _failures(cleaner: Cleaner, failures: Mapping[str, int]) -> dict[str, str]:
     """Return the name of each error. Where only a capture has files, a missing one says nothing."""
-    return {
+    places = {
         place: errno.errorcode.get(number, "EIO")
         for path, number in failures.items()
         if (place := cleaner.path(path)) and not (number == errno.ENOENT and posixpath.dirname(place) == "/")
     }
+    return dict(sorted(places.items()))
 
 
 def _kept(source: Kept, cleaner: Cleaner) -> KeptDocument:

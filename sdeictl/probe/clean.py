@@ -140,6 +140,13 @@ class Rule(NamedTuple):
     """So many bytes the probe reads; 0: any number."""
 
 
+def is_place(path: str) -> bool:
+    """Tell whether a capture can have a file, a directory or a link at a path."""
+    node = _NODE_PLACE.fullmatch(path)
+    known = node is None or re.fullmatch(rf"{names.NODE}|name|name-\d{{3,6}}", node[2], re.ASCII)
+    return bool(known and _PLACES.fullmatch(path))
+
+
 def what_is_left_out(path: str) -> str:
     """Return what the rule for a file of the capture leaves out, a noun phrase."""
     return _rule_of(path)[0].what

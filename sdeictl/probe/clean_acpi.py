@@ -80,6 +80,8 @@ def _hest(data: bytes) -> _Ranges:
         kind = int.from_bytes(source[:2], "little")
         length = source_length(kind, source)
         yield at, at + 4
+        if counts_at := _COUNTS_AT.get(kind):
+            yield at + counts_at, min(at + counts_at + 1, len(data))
         if length is None or length > len(source):
             return
         for first, behind in _hest_fields(kind, source):
@@ -94,8 +96,6 @@ def _hest_fields(kind: int, source: bytes) -> _Ranges:
         yield 32, 33
         if source[32] == NOTIFIED_BY_SDEI:
             yield 40, 44
-    elif kind in _COUNTS_AT:
-        yield _COUNTS_AT[kind], _COUNTS_AT[kind] + 1
 
 
 _FIELDS: dict[str, Callable[[bytes], _Ranges]] = {

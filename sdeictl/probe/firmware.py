@@ -68,7 +68,8 @@ def _read_sdei_nodes(reader: Reader, base: tuple[str, ...]) -> tuple[SdeiNode, .
     if children is None:
         return None
     nodes = []
-    for child in children:
+    # Nodes of other names have no names in a capture: the known ones come first in both.
+    for child in sorted(children, key=lambda name: (names.node(name) == names.OTHER, name)):
         path, shown = f"{DEVICE_TREE}/firmware/{child}", f"{DEVICE_TREE}/firmware/{names.node(child)}"
         compatible = _read_strings(reader, f"{path}/compatible", f"{shown}/compatible")
         used = SDEI_COMPATIBLE in compatible
