@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import re
 import shutil
 import subprocess
 import tarfile
@@ -21,7 +22,9 @@ from sdeictl.host.open import open_root
 from sdeictl.host.paths import KMSG
 from sdeictl.host.root import Root
 from sdeictl.klog.analysis import analyze
+from sdeictl.klog.bootlog import read_bootlog
 from sdeictl.klog.log import parse_log
+from sdeictl.klog.public import public_log
 from sdeictl.probe.capture import make_capture, pack
 from sdeictl.probe.collect import collect
 from sdeictl.probe.report import build_report
@@ -320,3 +323,20 @@ def test_older_capture_leaves_names_unknown(tmp_path: Path) -> None:
     assert not facts.symbols.complete
     assert not any(config.of_running_kernel for config in facts.configs)
     assert "another version" in next(gap.detail for gap in facts.gaps if gap.source == "/proc/kallsyms")
+
+
+def test_clean_text_has_same_episodes(host: CapturedHost) -> None:
+    """A log in another format than /dev/kmsg stays text: with two boots, with lost lines, without times."""
+    text = host.console
+    later = text.replace(b"[    0.00", b"[   90.00")
+    dropped = text.replace(b"\n", b"\n** 7 printk messages dropped **\n", 20)
+    untimed = re.sub(rb"^\[ *\d+\.\d+\] ", b"", text, flags=re.MULTILINE)
+    syslog = re.sub(rb"^(?=\[ *\d+\.)", b"Nov 27 10:00:00 db7 kernel: ", text, flags=re.MULTILINE)
+    for log in (text, text + text, text + b"-- Reboot --\n" + later, dropped, untimed, syslog):
+        clean = public_log(log)
+        raw, found = parse_log(log), parse_log(clean)
+        assert analyze(found).episodes == analyze(raw).episodes
+        assert (found.lost, found.relayed, len(found.records)) == (raw.lost, raw.relayed, len(raw.records))
+        first, second = (read_bootlog(parsed.last_boot()) for parsed in (raw, found))
+        assert second._replace(command_line=None) == first._replace(command_line=None)
+        assert public_log(clean) == clean

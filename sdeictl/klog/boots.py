@@ -14,7 +14,7 @@ BOOT_FALLBACK_SECONDS = 0.010
 """A boot begins where the time of a new line falls back by more than this; CPU clocks differ by less."""
 DAMAGED_LINES = 8
 """How many damaged lines in a row can be part of a quotation."""
-_CONTINUES = frozenset(" \t[0123456789")
+CONTINUES = frozenset(" \t[0123456789")
 """A line that begins so continues an earlier one: a stack, or an RCU stall."""
 
 
@@ -101,7 +101,7 @@ class Boots:
         return [
             at
             for at, text in enumerate(texts)
-            if text[:3] in begins or text[:1] in _CONTINUES or at == last or not at
+            if text[:3] in begins or text[:1] in CONTINUES or at == last or not at
         ]
 
     def _read_line(self, line: Line, following: Sequence[Line]) -> Iterator[Record]:

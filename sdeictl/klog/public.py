@@ -8,11 +8,12 @@ other line, and the rest of each line, is left out: a line that nobody knows can
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain, islice
 
 from sdeictl.formats.cmdline import public_part
-from sdeictl.klog.boots import BOOT_FALLBACK_SECONDS, Boots
+from sdeictl.klog.boot_reader import BEGINNINGS
+from sdeictl.klog.boots import BOOT_FALLBACK_SECONDS, CONTINUES, Boots
 from sdeictl.klog.kmsg import is_kmsg, split_record, unescape
 from sdeictl.klog.lines import LineReader, clean_lines
 from sdeictl.klog.log import LogFile
@@ -20,6 +21,7 @@ from sdeictl.klog.messages import architecture, backtrace, boot, lockups, pseudo
 from sdeictl.klog.messages.message import Message
 from sdeictl.klog.messages.printk import DROPPED
 from sdeictl.klog.records import Record
+from sdeictl.klog.seen import SeenLines
 
 LEFT_OUT = "(left out)"
 NAME = "left_out"
@@ -29,6 +31,8 @@ REBOOT = "-- Reboot --"
 SYSLOG = "Jan  1 00:00:00 host kernel: "
 """How each line of a log begins that came through syslog or the journal."""
 _SAMPLE_LINES = 500
+_MAX_TIMES = 10_000
+"""Of so many times it is known how many lines were left out."""
 _HEAD = re.compile(r"(\d{1,10},\d{1,20},\d{1,20}),(?:.*?,(caller=[TC]\d{1,10})(?![^,]))?", re.ASCII)
 _PLACE = re.compile(r"([\w.$]{1,200})(\+0x[0-9a-f]{1,8}(?:/0x[0-9a-f]{1,8})?)(?!\S)( \[)?", re.ASCII)
 _PSTATE = re.compile(
@@ -196,6 +200,8 @@ for _message, _render in MESSAGES:
 
 def public_text(text: str) -> str:
     """Return the part of a line of the kernel that may leave the host."""
+    if text[:3] not in BEGINNINGS and text[:1] not in CONTINUES:
+        return LEFT_OUT
     kept = [
         _with_end(match, render)
         for message, render in _RULES_OF.get(text[:3], ())
@@ -231,12 +237,14 @@ def public_log(data: bytes) -> bytes:
     """
     lines = (line for text in LineReader([data]) for line in clean_lines(text))
     first = list(islice(lines, _SAMPLE_LINES))
-    if first and is_kmsg(first):
-        return b"".join(_kmsg_records([*first, *lines]))
-    return b"".join(_text_lines(data))
+    in_records = bool(first) and is_kmsg(first)
+    clean = bytearray()
+    for line in _kmsg_records(chain(first, lines)) if in_records else _text_lines(data):
+        clean += line
+    return bytes(clean)
 
 
-def _kmsg_records(lines: Sequence[str]) -> Iterator[bytes]:
+def _kmsg_records(lines: Iterable[str]) -> Iterator[bytes]:
     for line in lines:
         record = split_record(line)
         head = _HEAD.match(record[0]) if record else None
@@ -251,18 +259,18 @@ def _kmsg_records(lines: Sequence[str]) -> Iterator[bytes]:
 def _text_lines(data: bytes) -> Iterator[bytes]:
     """Yield the lines of a log in another format."""
     file, boots = LogFile([data]), Boots()
-    seen: list[set[tuple[float, str]]] = [set(), set()]
+    shown = _Shown()
     before: Record | None = None
     for record in _records(file, boots):
         text = public_text(record.text)
         if before and record.boot != before.boot:
-            seen = [set(), seen[0]]
+            shown.begin_boot()
             if not _shows_boot(before, record):
                 yield f"{REBOOT}\n".encode()
         if record.lost_before:
             yield f"** {record.lost_before} {DROPPED} **\n".encode()
         if record.at is not None:
-            text = _unlike(seen, record.at, text)
+            text = shown.unlike(record.at, text)
             caller = f"[{record.caller:>5}]" if record.caller else ""
             text = f"[{record.at:12.6f}]{caller} {text}"
         yield f"{SYSLOG if file.relayed else ''}{text}\n".encode("utf-8", "replace")
@@ -281,12 +289,38 @@ def _shows_boot(before: Record, record: Record) -> bool:
     return record.at < before.at - BOOT_FALLBACK_SECONDS
 
 
-def _unlike(seen: list[set[tuple[float, str]]], at: float, text: str) -> str:
-    """Return a text that no line of this time has in this boot or the one before: such lines count once."""
-    number = 1
-    unlike = text
-    while (at, unlike) in seen[0] or (at >= BOOT_FALLBACK_SECONDS and (at, unlike) in seen[1]):
-        number += 1
-        unlike = f"{LEFT_OUT} {number}"
-    seen[0].add((at, unlike))
-    return unlike
+class _Shown:
+    """The lines of this boot and the one before: lines of equal time and text count once (klog/boots.py)."""
+
+    def __init__(self) -> None:
+        self._lines = SeenLines()
+        self._early: set[int] = set()
+        """Those of the first 10 ms: each boot begins with the same ones."""
+        self._numbers: dict[float, int] = {}
+        """How many lines of a time were left out."""
+
+    def begin_boot(self) -> None:
+        self._lines.begin_boot()
+        self._early, self._numbers = set(), {}
+
+    def unlike(self, at: float, text: str) -> str:
+        """Return a text that no line of this time has: a line that repeats one is left out."""
+        if text == LEFT_OUT or self._has(at, text):
+            number = self._numbers.get(at, 0) + 1
+            while self._has(at, text := _left_out(number)):
+                number += 1
+            if len(self._numbers) > _MAX_TIMES:
+                self._numbers.clear()
+            self._numbers[at] = number
+        if at < BOOT_FALLBACK_SECONDS:
+            self._early.add(hash((at, text)))
+        else:
+            self._lines.add(hash((at, text)))
+        return text
+
+    def _has(self, at: float, text: str) -> bool:
+        return hash((at, text)) in (self._early if at < BOOT_FALLBACK_SECONDS else self._lines)
+
+
+def _left_out(number: int) -> str:
+    return LEFT_OUT if number == 1 else f"{LEFT_OUT} {number}"
