@@ -11,7 +11,7 @@ from sdeictl.host.paths import CMDLINE, CONFIG_GZ, HOTPLUG_STATES, KALLSYMS, PLA
 from sdeictl.host.reader import NOT_ONE_LINE, Reader
 from sdeictl.probe.facts import HotplugStates, KernelConfig, PlatformDevice, Symbols
 from sdeictl.probe.kept import Kept
-from sdeictl.probe.names import PLATFORM_DEVICE
+from sdeictl.probe.names import DEVICE_BEGINS, PLATFORM_DEVICE
 
 FLAG = "sdei_nmi_available"
 """The kernel sets it when event 0 is enabled on every CPU (drivers/firmware/arm_sdei_nmi.c)."""
@@ -132,7 +132,7 @@ def read_devices(reader: Reader) -> tuple[PlatformDevice, ...] | None:
     links_kept = reader.optional(f"{PLATFORM_BUS}/drivers", reader.root.names) is not None
     devices = []
     for name in listed:
-        if re.fullmatch(PLATFORM_DEVICE, name, re.ASCII):
+        if name.startswith(DEVICE_BEGINS) and re.fullmatch(PLATFORM_DEVICE, name, re.ASCII):
             link = reader.optional(f"{PLATFORM_BUS}/devices/{name}/driver", reader.root.link)
             devices.append(PlatformDevice(name, True if link else (False if links_kept else None)))
     return tuple(devices)

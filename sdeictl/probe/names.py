@@ -7,6 +7,7 @@ patterns are text: most probes need few of them, and to compile all takes time.
 from __future__ import annotations
 
 import re
+from functools import cache
 
 OTHER = "(another name)"
 """What a report shows instead of a name that it does not know."""
@@ -21,11 +22,16 @@ _IDLE_WORDS = (
     "cpus?|core|cluster|package|socket|system|soc|big|little|gold|silver|prime|wfi|poll|lpi|arm|idle|standby|sleep"
     r"|deep|light|hotplug|retention|ret|power|powerdown|pwrdn|down|off|collapse|rail|state|pc|c|\d{1,3}"
 )
+_USUAL_STATES = frozenset(
+    ("WFI", "LPI-0", "LPI-1", "LPI-2", "LPI-3", "cpu-sleep", "cluster-sleep", "standby")
+)
 _IDLE_STATE = rf"(?:(?:{_IDLE_WORDS})(?![a-z])[-_ .+]?){{1,8}}"
 _PORTS = (
     "AMA|S|MSM|PS|LP|USB|GS|HS|MXC|mxc|THS|UL|WMT|PCH|SC|O|AML|LF|MV|SA|BMC|HSL|FIQ|SIF|STM|AS|HV|NVT|SG"
     "|ACM|R|SAC|JU"
 )
+_USUAL_CONSOLES = frozenset(("tty0", "ttyS0", "ttyAMA0", "hvc0", "ttyS1", "ttyAMA1"))
+"""These need no pattern, which takes as long to compile as all files of a small host to read."""
 _CONSOLE = rf"tty\d{{0,3}}|tty(?:{_PORTS})\d{{1,3}}|(?:hvc|hvsi|lp|xvc)\d{{1,3}}"
 _CONSOLE_KINDS = ("netcon", "ramoops", "pstore", "ttynull")
 """Consoles that are no ports; a number or more follows."""
@@ -36,6 +42,7 @@ METHODS = ("smc", "hvc")
 """How the SDEI node of a device tree says to call firmware."""
 NODE = r"sdei(?:@[0-9a-f]{1,16})?"
 """The name of an SDEI node."""
+DEVICE_BEGINS = ("sdei.", "GHES.", "agdi.", "firmware:")
 PLATFORM_DEVICE = rf"(?:sdei|GHES|agdi)\.\d{{1,5}}|firmware:{NODE}"
 """The platform devices that the ACPI tables SDEI, HEST and AGDI describe, and the node of a device tree."""
 
@@ -50,14 +57,15 @@ def idle_state(name: str | None, directory: str) -> str:
     return name if name and is_idle_state(name) else directory
 
 
+@cache
 def is_idle_state(name: str) -> bool:
     """Tell whether an idle state has a usual name, such as `WFI`, `LPI-1` or `cpu-sleep-0`."""
-    return re.fullmatch(_IDLE_STATE, name, re.ASCII | re.IGNORECASE) is not None
+    return name in _USUAL_STATES or re.fullmatch(_IDLE_STATE, name, re.ASCII | re.IGNORECASE) is not None
 
 
 def console(name: str) -> str:
     """Return the name of a console. It stays of the same kind: a port, or none."""
-    if re.fullmatch(_CONSOLE, name, re.ASCII):
+    if name in _USUAL_CONSOLES or re.fullmatch(_CONSOLE, name, re.ASCII):
         return name
     return next((kind for kind in _CONSOLE_KINDS if name.startswith(kind)), OTHER)
 
