@@ -6,6 +6,7 @@ import contextlib
 import errno
 import io
 import os
+import re
 import stat
 from collections.abc import Iterable, Iterator
 from typing import BinaryIO
@@ -79,30 +80,32 @@ def search_file(path: str, words: Iterable[bytes], ends: bytes) -> frozenset[byt
 
     The file is not held in memory. Raises OSError, with EFBIG for more than MAX_STREAM_BYTES.
     """
-    wanted = set(words)
+    wanted = tuple(words)
+    pattern = _pattern(wanted, ends)
+    found: set[bytes] = set()
     overlap = max(map(len, wanted), default=1)
     tail = b""
     for piece in _pieces(path, MAX_STREAM_BYTES):
         # A word may lie across two pieces; searching only their seam avoids a copy of both.
         for text in (tail + piece[:overlap], piece):
-            wanted -= find_words(text, wanted, ends)
+            found.update(match[0] for match in pattern.finditer(text))
         tail = piece[-overlap:]
-    return frozenset(words) - wanted
+    return frozenset(found)
 
 
 def find_words(text: bytes, words: Iterable[bytes], ends: bytes) -> frozenset[bytes]:
-    """Return the words that occur in a text and are followed by one of the bytes in `ends`."""
-    return frozenset(word for word in words if _has_word(text, word, ends))
+    """Return the words that occur in a text and are followed by one of the bytes in `ends`.
+
+    No word may begin within another one.
+    """
+    return frozenset(match[0] for match in _pattern(tuple(words), ends).finditer(text))
 
 
-def _has_word(text: bytes, word: bytes, ends: bytes) -> bool:
-    at = text.find(word)
-    while at >= 0:
-        end = at + len(word)
-        if text[end : end + 1] and text[end] in ends:
-            return True
-        at = text.find(word, end)
-    return False
+def _pattern(words: tuple[bytes, ...], ends: bytes) -> re.Pattern[bytes]:
+    # One search for all takes half as long as one for each, if the byte that all begin with stands in front.
+    first = words[0][:1] if words and all(word[:1] == words[0][:1] for word in words) else b""
+    rest = b"|".join(re.escape(word[len(first) :]) for word in words) or b"$^"
+    return re.compile(b"%b(?:%b)(?=[%b])" % (re.escape(first), rest, re.escape(ends)))
 
 
 def not_found(path: str) -> FileNotFoundError:

@@ -104,7 +104,7 @@ def _command_line(match: re.Match[str]) -> str:
 
 
 def _panic(match: re.Match[str]) -> str:
-    reason = stop.PANIC_REASON.match(match[1])
+    reason = re.match(stop.PANIC_REASON, match[1], re.ASCII)
     if reason:
         return stop.PANIC.begins + reason[0] + ("" if reason.end() == len(match[1]) else f" {LEFT_OUT}")
     oops = f": {stop.AFTER_OOPS}" if stop.AFTER_OOPS in match[0] else ""

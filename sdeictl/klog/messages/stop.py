@@ -6,8 +6,6 @@ drivers/tty/sysrq.c (Linux 7.3).
 
 from __future__ import annotations
 
-import re
-
 from sdeictl.klog.messages.message import Message
 
 REASON = tuple(
@@ -17,7 +15,7 @@ REASON = tuple(
 """The kernel is about to stop its CPUs. Group: what it does next."""
 PANIC = Message("Kernel panic - not syncing: ", r"Kernel panic - not syncing: (.*)")
 """Group: the message of the panic."""
-PANIC_REASON = re.compile(
+PANIC_REASON = (
     r"sysrq triggered crash|dumptest|Hard LOCKUP|softlockup: hung tasks|hung_task: blocked tasks|RCU Stall"
     r"|(?:NMI: )?Not continuing|Watchdog detected hard LOCKUP on cpu \d{1,5}|Asynchronous SError Interrupt"
     r"|(?:Oops(?: - \w{2,12})?: |BRK handler: |Undefined instruction: |synchronous external abort: )?"
@@ -28,10 +26,9 @@ PANIC_REASON = re.compile(
     r"|kernel stack overflow|(?:kernel: )?panic_on_warn set|System is deadlocked on memory"
     r"|Out of memory: (?:system-wide|compulsory) panic_on_oom is enabled|Fatal hardware error!"
     r"|VFS: Unable to mount root fs|No (?:working )?init found|Requested init|Machine restart"
-    r"|GHES: Fatal firmware error|Unhandled exception|bad mode|AGDI",
-    re.ASCII,
+    r"|GHES: Fatal firmware error|Unhandled exception|bad mode|AGDI"
 )
-"""Reasons that the kernel itself has for a panic. A driver can name any other."""
+"""A pattern: reasons that the kernel itself has for a panic. A driver can name any other."""
 OOPS = "Internal error: "
 """How the first line of an oops begins."""
 AFTER_OOPS = "Fatal exception"

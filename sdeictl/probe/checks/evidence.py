@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
 from sdeictl.host.paths import (
@@ -23,8 +22,13 @@ from sdeictl.probe.words import Owner
 BPF_CPUS, MODULE_CPUS = 3, 2
 """How many CPUs a drill needs: the target, the trigger, and with BPF a caller."""
 _SYSRQ_ALL, _SYSRQ_DUMP = 1, 8
-# Virtual terminals and consoles that drop their output; every other one is a port of some kind.
-_NO_PORT = re.compile(r"tty\d*|ttynull\d*|netcon.*|ramoops.*|pstore.*")
+_NO_PORTS = ("ttynull", "netcon", "ramoops", "pstore")
+"""Consoles that drop or keep their output."""
+
+
+def _is_no_port(console: str) -> bool:
+    """Tell whether a console is a virtual terminal or one of _NO_PORTS; all others are ports of some kind."""
+    return console.startswith(_NO_PORTS) or (console[:3] == "tty" and console[3:].strip("0123456789") == "")
 
 
 def _can_mask(facts: HostFacts) -> Iterator[Witness]:
@@ -76,7 +80,7 @@ def _survives_reset(facts: HostFacts) -> Iterator[Witness]:
     netconsole = any(name.startswith("netcon") for name in evidence.consoles)
     if netconsole:
         yield Witness(True, "netconsole is on", CONSOLES)
-    serial = [name for name in evidence.consoles if not _NO_PORT.fullmatch(name)]
+    serial = [name for name in evidence.consoles if not _is_no_port(name)]
     if serial:
         yield Witness(
             True, f"the console {serial[0]} is a serial port, which another machine must record", CONSOLES
