@@ -2,8 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# A guest idles for half of its story: two at once keep two cores busy.
-LAB_PARALLEL := --numprocesses 2 --dist worksteal
+# A guest idles for half of its story: two at once keep two cores busy. The other tests take two cores too.
+PARALLEL := --numprocesses 2 --dist worksteal
 DEMO_HOST := tests/hosts/dt-sdei
 DEB_ARCH ?= arm64
 
@@ -13,10 +13,10 @@ demo: $(VENV)/ready
 	@PATH="$(BIN):$$PATH" sh tests/tools/demo.sh $(DEMO_HOST)
 
 test: $(VENV)/ready
-	$(BIN)/pytest tests --ignore=tests/lab
+	$(BIN)/pytest tests --ignore=tests/lab $(PARALLEL)
 
 test-lab: lab
-	$(BIN)/pytest tests/lab $(LAB_PARALLEL) --durations=20
+	$(BIN)/pytest tests/lab $(PARALLEL) --durations=20
 
 # Long loops, before a release: many examples of each property, every story on every machine, the
 # extra ones too, and again where what is met is chance. PART=name runs one part of tests/tools/soak.py.
