@@ -229,11 +229,16 @@ def _read_requests(log: KernelLog) -> _Requests:
 
 def _with_kernel_state(reader: Reader, facts: HostFacts) -> HostFacts:
     """Read from the running kernel what none of its files says."""
-    from sdeictl.probe.deep import count_masking, read_flag  # noqa: PLC0415 - only --deep needs it
+    from sdeictl.probe.deep import (  # noqa: PLC0415 - only --deep needs it
+        count_masking,
+        read_flag,
+        read_symbol_table,
+    )
 
-    facts = facts._replace(sdei_nmi_available=read_flag(reader))
+    symbols = read_symbol_table(reader)
+    facts = facts._replace(sdei_nmi_available=read_flag(reader, symbols))
     if facts.idle_states and facts.idle_states.used:
-        facts = facts._replace(mask_count=count_masking(reader))
+        facts = facts._replace(mask_count=count_masking(reader, symbols))
     return facts
 
 

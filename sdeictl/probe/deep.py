@@ -34,7 +34,12 @@ def read_journal(reader: Reader) -> bytes | None:
     return None if output is None else parse_journal(output)
 
 
-def read_flag(reader: Reader) -> bool | None:
+def read_symbol_table(reader: Reader) -> bytes:
+    """Return /proc/kallsyms, which has the addresses; b"" if the kernel has none, or if it cannot be read."""
+    return reader.optional(KALLSYMS, reader.root.read) or b""
+
+
+def read_flag(reader: Reader, symbols: bytes) -> bool | None:
     """Return sdei_nmi_available from the memory of the running kernel.
 
     Returns None without a gap if the host is captured, or if the kernel has no such flag or none that
@@ -43,7 +48,7 @@ def read_flag(reader: Reader) -> bool | None:
     root = reader.root
     if not isinstance(root, LiveRoot):
         return None  # a captured host has no memory
-    address = _address_of(reader, FLAG, KCORE)
+    address = _address_of(reader, symbols, FLAG, KCORE)
     if address is None:
         return None
 
@@ -59,13 +64,13 @@ def read_flag(reader: Reader) -> bool | None:
     return None
 
 
-def count_masking(reader: Reader) -> MaskCount | None:
+def count_masking(reader: Reader, symbols: bytes) -> MaskCount | None:
     """Count for COUNT_SECONDS how often idle CPUs mask SDEI.
 
     Returns None without a gap if the host is captured or its kernel has no SDEI driver; returns None and
     notes a gap if the calls cannot be counted.
     """
-    address = _address_of(reader, NOTIFIER, NOTIFIER_RUN) if reader.root.live else None
+    address = _address_of(reader, symbols, NOTIFIER, NOTIFIER_RUN) if reader.root.live else None
     if address is None:
         return None
     if reader.exists(f"{NOTIFIER_RUN}/id") is False:
@@ -93,9 +98,8 @@ def _was_entered(first: str | None, last: str) -> bool:
     return after == 0 or (before is not None and after is not None and before < after)
 
 
-def _address_of(reader: Reader, symbol: str, needed_by: str) -> int | None:
+def _address_of(reader: Reader, symbols: bytes, symbol: str, needed_by: str) -> int | None:
     """Return the address of a symbol; note a gap of `needed_by` if /proc/kallsyms hides it."""
-    symbols = reader.optional(KALLSYMS, reader.root.read) or b""
     line = re.search(rb"^([0-9a-f]{1,16}) [a-zA-Z] %b$" % re.escape(symbol.encode()), symbols, re.MULTILINE)
     address = int(line[1], 16) if line else None
     if address == 0:
