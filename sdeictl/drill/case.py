@@ -77,6 +77,33 @@ def store_drill(
     evidence: str | None = None,
 ) -> DrillDocument:
     """Keep a result and its log slice; return the document, which says if it could not be kept."""
+    document = _document_of(identity, tell, result, log, window, evidence)
+    try:
+        write_result(document, log)
+    except OSError as error:
+        document["evidence"] = None
+        document["reasons"].append(f"The result could not be stored: {error.strerror}.")
+    return document
+
+
+def store_drill_or_raise(
+    identity: Identity, tell: Tell, result: DrillResult, log: bytes, evidence: str | None
+) -> DrillDocument:
+    """Keep a result and its log slice; raise OSError if they cannot be kept."""
+    document = _document_of(identity, tell, result, log, None, evidence)
+    write_result(document, log)
+    return document
+
+
+def _document_of(
+    identity: Identity,
+    tell: Tell,
+    result: DrillResult,
+    log: bytes,
+    window: WindowDocument | None,
+    evidence: str | None,
+) -> DrillDocument:
+    """Return what is stored of a drill; if a CPU is lost, tell first that storing it may never end."""
     if result.lost_cpus:
         # The commit of a file system's journal can need the lost CPU: then this process ends with the host.
         cpus = list_cpus(result.lost_cpus)
@@ -86,9 +113,4 @@ def store_drill(
     document = drill_document(result, identity, window, evidence)
     if log:
         document["evidence_sha256"] = hashlib.sha256(log).hexdigest()
-    try:
-        write_result(document, log)
-    except OSError as error:
-        document["evidence"] = None
-        document["reasons"].append(f"The result could not be stored: {error.strerror}.")
     return document

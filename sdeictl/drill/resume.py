@@ -6,7 +6,7 @@ import os
 from typing import NamedTuple
 
 from sdeictl.drill.after_reset import UNKNOWN, judge_dump, judge_interrupted, judge_log
-from sdeictl.drill.case import Tell, store_drill
+from sdeictl.drill.case import Tell, store_drill_or_raise
 from sdeictl.drill.catalog import Survivor, find_variant
 from sdeictl.drill.evidence import find_dump, find_log
 from sdeictl.drill.helper import find_stuck
@@ -200,7 +200,8 @@ def _store(
     """Keep the result of a drill; raise SdeictlError if it is not kept: then the journal must stay."""
     host = entry.aftermath.host if entry.aftermath else describe_host(collect(root))
     identity = Identity(entry.id, entry.drill, entry.variant, host, entry.boot_id)
-    document = store_drill(identity, tell, result, log, evidence=path)
-    if not read_result(entry.id):
-        raise SdeictlError(f"the drill {entry.id} has not ended: {document['reasons'][-1]}", Status.UNKNOWN)
-    return document
+    try:
+        return store_drill_or_raise(identity, tell, result, log, path)
+    except OSError as error:
+        text = f"the drill {entry.id} has not ended: The result could not be stored: {error.strerror}."
+        raise SdeictlError(text, Status.UNKNOWN) from error
