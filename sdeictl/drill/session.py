@@ -163,16 +163,22 @@ class Session:
             raise
         return self
 
+    @contextmanager
+    def _needing_journal(self) -> Iterator[None]:
+        """Refuse the drill if the journal cannot be used."""
+        try:
+            yield
+        except JournalError as error:
+            self.refuse(ReasonKind.PRIVILEGE, str(error))
+
     def _open_journal(self) -> None:
         if os.path.exists(EXPERIMENT_JOURNAL):
             text = "An experiment of `bench ab` has not ended: `sdeictl bench resume --stop` ends it."
             self.refuse(ReasonKind.POLICY, text)
-        try:
+        with self._needing_journal():
             pending = read_journal()
             if not pending:
                 write_journal(self.entry)
-        except JournalError as error:
-            self.refuse(ReasonKind.PRIVILEGE, str(error))
         if pending:
             text = f"The drill {pending.id} was killed: `sdeictl drill resume` restores its changes."
             self.refuse(ReasonKind.POLICY, text)
@@ -290,10 +296,8 @@ class Session:
         printers = read_printers(cpu)
         before = tuple(Affinity(pid, tuple(sorted(cpus))) for pid, cpus in printers.items())
         self.entry = self.entry._replace(affinities=before)
-        try:
+        with self._needing_journal():
             write_journal(self.entry)
-        except JournalError as error:
-            self.refuse(ReasonKind.PRIVILEGE, str(error))
         fire_affinities({pid: cpus - {cpu} for pid, cpus in printers.items()})
 
     def mark_fired(self) -> None:
@@ -304,10 +308,8 @@ class Session:
 
     def open_at_risk(self) -> None:
         """Note on disk and in the kernel log that a CPU may be lost from now on. Raises DrillRefusedError."""
-        try:
+        with self._needing_journal():
             self.mark_fired()
-        except JournalError as error:
-            self.refuse(ReasonKind.PRIVILEGE, str(error))
         # Where programs may not write to the log, a log that survives a reset cannot be recognised.
         with suppress(OSError):
             fire_marker(self.entry.id)
