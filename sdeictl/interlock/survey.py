@@ -127,7 +127,7 @@ def read_survey(root: Root, facts: HostFacts, *, providers: bool, trial: bool = 
         crash_types=read_crash_types(root),
         host_name=socket.gethostname(),
         armed=armed_seconds(read_boot_id(root)),
-        tainted=parse_number(text_if_exists(root, TAINTED).strip()) or 0,
+        tainted=parse_number(text_if_exists(root, TAINTED)) or 0,
         users=_other_users(),
         load=psutil.getloadavg()[0],
         watchdogs=read_watchdogs(root),
@@ -147,7 +147,7 @@ def read_online(root: Root) -> tuple[int, ...]:
 def read_boot_id(root: Root) -> str:
     """Return the kernel's identifier of this boot; raise OSError if it cannot be read.
 
-    Without it nobody can tell whether a drill or an arming is of this boot.
+    Without it sdeictl cannot tell whether a drill or an arming belongs to this boot.
     """
     identifier = root.read(BOOT_ID).decode("ascii", "replace").strip()
     if not identifier:
@@ -231,7 +231,7 @@ def read_heartbeats() -> tuple[str, ...]:
 
 
 def _processes(*attributes: str) -> Iterator[Mapping[str, str]]:
-    """Yield these attributes of each process; one that ends meanwhile, or cannot be read, is left out."""
+    """Yield these attributes of each process, except for one that ends meanwhile or cannot be read."""
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):
             yield process.as_dict(attributes)

@@ -25,7 +25,15 @@ from sdeictl.host.recording import RecordingRoot
 from sdeictl.host.root import Root
 from sdeictl.klog.public import LEFT_OUT
 from sdeictl.probe.acpi import NOT_ALL_TABLES
-from sdeictl.probe.clean import RULES, Cleaner, clean_symbols, idle_description, is_place, what_is_left_out
+from sdeictl.probe.clean import (
+    OTHER_NAMES,
+    RULES,
+    Cleaner,
+    clean_symbols,
+    idle_description,
+    is_place,
+    what_is_left_out,
+)
 from sdeictl.probe.collect import collect
 from sdeictl.probe.document import ToolDocument
 from sdeictl.probe.facts import HostFacts
@@ -33,7 +41,6 @@ from sdeictl.probe.kept import Kept, KeptDocument, LpiDocument, read_kept
 from sdeictl.probe.kernel import CONFIG_SYMBOLS, KEPT_SYMBOLS
 
 CAPTURE_SCHEMA = "sdeictl.capture/1"
-OTHER_NAMES = "names that no check knows"
 OTHER_SYMBOLS = "symbols that no check knows, and addresses"
 NO_RULE = "all of it, because no rule says what may leave"
 _TIME = "%Y-%m-%dT%H:%M:%S+00:00"

@@ -288,7 +288,7 @@ _NODE = rf"{DEVICE_TREE}/firmware/[^/]+"
 _SOC = rf"{SOC_DEVICES}/{SOC_NAME}"
 _DEVICE = rf"{PLATFORM_BUS}/devices/(?:{names.PLATFORM_DEVICE})"
 _NO_NUMBERS = "other text than numbers"
-_OTHER_NAMES = "names that no check knows"
+OTHER_NAMES = "names that no check knows"
 _OTHER_OPTIONS = "options that no check reads"
 
 
@@ -323,27 +323,27 @@ RULES: tuple[Rule, ...] = (
     Rule(rf"{DMI}/(?:{'|'.join(DMI_NAMES)})", _of_line(_text), "other text than one line"),
     Rule(rf"{_SOC}/(?:soc_id|machine)", _of_line(_text), "other text than one line"),
     Rule(rf"{_SOC}/revision", _of_line(_number), _NO_NUMBERS),
-    Rule(HYPERVISOR, _of_line(lambda _cleaner, line: _hypervisor(line) if line else ""), _OTHER_NAMES),
+    Rule(HYPERVISOR, _of_line(lambda _cleaner, line: _hypervisor(line) if line else ""), OTHER_NAMES),
     Rule(rf"{DEVICE_TREE}/model", _of_strings(lambda strings: strings[0]), "further strings"),
     Rule(
         rf"{DEVICE_TREE}/hypervisor/compatible", _of_strings(lambda strings: _hypervisor(strings[0])),
-        _OTHER_NAMES,
+        OTHER_NAMES,
     ),
-    Rule(rf"{_NODE}/compatible", _of_strings(_compatible), _OTHER_NAMES),
-    Rule(rf"{_NODE}/status", _of_strings(_status), _OTHER_NAMES),
+    Rule(rf"{_NODE}/compatible", _of_strings(_compatible), OTHER_NAMES),
+    Rule(rf"{_NODE}/status", _of_strings(_status), OTHER_NAMES),
     Rule(
         rf"{_NODE}/method",
-        _of_strings(lambda strings: strings[0] if strings[0] in names.METHODS else OTHER), _OTHER_NAMES,
+        _of_strings(lambda strings: strings[0] if strings[0] in names.METHODS else OTHER), OTHER_NAMES,
     ),
     Rule(WATCHDOG_CPUMASK, _of_line(_cpulist), _NO_NUMBERS),
     Rule(POST_NOTIFIERS, _of_line(_flag), _NO_NUMBERS),
     Rule(_any_of((*SETTINGS, BPF_JIT, CPUIDLE_OFF, RAMOOPS_CONSOLE)), _of_line(_number), _NO_NUMBERS),
     Rule(LOCKDOWN, _of_line(_lockdown), "levels that are not in use"),
-    Rule(PSTORE_BACKEND, _of_line(_backend), _OTHER_NAMES),
-    Rule(f"{CPU_DEVICES}/cpuidle/current_driver", _current_driver, _OTHER_NAMES),
-    Rule(f"{_CPU}/driver/name", _of_line(_idle_driver), _OTHER_NAMES),
-    Rule(f"{_STATE}/name", _of_line(_idle_name), _OTHER_NAMES),
-    Rule(f"{_STATE}/desc", _of_line(idle_description), _OTHER_NAMES),
+    Rule(PSTORE_BACKEND, _of_line(_backend), OTHER_NAMES),
+    Rule(f"{CPU_DEVICES}/cpuidle/current_driver", _current_driver, OTHER_NAMES),
+    Rule(f"{_CPU}/driver/name", _of_line(_idle_driver), OTHER_NAMES),
+    Rule(f"{_STATE}/name", _of_line(_idle_name), OTHER_NAMES),
+    Rule(f"{_STATE}/desc", _of_line(idle_description), OTHER_NAMES),
     Rule(f"{_STATE}/(?:latency|residency)", _of_line(_number), _NO_NUMBERS),
     Rule(f"{_STATE}/usage", _usage, _NO_NUMBERS),
     Rule(
@@ -375,7 +375,7 @@ _LISTINGS: tuple[tuple[str, str, Callable[[Cleaner, str], str]], ...] = (
 )
 """The directories that are listed, the names in them that a check asks for, and what stands for each."""
 _LINKS = (rf"{_DEVICE}/driver", _any_of((USER_PROGRAMS, *MAKEDUMPFILE)))
-"""The links of which a check asks whether they exist."""
+"""A check asks whether these links exist."""
 _PLACES = re.compile(
     "|".join(
         (

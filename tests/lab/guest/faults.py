@@ -12,10 +12,9 @@ import ctypes
 import errno
 import os
 import sys
-from pathlib import Path
 from typing import Any
 
-from kill import DRILLS, host_state, settled_state
+from kill import host_state, settled_state
 from observe import finish, leave, look_at_cpus, sdeictl, start
 
 ERRORS = (errno.EIO, errno.ENOSPC, errno.EACCES, errno.EINTR, errno.ENOENT)
@@ -32,20 +31,17 @@ def arm(index: int, error: int) -> None:
 
 
 def drill_with_fault(index: int, error: int) -> dict[str, Any]:
-    stored = set(DRILLS.glob("*.json"))
     arguments = ("drill", "backtrace", "--masked", "--format", "json")
     drill = finish(start(*arguments, name="faulty", become=lambda: arm(index, error)), "faulty")
     return {
         "index": index, "error": errno.errorcode[error], "failed": library.faults_failed().decode(),
         "calls": library.faults_count(), "drill": drill,
         "resume": sdeictl("drill", "resume"), "after": settled_state(),
-        "stored": len(set(DRILLS.glob("[12]*.json")) - stored),
     }  # fmt: skip
 
 
 def main() -> None:
     runs = int(sys.argv[1])
-    Path("/tmp/faulty.out").touch()
     found = host_state()
     sound = drill_with_fault(NO_FAULT, errno.EIO)
     step = max(sound["calls"] // runs, 1) if runs else 1

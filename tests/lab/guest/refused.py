@@ -9,10 +9,9 @@ from __future__ import annotations
 import os
 import subprocess
 import time
-from pathlib import Path
 
 from observe import leave, look_at_cpus, sdeictl
-from wedge import HARDLOCKUP, SETTLE_SECONDS, VICTIM
+from wedge import SETTLE_SECONDS, panic, wedge_victim
 
 
 def main() -> None:
@@ -22,12 +21,9 @@ def main() -> None:
     leave("drill", sdeictl("drill", "backtrace", "--masked", "--format", "json"))
     leave("cpus", look_at_cpus(8.0))
     os.sched_setaffinity(0, {0})
-    if os.fork() == 0:
-        os.sched_setaffinity(0, {VICTIM})
-        HARDLOCKUP.write_text("HARDLOCKUP")
+    wedge_victim()
     time.sleep(SETTLE_SECONDS)
-    Path("/proc/sys/kernel/panic").write_text("1")
-    Path("/proc/sysrq-trigger").write_text("c")
+    panic()
 
 
 main()

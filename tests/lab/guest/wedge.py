@@ -34,14 +34,25 @@ def main() -> None:
         os.fsync(out.fileno())
     log = os.open("/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK)
     os.lseek(log, 0, os.SEEK_END)
-    if wedge and os.fork() == 0:
-        os.sched_setaffinity(0, {VICTIM})
-        HARDLOCKUP.write_text("HARDLOCKUP")
+    if wedge:
+        wedge_victim()
     time.sleep(SETTLE_SECONDS)
     Path("/proc/sysrq-trigger").write_text("l")
     if wedge and has_detector():
         wait_for(log, b"Watchdog detected hard LOCKUP on cpu %d" % VICTIM)
         time.sleep(SETTLE_SECONDS)
+    panic()
+
+
+def wedge_victim() -> None:
+    """Wedge a CPU: the child that does it never comes back."""
+    if os.fork() == 0:
+        os.sched_setaffinity(0, {VICTIM})
+        HARDLOCKUP.write_text("HARDLOCKUP")
+
+
+def panic() -> None:
+    """End the guest by a panic and a reset."""
     Path("/proc/sys/kernel/panic").write_text("1")
     Path("/proc/sysrq-trigger").write_text("c")
 
