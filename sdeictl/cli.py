@@ -86,7 +86,7 @@ def _report(error: Exception, debug: _Debug) -> Status:
         return Status.USAGE
     if isinstance(error, click.Abort):
         return Status.INTERRUPTED
-    # With these this machine is at fault, not sdeictl.
+    # These errors come from the machine, not from sdeictl.
     if isinstance(error, OSError) and not debug.wanted:
         _say(f"sdeictl: a system call failed: {error_text(error)}")
         return Status.UNKNOWN

@@ -346,7 +346,7 @@ def test_answered_client_makes_room(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         assert b"ok" in await rest_of(newest)
         oldest_writer.write(ask)
         assert b"ok" in await rest_of(oldest)
-        # All places are taken by clients that have not asked: the oldest one goes.
+        # Clients that have not asked hold all places, so the oldest one goes.
         waiting = [await talk.connect(b"") for _place in range(3)]
         assert await rest_of(waiting[0][0]) == b""
         waiting[1][1].write(ask)

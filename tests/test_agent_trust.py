@@ -163,7 +163,7 @@ def test_device_is_not_opened(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_link_put_in_place_is_not_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever may write to the directory can swap the file after it was looked at."""
+    """A user who may write to the directory can swap the file after the first check."""
     path = tmp_path / "file"
     path.write_text("x")
     found = os.lstat(path)
@@ -212,7 +212,7 @@ def test_lock_of_another_kind_is_refused(tmp_path: Path, kind: str) -> None:
 
 
 def test_strangers_lock_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody waits for it, and it is not taken for a drill that runs."""
+    """The command does not wait for it, and does not take it for a running drill."""
     path = tmp_path / "drill.lock"
     with path.open("w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)

@@ -332,5 +332,8 @@ def test_counting_needs_a_tracepoint(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError), counting(str(tmp_path), "cb == 1", [0]):
         pass
     (tmp_path / "id").write_text("no number\n")
-    with pytest.raises(OSError, match="is no number"), counting(str(tmp_path), "cb == 1", [0]):
+    with (
+        pytest.raises(OSError, match="/id does not contain a number"),
+        counting(str(tmp_path), "cb == 1", [0]),
+    ):
         pass

@@ -1,4 +1,4 @@
-"""Each call of the C library fails once: no traceback, no false answer, nothing left that nobody knows of."""
+"""Each call of the C library fails once: no traceback, no false answer, and no change that stays hidden."""
 
 from __future__ import annotations
 

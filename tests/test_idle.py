@@ -217,7 +217,7 @@ PLAIN_INTERRUPTS = load_host("acpi-sdei").root / "proc/interrupts"
         (ACPI._replace(idle_states=None, configs=(config(CPU_IDLE="n"),)), "pass"),
         (ACPI._replace(idle_states=None, configs=(config(CPU_IDLE="y"),)), "unknown"),
         (ACPI._replace(idle_states=None, configs=(config(ARM64="y"),)), "unknown"),
-        # What is counted decides against the tables, which the kernel may not have used.
+        # The count overrules the tables, because the kernel may not use them.
         (facts_of(table(state("standby", 2, 0)))._replace(mask_count=MaskCount(3, 52, True)), "fail"),
         (facts_of(table(state("standby", 2, 1)))._replace(mask_count=MaskCount(3, 0, True)), "pass"),
         # Nothing was counted, but a CPU was not in a state that it uses.

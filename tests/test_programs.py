@@ -1,4 +1,4 @@
-"""Other programs end at their time limit, with all that they have started, and nobody waits any longer."""
+"""sdeictl ends a program at its time limit with all that it has started, and does not wait any longer."""
 
 from __future__ import annotations
 

@@ -86,7 +86,7 @@ def _values(lines: Iterable[bytes], wanted: bytes) -> list[bytes]:
 
 
 def _check_body(lengths: list[bytes], encodings: list[bytes]) -> None:
-    """Raise BadRequestError for a body that is too large, or whose length is missing or contradictory."""
+    """Raise BadRequestError if a body is too large, or if its length is missing or contradicts itself."""
     if encodings:
         raise BadRequestError(HTTPStatus.BAD_REQUEST if lengths else HTTPStatus.LENGTH_REQUIRED)
     sizes = {size.strip() for length in lengths for size in length.split(b",")}

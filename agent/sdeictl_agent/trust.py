@@ -1,7 +1,7 @@
 """Which files of others a process trusts: regular files of a known owner and of bounded size, and no links.
 
-The collector is root, the watcher and the exporter are not. Each takes what it reads for what another user
-may have put there.
+The collector runs as root, the watcher and the exporter do not. Each of them expects that another user may
+have put a file there.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def require_trusted(found: os.stat_result, owners: Collection[int], most_bytes: 
 def open_trusted(path: str, owners: Collection[int], most_bytes: int) -> Iterator[BinaryIO]:
     """Open a file of one of these users; raise OSError or UntrustedError.
 
-    Before it is opened, only its kind is looked at: to open a device can already have an effect.
+    It examines the kind of the file first, because opening a device can already have an effect.
     """
     require_trusted(os.lstat(path), owners, most_bytes)
     with open(path, "rb", opener=lambda name, _flags: os.open(name, _FLAGS)) as file:
@@ -56,10 +56,10 @@ def read_trusted(path: str, owners: Collection[int], most_bytes: int) -> bytes:
 
 
 def trusted_users(directory: str = "") -> frozenset[int]:
-    """Return whose files are trusted: those of root, of the user of this process and of a directory's owner.
+    """Return the users whose files this process trusts: root, its own user, and the owner of a directory.
 
-    root makes the directory, in one that only root can write to. So its owner is the user whom root gave it
-    to. The name of that user does not help: in a user namespace (PrivateUsers=) its number is another.
+    Only root can make the directory, so root has chosen its owner. The process cannot look up that owner by
+    name: in a user namespace (PrivateUsers=) the user has another number.
     """
     own = frozenset((ROOT, os.geteuid()))
     if not directory:

@@ -13,7 +13,7 @@ from sdeictl_agent.json_values import DAMAGE, whole
 
 WATCH_SCHEMA = "sdeictl.watch/1"
 MAX_WATCH_BYTES = 1 << 16
-"""The file has about 1 KiB; a larger one is not of the watcher."""
+"""The watcher writes about 1 KiB; a larger file comes from somebody else."""
 
 
 class Counters(NamedTuple):

@@ -154,7 +154,7 @@ def refusals_for_reset(
         return
     yield from refusals_for_way_back(survey, consent)
     yield from refusals_for_watchdogs(survey, 0.0, (target,) if reset.wedges else ())
-    # The evidence would be that of a panic, not of what the drill asks for.
+    # A panic would leave other evidence than the drill needs.
     yield from refusals_for_panics(survey)
     if channel is None:
         yield _no_channel(survey.facts)

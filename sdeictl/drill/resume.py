@@ -80,7 +80,7 @@ def resume(evidence: str | None, tell: Tell) -> Resumed:
 
 
 def _read_known_entry() -> Entry | None:
-    """Return what the journal holds; raise JournalError if that is no drill of this sdeictl."""
+    """Return the entry of the journal; raise JournalError if this sdeictl does not know its drill."""
     entry = read_journal()
     if entry:
         try:
@@ -197,7 +197,7 @@ def _look_again(root: LiveRoot, entry: Entry, fired: Aftermath, tell: Tell) -> R
 def _store(
     root: LiveRoot, entry: Entry, tell: Tell, result: DrillResult, path: str | None = None, log: bytes = b""
 ) -> DrillDocument:
-    """Keep the result of a drill; raise SdeictlError if it is not kept: then the journal must stay."""
+    """Store the result of a drill; raise SdeictlError, and leave the journal open, if that fails."""
     host = entry.aftermath.host if entry.aftermath else describe_host(collect(root))
     identity = Identity(entry.id, entry.drill, entry.variant, host, entry.boot_id)
     try:

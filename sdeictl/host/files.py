@@ -71,7 +71,7 @@ def _pieces(path: str, limit: int) -> Iterator[bytes]:
                 if limit < 0:
                     raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), path)
     except FileNotFoundError as error:
-        # It was opened, so it exists: nobody may take it for a file that the host lacks.
+        # The file exists, because open(2) succeeded. A caller must not take it for a missing one.
         raise OSError(errno.EIO, "it could be opened, but not be read", path) from error
 
 
@@ -102,7 +102,7 @@ def find_words(text: bytes, words: Iterable[bytes], ends: bytes) -> frozenset[by
 
 
 def _pattern(words: tuple[bytes, ...], ends: bytes) -> re.Pattern[bytes]:
-    # One search for all takes half as long as one for each, if the byte that all begin with stands in front.
+    # One search for all words takes half as long as one for each, if their common first byte stands in front.
     first = words[0][:1] if words and all(word[:1] == words[0][:1] for word in words) else b""
     rest = b"|".join(re.escape(word[len(first) :]) for word in words) or b"$^"
     return re.compile(b"%b(?:%b)(?=[%b])" % (re.escape(first), rest, re.escape(ends)))
@@ -124,7 +124,7 @@ def write_whole(path: str, data: bytes, mode: int) -> None:
 
 
 def write_aside(path: str, data: bytes, mode: int | None = None) -> None:
-    """Write a new file beside the path, and give it that name only when it is whole.
+    """Write the data to a new file, and rename this file to `path` when it is complete.
 
     Without a mode its permissions follow the umask. Raises OSError, and then leaves no new file.
     """

@@ -1,4 +1,7 @@
-"""Reads of the running host in which what does not exist, or cannot be read, is empty."""
+"""Reads of the running host that return an empty value for a missing file.
+
+Some of them also return it for a file that cannot be read; the others raise OSError.
+"""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ def open_root(path: str | None) -> Root:
 
 
 def check_exists(path: str) -> None:
-    """Raise SdeictlError: Status.USAGE if a path does not exist, Status.UNKNOWN if nobody can tell."""
+    """Raise SdeictlError with Status.USAGE if a path does not exist, with Status.UNKNOWN if stat(2) fails."""
     try:
         os.stat(path)
     except (FileNotFoundError, NotADirectoryError) as error:

@@ -102,7 +102,7 @@ def _started(
 
 
 def _kill_group(process: subprocess.Popen[bytes]) -> None:
-    """Kill a program and its group, unless the program was waited for: then its number may be another's."""
+    """Kill a program and its group; do nothing after a wait, when another process may have its number."""
     if process.returncode is None:
         with contextlib.suppress(OSError):
             os.killpg(process.pid, signal.SIGKILL)

@@ -34,7 +34,7 @@ def counting(directory: str, condition: str, cpus: Iterable[int]) -> Iterator[Co
     with open(f"{directory}/id", encoding="ascii") as stream:
         text = stream.read(32)
     if not text.strip().isdigit():
-        raise OSError(errno.EINVAL, f"{directory}/id is no number")
+        raise OSError(errno.EINVAL, f"{directory}/id does not contain a number")
     identifier = int(text)
     with ExitStack() as stack:
         events = []

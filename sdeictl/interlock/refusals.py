@@ -277,7 +277,8 @@ def refusals_for_panics(survey: Survey) -> Iterator[Reason]:
     unread = [gap.source for gap in survey.facts.gaps if gap.source in (SYSCTLS, *PANIC_SETTINGS)]
     if unread:
         text = (
-            f"Nobody can tell whether the host would panic if a CPU was lost: {', '.join(unread)} is unread."
+            "sdeictl cannot tell whether the host would panic if it lost a CPU: it could not read"
+            f" {', '.join(unread)}."
         )
         yield Reason(ReasonKind.POLICY, text)
 

@@ -228,7 +228,7 @@ def _read_requests(log: KernelLog) -> _Requests:
 
 
 def _with_kernel_state(reader: Reader, facts: HostFacts) -> HostFacts:
-    """Read from the running kernel what none of its files says."""
+    """Return the facts with those that the running kernel shows in no file."""
     from sdeictl.probe.deep import (  # noqa: PLC0415 - only --deep needs it
         count_masking,
         read_flag,

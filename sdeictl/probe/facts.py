@@ -123,7 +123,7 @@ class MaskCount(NamedTuple):
     times: int
     """Calls of sdei_pm_notifier() on all CPUs: two for each use of a state that masks SDEI."""
     saw_each_state: bool
-    """In this time each CPU was in each of the states, but the first, that it has ever entered."""
+    """Each CPU entered, in this time, each state that it has ever entered, other than the first."""
 
 
 class HostFacts(NamedTuple):

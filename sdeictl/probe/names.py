@@ -31,7 +31,7 @@ _PORTS = (
     "|ACM|R|SAC|JU"
 )
 _USUAL_CONSOLES = frozenset(("tty0", "ttyS0", "ttyAMA0", "hvc0", "ttyS1", "ttyAMA1"))
-"""These need no pattern, which takes as long to compile as all files of a small host to read."""
+"""sdeictl knows these without a pattern: to compile one takes as long as to read a small host."""
 _CONSOLE = rf"tty\d{{0,3}}|tty(?:{_PORTS})\d{{1,3}}|(?:hvc|hvsi|lp|xvc)\d{{1,3}}"
 _CONSOLE_KINDS = ("netcon", "ramoops", "pstore", "ttynull")
 """Consoles that are no ports; a number or more follows."""

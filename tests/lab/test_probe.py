@@ -91,7 +91,7 @@ def test_sdei_disabled_after_registration(name: str, lab: Lab, tmp_path: Path) -
     assert (probe["verdict"]["nmi_path"], probe["verdict"]["ready"]) == ("none", False)
     finding = next(each for each in probe["findings"] if each["id"] == "sdei-nmi-registered")
     assert finding["seen"] == "the boot log says: sdei: disabling SDEI firmware interface"
-    # The kernel goes on to ask by SDEI, which reaches nobody, masked or not.
+    # The kernel still asks by SDEI, and no CPU answers, masked or not.
     result = drill["result"]
     assert (drill["status"], result["outcome"], result["lost_cpus"]) == (1, "fail", [])
     assert sorted(cpu["state"] for cpu in result["cpus"]) == ["self", "silent", "silent", "silent"]

@@ -1,4 +1,4 @@
-"""What prometheus/ gives is what Prometheus 2 and 3 take: rules, configuration, dashboard and queries."""
+"""Prometheus 2 and 3 accept all of prometheus/: rules, configuration, dashboard and queries."""
 
 from __future__ import annotations
 

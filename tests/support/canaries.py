@@ -115,7 +115,7 @@ Plant = Callable[[bytes, Canary], bytes]
 
 
 def plant_nothing(data: bytes, _canary: Canary) -> bytes:
-    """For a file of which the whole text stays by contract, and for one that holds a number only."""
+    """For a file whose whole text stays by contract, and for a file with only a number."""
     return data
 
 

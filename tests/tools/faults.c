@@ -89,7 +89,7 @@ static int fails(const char *name)
 #define INT(name, parameters, arguments) WRAP(int, -1, name, parameters, arguments)
 #define SIZE(name, parameters, arguments) WRAP(ssize_t, -1, name, parameters, arguments)
 
-/* The same for those with a mode that may be missing. */
+/* As WRAP, for a function whose last parameter, the mode, is optional. */
 #define OPEN(name, parameters, arguments)                                        \
 	int name parameters                                                      \
 	{                                                                        \

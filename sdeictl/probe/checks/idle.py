@@ -49,7 +49,7 @@ def _without_cpuidle(facts: HostFacts) -> Iterator[Witness]:
     if facts.cpuidle_off:
         yield Witness(True, "the kernel was booted with cpuidle.off", CPUIDLE_OFF)
     for config in facts.configs:
-        # A capture keeps some lines only: that there is none shows nothing.
+        # A capture keeps only some lines, so a missing line shows nothing.
         if dict(config.values).get("CPU_IDLE") == "n":
             yield Witness(True, "CONFIG_CPU_IDLE is not set", config.source)
 

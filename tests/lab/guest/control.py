@@ -56,7 +56,8 @@ def request(trigger: int) -> None:
 
 
 def main() -> None:
-    os.sched_setaffinity(0, {0})  # who asks is not asked: the CPU of the disks' interrupts is not lost
+    # The kernel does not ask the CPU that sends the request, so the CPU with the disks' interrupts is safe.
+    os.sched_setaffinity(0, {0})
     keep_interrupts_here()
     subprocess.run(["mount", "-t", "tracefs", "tracefs", "/sys/kernel/tracing"], check=True)
     trigger = os.open("/proc/sysrq-trigger", os.O_WRONLY)

@@ -233,7 +233,7 @@ COMPROMISED = {
     "leave a link": f"ln -s /etc/passwd {RUN}/anything",
     "move its directory": f"mv {WATCH} {WATCH}.old",
 }
-"""What a watcher that was taken over would try, and must not be able to do."""
+"""An intruder in the watcher would try these, and must fail."""
 
 
 def compromise() -> Json:
