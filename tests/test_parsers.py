@@ -16,6 +16,7 @@ from sdeictl.formats.cpuinfo import parse_architecture, parse_cpuinfo
 from sdeictl.formats.cpulist import parse_cpulist
 from sdeictl.formats.interrupts import parse_interrupts
 from sdeictl.formats.kconfig import gunzip, parse_kconfig
+from sdeictl.host.files import find_words
 from sdeictl.interlock.bpf import COPIED_BYTES, COPIES_PER_SECOND, assemble, assemble_with_counter
 
 
@@ -218,3 +219,12 @@ def test_bpf_program_with_counter_ends(seconds: float) -> None:
     assert abs(high * 2**32 + low % 2**32 - seconds * 1e9) < 1
     assert instructions[-1][0] == 0x95
     assert not any(one[0] == 0xE5 for one in instructions)
+
+
+@given(st.sets(st.text("ab_$", min_size=1, max_size=5), max_size=6), st.text("ab_$. \n", max_size=60))
+def test_words_that_begin_alike(names: set[str], text: str) -> None:
+    """Each word is found at each of its places, however many others begin like it."""
+    words = {f" {name}" for name in names}
+    expected = {word for word in words if f"{word}\n" in text or f"{word}." in text}
+    found = find_words(text.encode(), (word.encode() for word in words), b"\n.")
+    assert found == {word.encode() for word in expected}

@@ -9,6 +9,7 @@ import os
 import re
 import stat
 from collections.abc import Iterable, Iterator
+from itertools import groupby
 from typing import BinaryIO
 
 MAX_FILE_BYTES = 32 << 20
@@ -102,10 +103,20 @@ def find_words(text: bytes, words: Iterable[bytes], ends: bytes) -> frozenset[by
 
 
 def _pattern(words: tuple[bytes, ...], ends: bytes) -> re.Pattern[bytes]:
-    # One search for all words takes half as long as one for each, if their common first byte stands in front.
-    first = words[0][:1] if words and all(word[:1] == words[0][:1] for word in words) else b""
-    rest = b"|".join(re.escape(word[len(first) :]) for word in words) or b"$^"
-    return re.compile(b"%b(?:%b)(?=[%b])" % (re.escape(first), rest, re.escape(ends)))
+    return re.compile(b"%b(?=[%b])" % (_any_of(words) if words else b"(?!)", re.escape(ends)))
+
+
+def _any_of(words: Iterable[bytes]) -> bytes:
+    """Return a pattern for any of these words.
+
+    Words that begin alike share that beginning: at most places of a text one byte then rules all of them out.
+    """
+    branches = []
+    for first, alike in groupby(sorted(set(words)), lambda word: word[:1]):
+        word, *others = alike
+        rest = _any_of(each[1:] for each in (word, *others)) if others else re.escape(word[1:])
+        branches.append(re.escape(first) + rest)
+    return branches[0] if len(branches) == 1 else b"(?:%b)" % b"|".join(branches)
 
 
 def not_found(path: str) -> FileNotFoundError:
