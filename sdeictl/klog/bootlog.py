@@ -133,11 +133,14 @@ class BootLogReader:
 
     def read(self, record: Record) -> None:
         """Take the next record."""
-        text = record.text
         if self._first is None:
             self._first = record
         elif record.lost_before and not self._init_seen:
             self._whole = False
+        if record.text.startswith(BEGINNINGS):
+            self._read_text(record.text)
+
+    def _read_text(self, text: str) -> None:
         if text.startswith(sdei.TROUBLES) and len(self._troubles) < _MAX_TROUBLES:
             self._troubles += [match[1] for message in sdei.TROUBLE if (match := message.match(text))]
         self._disabled = self._disabled or text.startswith(sdei.DISABLED)
@@ -169,7 +172,7 @@ class BootLogReader:
         if self._first is None:
             return BootLog()
         facts = self._facts
-        started = boot.FIRST_LINE.match(self._first.text) is not None
+        started = boot.BOOT_CPU.match(self._first.text) is not None
         level, online = facts.get("exception_level"), facts.get("cpus_online")
         return BootLog(
             started=started,

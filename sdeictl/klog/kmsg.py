@@ -13,9 +13,8 @@ from sdeictl.klog.records import Line, Run
 
 # `grep -n` adds a number, and netconsole the release.
 _BEFORE = r"(?:\d{1,9}:)?(?:\d{1,3}\.\d{1,3}[^,;\s]{0,60},)?"
-_RECORD = re.compile(_BEFORE + r"(\d{1,10}),(\d{1,20}),(\d{1,20}),([^;]{0,200});(.*)", re.DOTALL | re.ASCII)
 # The priority, the sequence number, the time, the caller, and the text.
-_RUN = re.compile(
+_RECORD = re.compile(
     rf"^{_BEFORE}"
     r"(\d{1,10}),(\d{1,20}),(\d{1,20}),(?:[^;\n]{0,200}?caller=([TC]\d{1,10})[^;\n]{0,100}|[^;\n]{0,200});(.*)$",
     re.ASCII | re.MULTILINE,
@@ -48,13 +47,13 @@ def parse_head(record: bytes) -> RecordHead | None:
     return RecordHead(*map(int, fields[:3]))
 
 
-def split_record(line: str) -> tuple[str, str] | None:
-    """Return the head and the escaped text of a record; None if the line is not a record.
+def split_record(line: str) -> tuple[str, str, str] | None:
+    """Return the numbers `<prio>,<seq>,<usec>`, the caller and the escaped text; None if it is no record.
 
-    The head is without what other programs put before it.
+    The caller is "" if the record names none.
     """
     match = _RECORD.match(line)
-    return (",".join(match.group(1, 2, 3, 4)), match[5]) if match else None
+    return (",".join(match.group(1, 2, 3)), match[4] or "", match[5]) if match else None
 
 
 def is_kmsg(lines: Sequence[str]) -> bool:
@@ -76,7 +75,7 @@ class KmsgParser:
     def parse_run(self, lines: Sequence[str]) -> Run | None:
         """Return the kernel's lines as columns; None if they need care: one is missing, or has escapes."""
         text = "\n".join(lines)
-        rows = _RUN.findall(text)
+        rows = _RECORD.findall(text)
         if not rows or self._missing or "\\x" in text:
             return None
         first, last = int(rows[0][1]), int(rows[-1][1])
@@ -104,10 +103,9 @@ class KmsgParser:
             self._count_missing(head.sequence)
             if not head.is_kernel:
                 continue
-            caller = next((part[7:] for part in match[4].split(",") if part.startswith("caller=")), None)
             stamp = _stamp(head.micros)
             for text in unescape(match[5]).split("\n"):
-                yield Line(text, stamp, head.micros / 1e6, caller, self._missing, head.sequence)
+                yield Line(text, stamp, head.micros / 1e6, match[4], self._missing, head.sequence)
                 self._missing = 0
 
     def _count_missing(self, sequence: int) -> None:

@@ -33,7 +33,6 @@ SYSLOG = "Jan  1 00:00:00 host kernel: "
 _SAMPLE_LINES = 500
 _MAX_TIMES = 10_000
 """Of so many times it is known how many lines were left out."""
-_HEAD = re.compile(r"(\d{1,10},\d{1,20},\d{1,20}),(?:.*?,(caller=[TC]\d{1,10})(?![^,]))?", re.ASCII)
 _PLACE = re.compile(r"([\w.$]{1,200})(\+0x[0-9a-f]{1,8}(?:/0x[0-9a-f]{1,8})?)(?!\S)( \[)?", re.ASCII)
 _PSTATE = re.compile(
     r"[0-9a-f]{8,16}(?: \([nN][zZ][cC][vV] [dD][aA][iI][fF](?: [-+](?:PAN|UAO|TCO|DIT|SSBS))*"
@@ -117,7 +116,7 @@ def _exactly(*messages: Message) -> tuple[tuple[Message, _Render], ...]:
 
 MESSAGES: tuple[tuple[Message, _Render], ...] = (
     *_exactly(
-        boot.FIRST_LINE, boot.BOOT_CPU, boot.SECONDARY_CPU, boot.CPUS_ONLINE, boot.EXCEPTION_LEVEL, boot.VHE,
+        boot.BOOT_CPU, boot.SECONDARY_CPU, boot.CPUS_ONLINE, boot.EXCEPTION_LEVEL, boot.VHE,
         sdei.VERSION, sdei.ERROR, sdei.NMI, sdei.NMI_ERROR, sdei.WATCHDOG, sdei.AGDI_ERROR, *sdei.TROUBLE,
         pseudo_nmi.ENABLED, pseudo_nmi.BROKEN, pseudo_nmi.QUIRK, pseudo_nmi.GICV3, pseudo_nmi.GIC_SECURITY,
         pseudo_nmi.FEAT_NMI,
@@ -246,14 +245,13 @@ def public_log(data: bytes) -> bytes:
 
 def _kmsg_records(lines: Iterable[str]) -> Iterator[bytes]:
     for line in lines:
-        record = split_record(line)
-        head = _HEAD.match(record[0]) if record else None
-        if record and head:
-            of_kernel = int(head[1].partition(",")[0]) < 8
-            texts = unescape(record[1]).split("\n") if of_kernel else [""]
+        if record := split_record(line):
+            numbers, caller, escaped = record
+            of_kernel = int(numbers.partition(",")[0]) < 8
+            texts = unescape(escaped).split("\n") if of_kernel else [""]
             text = "\\x0a".join(map(public_text, texts)).replace("\t", "\\x09")
-            caller = f",{head[2]}" if head[2] else ""
-            yield f"{head[1]},-{caller};{text}\n".encode("utf-8", "replace")
+            flags = f"-,caller={caller}" if caller else "-"
+            yield f"{numbers},{flags};{text}\n".encode("utf-8", "replace")
 
 
 def _text_lines(data: bytes) -> Iterator[bytes]:

@@ -14,7 +14,6 @@ from sdeictl.formats.kconfig import gunzip
 from sdeictl.klog.messages import boot
 from sdeictl.klog.public import LEFT_OUT
 from sdeictl.probe import names
-from sdeictl.probe.collect import RELEASE
 from sdeictl.probe.kept import Kept
 from sdeictl.probe.kernel import parse_config
 from sdeictl.probe.settings import CONSOLE_LINE, CPU_HEADER, GIC_ROW
@@ -50,7 +49,7 @@ def _cpuinfo_line(line: str) -> str:
 
 def clean_version(text: str) -> str:
     """Return /proc/version with the release only."""
-    match = RELEASE.match(text)
+    match = boot.VERSION.match(text)
     return f"{boot.VERSION.begins}{match[1]} {LEFT_OUT}\n" if match else f"{LEFT_OUT}\n"
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -39,9 +38,6 @@ from sdeictl.probe.settings import (
     read_settings,
 )
 from sdeictl.probe.stored_drills import read_stored_drills
-
-# The release becomes a part of paths, so other characters are refused.
-RELEASE = re.compile(boot.VERSION.begins + r"([\w.+~:-]{1,64}) ", re.ASCII)
 
 
 class _Log(NamedTuple):
@@ -114,8 +110,8 @@ def _architecture(cpuinfo: str | None, configs: tuple[KernelConfig, ...]) -> str
 
 
 def _release(version: str | None) -> str | None:
-    match = RELEASE.match(version or "")
-    return match[1] if match else None
+    # It becomes a part of paths. VERSION takes no other characters than those of a name.
+    return boot.VERSION.first(version or "")
 
 
 def _read_log(reader: Reader, kernel_log: bytes | None) -> _Log | None:
@@ -162,7 +158,7 @@ def _with_log(reader: Reader, facts: HostFacts, log: _Log | None) -> HostFacts:
 
 def _seen_rungs(records: Sequence[Record]) -> tuple[NmiPath, ...]:
     """Return the rungs of the stop ladder after the plain IPI that a log shows."""
-    found = (stop.LADDER.match(record.text) for record in records)
+    found = (stop.LADDER.match(record.text) for record in records if record.text.startswith(stop.RETRY))
     groups = {match.lastgroup for match in found if match}
     words = {"nmi": NmiPath.PSEUDO_NMI, "sdei": NmiPath.SDEI}
     return tuple(path for group, path in words.items() if group in groups)

@@ -17,13 +17,12 @@ SDEI_COMPATIBLE = "arm,sdei-1.0"
 STRING_LIST = re.compile(rb"(?:[\x20-\x7e]+\0)+")
 SOC_NAME = r"soc\d{1,3}"
 # sys_vendor and product_name of virtual machines.
-_VIRTUAL_VENDORS = ("QEMU", "Xen", "VMware", "Parallels", "Apple Virtualization", "KubeVirt", "OpenStack")
 _VIRTUAL_MODELS = (
-    r"Amazon EC2 (?!.*\.metal)",
-    r"Google Google Compute Engine(?!.*metal)",
-    r"Microsoft Corporation Virtual Machine",
-    r".* KVM Virtual Machine",
-)
+    "QEMU", "Xen", "VMware", "Parallels", "Apple Virtualization", "KubeVirt", "OpenStack",
+    "Microsoft Corporation Virtual Machine",
+)  # fmt: skip
+_CLOUDS = ("Amazon EC2 ", "Google Google Compute Engine")
+"""Clouds that rent bare metal too, under names with "metal"."""
 
 
 def with_firmware(reader: Reader, facts: HostFacts, kept: Kept) -> HostFacts:
@@ -106,7 +105,8 @@ def _find_hypervisor(reader: Reader, facts: HostFacts) -> str | None:
     if kind := reader.value(HYPERVISOR):
         return f"{names.hypervisor(kind)} ({HYPERVISOR})"
     model = facts.model or ""
-    if model.startswith(_VIRTUAL_VENDORS) or any(re.match(pattern, model) for pattern in _VIRTUAL_MODELS):
+    rented = model.startswith(_CLOUDS) and "metal" not in model
+    if rented or model.startswith(_VIRTUAL_MODELS) or " KVM Virtual Machine" in model:
         return f"{model} (DMI)"
     if facts.tables == "devicetree":
         if model == "linux,dummy-virt":

@@ -10,10 +10,8 @@ from sdeictl.klog.messages.message import Message
 BOOTING = "Booting Linux on physical CPU "
 FEATURE = "CPU features: detected: "
 
-FIRST_LINE = Message(BOOTING, BOOTING + r"0x[0-9a-f]{10} \[0x[0-9a-f]{8}\]")
-"""The first line of a boot."""
 BOOT_CPU = Message(BOOTING, BOOTING + r"0x([0-9a-f]{10}) \[0x([0-9a-f]{8})\]")
-"""Groups: MPIDR_EL1 and MIDR_EL1 of the boot CPU, hexadecimal."""
+"""The first line of a boot. Groups: MPIDR_EL1 and MIDR_EL1 of the boot CPU, hexadecimal."""
 SECONDARY_CPU = Message("CPU", r"CPU\d+: Booted secondary processor 0x([0-9a-f]{10}) \[0x([0-9a-f]{8})\]")
 """Groups: MPIDR_EL1 and MIDR_EL1 of another CPU, hexadecimal."""
 CPUS_ONLINE = Message("smp: Brought up ", r"smp: Brought up \d{1,4} nodes?, (\d{1,5}) CPUs?$")

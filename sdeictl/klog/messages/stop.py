@@ -33,6 +33,8 @@ OOPS = "Internal error: "
 """How the first line of an oops begins."""
 AFTER_OOPS = "Fatal exception"
 """In the message of a panic that an oops caused."""
+RETRY = "SMP: retry stop"
+"""How the line of a rung behind the plain IPI begins."""
 LADDER = Message(
     "SMP: ",
     r"SMP: (?:(?P<ipi>stopping secondary CPUs)|retry stop with NMI for CPUs (?P<nmi>[\d,-]+)"
