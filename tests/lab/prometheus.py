@@ -34,12 +34,12 @@ class Prometheus:
     """A running server."""
 
     def __init__(self, port: int) -> None:
-        self._base = f"http://127.0.0.1:{port}"
+        self.url = f"http://127.0.0.1:{port}"
 
     def get(self, path: str, **parameters: str) -> Any:
         """Return the data of an answer of the HTTP API."""
         query = urllib.parse.urlencode(parameters)
-        with urllib.request.urlopen(f"{self._base}{path}?{query}", timeout=30) as answer:
+        with urllib.request.urlopen(f"{self.url}{path}?{query}", timeout=30) as answer:
             document = json.loads(answer.read())
         assert document["status"] == "success", document
         return document["data"]
@@ -81,6 +81,22 @@ def faster(rules: str) -> str:
 
 
 @contextmanager
+def serving(command: list[str], log: Path, ready: str, port: int) -> Iterator[Prometheus]:
+    """Run a server on a port of the loopback; it ends with the context. `ready` is a path that it answers."""
+    with log.open("wb") as file:
+        process = subprocess.Popen(
+            ["setpriv", "--pdeathsig", "KILL", *command], stdin=subprocess.DEVNULL, stdout=file, stderr=file
+        )
+    try:
+        server = Prometheus(port)
+        wait_until("the server is ready", lambda: _is_ready(server, ready))
+        yield server
+    finally:
+        process.kill()
+        process.wait()
+
+
+@contextmanager
 def running_prometheus(lab: Lab, directory: Path, target: int) -> Iterator[Prometheus]:
     """Run a server that scrapes a port of the loopback; it ends with the context."""
     directory.mkdir()
@@ -92,21 +108,13 @@ def running_prometheus(lab: Lab, directory: Path, target: int) -> Iterator[Prome
         *lab.command("prometheus", "prometheus"), f"--config.file={directory}/prometheus.yml",
         f"--storage.tsdb.path={directory}/data", f"--web.listen-address=127.0.0.1:{port}",
     ]  # fmt: skip
-    with (directory / "log").open("wb") as log:
-        process = subprocess.Popen(
-            ["setpriv", "--pdeathsig", "KILL", *command], stdin=subprocess.DEVNULL, stdout=log, stderr=log
-        )
-    try:
-        server = Prometheus(port)
-        wait_until("prometheus is ready", lambda: _is_ready(server))
+    with serving(command, directory / "log", "/-/ready", port) as server:
         yield server
-    finally:
-        process.kill()
-        process.wait()
 
 
-def _is_ready(server: Prometheus) -> bool:
+def _is_ready(server: Prometheus, path: str) -> bool:
     try:
-        return bool(server.get("/api/v1/status/runtimeinfo"))
+        with urllib.request.urlopen(f"{server.url}{path}", timeout=30) as answer:
+            return bool(answer.status == 200)
     except (urllib.error.URLError, ConnectionError):
         return False

@@ -94,5 +94,6 @@ PARTS_TABLE = (
     Part("qemu", (), ("usr",)),
     Part("prometheus", (), ("usr",)),
     Part("prometheus-unstable", (), ("usr",), like="prometheus", suite="unstable"),
+    Part("victoriametrics", (), ("usr",), extra=True),
     Part("sos", (), ("sos.tar",), extra=True),
 )  # fmt: skip

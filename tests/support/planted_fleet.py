@@ -55,6 +55,9 @@ COHORTS = (
     Cohort("5.10.200", "old-1", "Kunpeng", "unknown", 5, drills=(), kdump=None),
 )  # fmt: skip
 
+UPDATED = Cohort("7.3.3", "ampere-1.8", "Mt. Collins", "sdei", 0)
+"""What some hosts of the third cohort were a day before."""
+
 
 class Host(NamedTuple):
     """One host and its truth."""
@@ -113,16 +116,26 @@ def _damaged(host: Host, number: int, made: random.Random) -> Host:
     return host
 
 
-def openmetrics(fleet: list[Host], now: int, *, step: int = HOUR) -> Iterator[str]:
-    """Yield the samples of a fleet as lines of OpenMetrics: gauges at `now`, counters each `step` of 8 days.
+def earlier(fleet: list[Host]) -> list[Host]:
+    """Return the fleet of a day before: some hosts that are not ready now were ready then."""
+    return [
+        host._replace(cohort=UPDATED) if host.cohort == COHORTS[2] and place % 10 == 0 else host
+        for place, host in enumerate(fleet)
+    ]
 
-    `now` is a whole hour in seconds since 1970, because a subquery looks at whole hours.
+
+def openmetrics(fleet: list[Host], now: int, *, step: int = HOUR) -> Iterator[str]:
+    """Yield the samples of a fleet as lines of OpenMetrics.
+
+    Gauges have a sample at `now` and one a day before, for the fleet of then; counters have one each `step`
+    of 8 days. `now` is a whole hour in seconds since 1970, because a subquery looks at whole hours.
     """
     samples: dict[str, list[str]] = {}
-    for host in fleet:
-        labels = f'job="sdeictl",instance="{host.name}",rack="{host.rack}"'
-        for name, more, value in _series(host, now):
-            samples.setdefault(name, []).append(f"{name}{{{labels}{more}}} {value} {now}\n")
+    for at, hosts in ((now - DAY, earlier(fleet)), (now, fleet)):
+        for host in hosts:
+            labels = f'job="sdeictl",instance="{host.name}",rack="{host.rack}"'
+            for name, more, value in _series(host, at):
+                samples.setdefault(name, []).append(f"{name}{{{labels}{more}}} {value} {at}\n")
     for name, lines in samples.items():
         yield f"# TYPE {name} {'info' if name.endswith('_info') else 'gauge'}\n".replace(
             "_info info", " info"

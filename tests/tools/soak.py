@@ -74,6 +74,7 @@ PARTS: Mapping[str, Sequence[Step]] = {
         Step("test_faults.py", {"SDEICTL_FAULTS": "all"}),
         _lab("test_drill.py -k failing_call", SDEICTL_FAULTY_RUNS="400"),
     ],
+    "fleet": [Step("lab/test_fleet.py", {"SDEICTL_LAB_EXTRA": "1"})],
     "watchdog": [_lab("test_watchdog.py", SDEICTL_ROUNDS="20")],
     "drill": [
         _lab("test_drill.py -k 'not control and not no_drill_loses and not failing_call'"),
