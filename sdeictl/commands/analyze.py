@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -42,6 +43,7 @@ def analyze(files: tuple[str, ...], form: str) -> None:
 
     Exit status: 0 if a FILE contains a kernel record, 3 otherwise.
     """
+    gc.enable()  # __main__ turned it off: the episodes of a long log leave much behind, one after the other
     analysis = analyze_files(_sources(files))
     if not analysis.records:
         name = "the input" if files == ("-",) else ", ".join(files)

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from sdeictl.klog.boot_reader import BEGINNINGS, BootReader
 from sdeictl.klog.bootlog import BootLog
 from sdeictl.klog.boots import Boots
+from sdeictl.klog.budget import MAX_KEPT_BYTES, KeepBudget, LineBudget
 from sdeictl.klog.episodes import (
     Analysis,
     Backtrace,
@@ -22,7 +23,7 @@ from sdeictl.klog.records import KernelLog, Record
 from sdeictl.klog.seen import SURE_LINES
 
 MAX_CPU_ENTRIES = 100_000
-"""With more CPUs in all requests, some of those that did not answer are left out."""
+"""With more CPUs in all requests, some of those whose answer the log lacks are left out."""
 NO_TIMES = "The log has no times since the boot, so how long the kernel waited for a CPU is unknown."
 INEXACT_STOP = (
     "A list of CPUs that did not stop may name others too: this kernel lists every CPU that it asked, or the"
@@ -33,7 +34,11 @@ LOST = "Records are missing: one of them may have been an answer."
 RESTARTS = "The time falls back in {} places without the first line of a boot; each counts as a new boot."
 FORGOTTEN = "A line that repeats one more than {:,} lines before it counts twice."
 OTHER_ARCHITECTURE = "The log is of {}, not arm64: masking and paths are not judged."
-OMITTED = "{:,} CPUs that did not answer are left out: all requests together name more than {:,}."
+FULL = (
+    "The requests, answers and reports need too much memory: only the first {:,} records were searched for"
+    " them."
+)
+OMITTED = "{:,} CPUs without an answer in the log are left out: all requests together name more than {:,}."
 
 
 def analyze(log: KernelLog, bootlog: BootLog | None = None) -> Analysis:
@@ -60,7 +65,8 @@ class Source(NamedTuple):
 def analyze_files(sources: Sequence[Source]) -> Analysis:
     """Return every episode of a log in one or more files, in the order given, in bounded memory."""
     boots = Boots(BEGINNINGS, several_files=len(sources) > 1)
-    files = [LogFile(source.pieces) for source in sources]
+    budget = LineBudget()
+    files = [LogFile(source.pieces, budget) for source in sources]
     counts: list[int] = []
     found = find_episodes(_records(files, boots, counts))
     summaries = tuple(map(_summary, sources, files, counts))
@@ -92,16 +98,24 @@ class Found(NamedTuple):
     episodes: tuple[Episode, ...]
     architecture: str | None
     notes: tuple[str, ...]
+    ended_early: bool = False
+    """The limit was reached, and later records were not searched."""
 
 
-def find_episodes(records: Iterable[Record], bootlog: BootLog | None = None) -> Found:
-    """Return every episode in these records. Records with other beginnings than BEGINNINGS may be missing."""
+def find_episodes(
+    records: Iterable[Record], bootlog: BootLog | None = None, limit: int = MAX_KEPT_BYTES
+) -> Found:
+    """Return every episode in these records, as far as they fit in `limit` bytes of memory.
+
+    Records with other beginnings than BEGINNINGS may be missing.
+    """
     episodes: list[Episode] = []
     architectures: set[str] = set()
+    budget = KeepBudget(limit)
     room = MAX_CPU_ENTRIES
     has_times = False
     for _boot, of_boot in groupby(records, key=attrgetter("boot")):
-        boot = BootReader(bootlog)
+        boot = BootReader(bootlog, budget)
         for record in of_boot:
             boot.read(record)
         for episode in boot.episodes(room):
@@ -110,7 +124,9 @@ def find_episodes(records: Iterable[Record], bootlog: BootLog | None = None) -> 
         architectures |= boot.kernel.all_architectures()
         has_times = has_times or boot.last_at is not None
     only = architectures.pop() if len(architectures) == 1 else None
-    return Found(tuple(episodes), only, tuple(_notes(episodes, only, has_times=has_times)))
+    notes = [*_notes(episodes, only, has_times=has_times)]
+    notes += [] if budget.ended_at is None else [FULL.format(budget.ended_at)]
+    return Found(tuple(episodes), only, tuple(notes), budget.ended_at is not None)
 
 
 def _notes(episodes: Sequence[Episode], architecture: str | None, *, has_times: bool) -> Iterator[str]:

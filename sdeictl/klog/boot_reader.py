@@ -13,6 +13,7 @@ from typing import Union
 from sdeictl.formats.cpulist import parse_cpulist
 from sdeictl.klog import bootlog
 from sdeictl.klog.bootlog import BootLog, BootLogReader
+from sdeictl.klog.budget import KeepBudget
 from sdeictl.klog.causes import TRIGGER_SECONDS, Cause, Causes
 from sdeictl.klog.episodes import (
     Backtrace,
@@ -37,6 +38,9 @@ ANSWER_SECONDS = 10.0
 """Answers to a request that the log lacks belong together if they come within this time."""
 
 
+MAX_TEXT_CHARACTERS = 1 << 15
+"""The rest of a longer record is left out. A list of every second CPU of 4,096 has 10 KiB."""
+
 _Open = Union[Request, ShownCpus, LockupReport, StopLadder, Stall, Handover, Episode]
 
 _USUAL_DIGITS = 8
@@ -47,8 +51,9 @@ _REGISTER_VALUE = re.compile(r"[0-9a-f]{8,16}")
 class BootReader:
     """Reads the records of one boot in order. _RULES names the method for each message."""
 
-    def __init__(self, bootlog: BootLog | None) -> None:
+    def __init__(self, bootlog: BootLog | None, budget: KeepBudget) -> None:
         self._given = bootlog
+        self._budget = budget
         self._bootlog = BootLogReader()
         self.kernel = Kernel(bootlog.release if bootlog else None)
         self.sdei_registered = bootlog is not None and bootlog.sdei_nmi
@@ -74,7 +79,7 @@ class BootReader:
         """The CPU that waits and the other one, of each lock that was reported."""
 
     def episodes(self, room: int) -> Iterator[Episode]:
-        """Yield the finished episodes. The requests among them have at most `room` CPUs without an answer."""
+        """Yield the finished episodes. The requests among them have at most `room` CPUs without one."""
         bootlog = self._given or self._bootlog.bootlog()
         pmr = bool(bootlog.pseudo_nmi) or self.kernel.prints_pmr
         says_timeouts = self.says_timeouts or self.kernel.says_timeouts()
@@ -87,7 +92,11 @@ class BootReader:
             yield episode
 
     def read(self, record: Record) -> None:
-        """Take the next record."""
+        """Take the next record. The log ends where the budget is spent: a later request would look silent."""
+        if self._budget.ends_before(record.place):
+            return
+        if len(record.text) > MAX_TEXT_CHARACTERS:
+            record = record._replace(text=record.text[:MAX_TEXT_CHARACTERS])
         self.last_at = record.at
         self._bootlog.read(record)
         if self.stop and self.stop.listed:
@@ -98,24 +107,40 @@ class BootReader:
             # The lost lines may have begun a block or a request, so the owner of the next lines is unknown.
             self.groups.clear()
             self._forget_overdue()
+        if not self._read_by_rule(record):
+            self._read_other_line(record)
+
+    def _read_by_rule(self, record: Record) -> bool:
+        """Take a record if a rule is about it; tell whether one is."""
         for message, method in _RULES_OF.get(record.text[:3], ()):
             match = message.match(record.text)
             if match:
+                self._budget.keep_record(record.text)
                 method(self, record, match)
-                return
+                return True
+        return False
+
+    def _read_other_line(self, record: Record) -> None:
         self.kernel.read(record)
         if self.stall and self.stall.is_over(record):
             self.stall = None
-        if not (self.stall and self.stall.takes(record)):
+        if self.stall and self.stall.takes(record):
+            self._budget.keep_record(record.text)
+        else:
             self._read_block_line(record)
 
     def _add(self, record: Record, item: _Open) -> None:
         self.found.append((record.file, item))
 
+    def _cpus(self, text: str) -> tuple[int, ...]:
+        cpus = parse_cpulist(text)
+        self._budget.keep_cpus(len(cpus))
+        return cpus
+
     # Requests and their answers
 
     def _on_request(self, record: Record, match: re.Match[str]) -> None:
-        initiator, targets = int(match[1]), parse_cpulist(match[2])
+        initiator, targets = int(match[1]), self._cpus(match[2])
         previous = self.request
         if not targets or initiator in targets:
             self.request = None  # the line is damaged, so its targets are unknown
@@ -211,7 +236,7 @@ class BootReader:
             if only:
                 only.complete = True
         elif only and (frame := backtrace.FRAME.match(record.text)):
-            only.frames.add(frame[1])
+            only.frames.add(self._budget.keep_frame(frame[1]))
         elif only and architecture.architecture_of_line(record.text):
             self._accept_unseen(only, record)
 
@@ -241,7 +266,7 @@ class BootReader:
         if not self.request:
             self.request = self._unseen_request(record)
         if self.request.timed_out is None:
-            self.request.timed_out = parse_cpulist(match[1])
+            self.request.timed_out = self._cpus(match[1])
 
     def _on_show_cpu(self, record: Record, match: re.Match[str]) -> None:
         if not self.shown:
@@ -303,7 +328,7 @@ class BootReader:
     def _on_workqueue_lockup(self, record: Record, match: re.Match[str]) -> None:
         # The requests for its workers have no word of their own, and follow from no earlier report.
         self.causes.add(Cause(Trigger.OTHER, record.at))
-        self._add(record, WorkqueueLockup(record.boot, record.at, parse_cpulist(match[1])))
+        self._add(record, WorkqueueLockup(record.boot, record.at, self._cpus(match[1])))
 
     def _on_task_dump(self, record: Record, match: re.Match[str]) -> None:
         self._add(record, TaskDump(record.boot, record.at, int(match[1])))
@@ -327,7 +352,7 @@ class BootReader:
             stopper = logging_cpu(record)
             self.stop = StopLadder(record, self.reason, self.kernel.stopper if stopper is None else stopper)
             self._add(record, self.stop)
-        rung, cpus = match.lastgroup, parse_cpulist(match[match.lastgroup or 0].strip())
+        rung, cpus = match.lastgroup, self._cpus(match[match.lastgroup or 0].strip())
         if rung in ("nmi", "sdei"):
             self.stop.add_retry(NmiPath.SDEI if rung == "sdei" else NmiPath.PSEUDO_NMI, cpus)
         elif rung == "failed":

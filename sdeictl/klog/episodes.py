@@ -45,7 +45,7 @@ class Backtrace(NamedTuple):
     cpus: tuple[CpuAnswer, ...]
     """The initiator and each target, in ascending order."""
     cpus_omitted: int = 0
-    """How many CPUs without an answer are not in `cpus`, because the analysis has too many."""
+    """How many CPUs whose answer the log lacks are not in `cpus`, because the analysis has too many."""
     file: int = 0
 
 

@@ -7,6 +7,8 @@ import io
 import re
 from collections.abc import Iterable, Iterator
 
+from sdeictl.klog.budget import LineBudget
+
 PIECE_CHARACTERS = 1 << 17
 """About so much text is held at a time; about 2,000 lines."""
 MAX_LINE_CHARACTERS = 4 << 20
@@ -26,8 +28,9 @@ find one character takes a hundredth of the time of two."""
 class LineReader:
     """Splits the bytes of a log into pieces of whole lines, with a line feed as the only line end."""
 
-    def __init__(self, pieces: Iterable[bytes]) -> None:
+    def __init__(self, pieces: Iterable[bytes], budget: LineBudget) -> None:
         self._pieces = pieces
+        self._budget = budget
         self._rest: list[str] = []
         """The beginning of a line that later pieces continue."""
         self._rest_length = 0
@@ -35,12 +38,17 @@ class LineReader:
         """At the end: the last line had no line end."""
         self.shortened = False
         """A line was longer than MAX_LINE_CHARACTERS."""
+        self.ended_early = False
+        """The budget was spent: the rest of the text was left out."""
 
     def __iter__(self) -> Iterator[str]:
         """Yield the text; leave out an unterminated last line."""
         decoder = None
         for data in self._pieces:
             for at in range(0, len(data), PIECE_CHARACTERS):
+                if self._budget.is_spent():
+                    self.ended_early = True
+                    return
                 piece = data[at : at + PIECE_CHARACTERS]
                 if decoder is None:
                     encoding, mark = _encoding_of(piece)
@@ -56,12 +64,18 @@ class LineReader:
         if end:
             whole = "".join([*self._rest, text[:end]])
             self._rest, self._rest_length = [], 0
-            yield "\n" if whole.isspace() else whole
+            if whole.isspace():
+                self._budget.skip(len(whole))
+                whole = "\n"
+            else:
+                self._budget.take(whole.count("\n"), len(whole))
+            yield whole
         self._keep(text[end:])
 
     def _keep(self, text: str) -> None:
         room = MAX_LINE_CHARACTERS - self._rest_length
         self.shortened = self.shortened or len(text) > room
+        self._budget.skip(max(len(text) - room, 0))
         if text and room:
             self._rest.append(text[:room])
             self._rest_length += len(self._rest[-1])

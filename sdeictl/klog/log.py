@@ -7,9 +7,11 @@ decides about the format, never the name of a file.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from sdeictl.klog.boots import Boots
+from sdeictl.klog.budget import MAX_LINES, LineBudget
 from sdeictl.klog.kmsg import KmsgParser, is_kmsg
 from sdeictl.klog.lines import LineReader, clean_lines
 from sdeictl.klog.records import KernelLog, Record, Run
@@ -21,9 +23,15 @@ if TYPE_CHECKING:
 
 SAMPLE_CHARACTERS = 2 << 20
 """So much text at the beginning of a log, or less if the log is smaller, shows its format."""
+SAMPLE_LINES = 50_000
+"""Or so many lines, if they are short."""
 _PART_LINES = 100
 """A run goes to the boot reader in parts of so many lines."""
+MAX_BOOT_BYTES = 64 << 20
+"""So much memory the records of a boot may take in read_last_boot()."""
+_RECORD_BYTES = 300
 CUT_LINE = "The last line has no line end and may be cut short, so it was left out."
+LONG = f"The log is too long: the rest of it was left out. About {MAX_LINES:,} lines are read."
 LONG_LINE = "A line is longer than 4 MiB; the rest of it was left out."
 
 
@@ -40,11 +48,37 @@ def parse_log(data: bytes) -> KernelLog:
     return KernelLog(tuple(records), file.lost, file.relayed, file.notes() if records else ())
 
 
+def read_last_boot(pieces: Iterable[bytes]) -> KernelLog:
+    """Return the records of the latest boot in a log, as parse_log() does, in bounded memory; never raises.
+
+    The log has no records if that boot is too large, or if the log is too long to be read to its end.
+    """
+    boots = Boots()
+    file = LogFile(pieces)
+    records: list[Record] = []
+    boot, left = 0, MAX_BOOT_BYTES
+    for record in chain(file.read(boots), boots.read((), last=True)):
+        if record.boot != boot:
+            boot, left, records = record.boot, MAX_BOOT_BYTES, []
+        left -= len(record.text) + _RECORD_BYTES
+        if left >= 0:
+            records.append(record)
+    unread = None
+    if file.ended_early:
+        unread = f"it has more than {MAX_LINES:,} lines"
+    elif left < 0:
+        unread = f"its last boot needs more than {MAX_BOOT_BYTES >> 20} MiB of memory"
+    if unread:
+        records = []
+    return KernelLog(tuple(records), file.lost, file.relayed, file.notes() if records else (), unread)
+
+
 class LogFile:
     """One file of a log. It is read once, in pieces, and little of it is in memory at a time."""
 
-    def __init__(self, pieces: Iterable[bytes]) -> None:
-        self._reader = LineReader(pieces)
+    def __init__(self, pieces: Iterable[bytes], budget: LineBudget | None = None) -> None:
+        self._budget = budget or LineBudget()
+        self._reader = LineReader(pieces, self._budget)
         self._outer: Wrapping | EntryReader | None = None
         self._parser: KmsgParser | TextParser | None = None
         self.relayed = False
@@ -55,9 +89,15 @@ class LogFile:
         """How many records are known to be missing: sequence gaps, and lines that a console dropped."""
         return self._parser.lost if self._parser else 0
 
+    @property
+    def ended_early(self) -> bool:
+        """Tell whether the rest of the file was left out, because the log is too long."""
+        return self._reader.ended_early
+
     def notes(self) -> tuple[str, ...]:
         """Return what limits the file, as sentences."""
-        return (CUT_LINE,) * self._reader.ends_cut + (LONG_LINE,) * self._reader.shortened
+        reader = self._reader
+        return (CUT_LINE,) * reader.ends_cut + (LONG_LINE,) * reader.shortened + (LONG,) * reader.ended_early
 
     def read(self, boots: Boots) -> Iterator[Record]:
         """Yield the kernel's records in the file."""
@@ -70,7 +110,8 @@ class LogFile:
                 continue
             sample += lines
             size += len(text)
-            if size >= SAMPLE_CHARACTERS:
+            if size >= SAMPLE_CHARACTERS or len(sample) >= SAMPLE_LINES:
+                self._budget.take_sample(len(sample), size)
                 yield from self._records(self._choose_format(sample), boots)
                 sample, size = [], 0
         if not self._parser:
@@ -83,9 +124,23 @@ class LogFile:
             return
         run = self._parser.parse_run(lines)
         if run:
-            yield from _run_records(run, boots)
+            yield from self._run_records(run, boots)
         else:
+            self._budget.take_again(len(lines))
             yield from boots.read(list(self._parser.parse(lines)))
+
+    def _run_records(self, run: Run, boots: Boots) -> Iterator[Record]:
+        """Yield the records of a run. If it needs care, its parts may not: a boot begins in one of them."""
+        records = boots.read_run(run)
+        if records is not None:
+            yield from records
+            return
+        for at in range(0, len(run.texts), _PART_LINES):
+            part = run.part(at, at + _PART_LINES)
+            records = boots.read_run(part)
+            if records is None:
+                self._budget.take_again(len(part.texts))
+            yield from boots.read(part.lines()) if records is None else records
 
     def _choose_format(self, sample: list[str], *, last: bool = False) -> list[str]:
         """Choose the format by the first lines, and return these without what a mail or the like added.
@@ -111,15 +166,3 @@ class LogFile:
             self._outer, self._parser = outer, parser
             self.relayed = journal or is_relayed(lines)
         return lines
-
-
-def _run_records(run: Run, boots: Boots) -> Iterator[Record]:
-    """Yield the records of a run. If it needs care, its parts may not: a boot begins in one of them only."""
-    records = boots.read_run(run)
-    if records is not None:
-        yield from records
-        return
-    for at in range(0, len(run.texts), _PART_LINES):
-        part = run.part(at, at + _PART_LINES)
-        records = boots.read_run(part)
-        yield from boots.read(part.lines()) if records is None else records

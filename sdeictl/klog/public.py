@@ -14,6 +14,7 @@ from itertools import chain, islice
 from sdeictl.formats.cmdline import public_part
 from sdeictl.klog.boot_reader import BEGINNINGS
 from sdeictl.klog.boots import BOOT_FALLBACK_SECONDS, CONTINUES, Boots
+from sdeictl.klog.budget import LineBudget
 from sdeictl.klog.kmsg import is_kmsg, split_record, unescape
 from sdeictl.klog.lines import LineReader, clean_lines
 from sdeictl.klog.log import LogFile
@@ -232,15 +233,17 @@ def _with_end(match: re.Match[str], render: _Render) -> str:
 def public_log(data: bytes) -> bytes:
     """Return the part of a kernel log that may leave the host, with the same episodes; never raises.
 
-    Records of /dev/kmsg stay records. Any other format becomes the text of dmesg, or of syslog.
+    Records of /dev/kmsg stay records. Any other format becomes the text of dmesg, or of syslog. A log that is
+    too long to be read to its end stays one that cannot be read.
     """
-    lines = (line for text in LineReader([data]) for line in clean_lines(text))
+    reader, file = LineReader([data], LineBudget()), LogFile([data])
+    lines = (line for text in reader for line in clean_lines(text))
     first = list(islice(lines, _SAMPLE_LINES))
     in_records = bool(first) and is_kmsg(first)
     clean = bytearray()
-    for line in _kmsg_records(chain(first, lines)) if in_records else _text_lines(data):
+    for line in _kmsg_records(chain(first, lines)) if in_records else _text_lines(file):
         clean += line
-    return bytes(clean)
+    return LEFT_OUT.encode() if reader.ended_early or file.ended_early else bytes(clean)
 
 
 def _kmsg_records(lines: Iterable[str]) -> Iterator[bytes]:
@@ -254,9 +257,9 @@ def _kmsg_records(lines: Iterable[str]) -> Iterator[bytes]:
             yield f"{numbers},{flags};{text}\n".encode("utf-8", "replace")
 
 
-def _text_lines(data: bytes) -> Iterator[bytes]:
+def _text_lines(file: LogFile) -> Iterator[bytes]:
     """Yield the lines of a log in another format."""
-    file, boots = LogFile([data]), Boots()
+    boots = Boots()
     shown = _Shown()
     before: Record | None = None
     for record in _records(file, boots):

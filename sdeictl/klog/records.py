@@ -35,6 +35,8 @@ class KernelLog(NamedTuple):
     """The log came through syslog or the journal, which may have lost records without a trace."""
     notes: tuple[str, ...] = ()
     """What limits what the log can show, as sentences."""
+    unread: str | None = None
+    """Why the records of the latest boot are not known, a clause; None if they are."""
 
     def last_boot(self) -> tuple[Record, ...]:
         """Return the records of the latest boot in the log."""

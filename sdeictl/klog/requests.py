@@ -186,12 +186,12 @@ class Request:
     def close(self, boot: Boot, room: int) -> Backtrace:
         """Return the request with the part of each CPU in it.
 
-        With more CPUs than `room`, leave out some of those that did not answer.
+        With more CPUs than `room`, leave out some of those whose answer the log lacks.
         """
         targets = self.targets or tuple(sorted({*self.answers, *(self.timed_out or ())}))
         missing = self._missing(boot)
         answered = sum(cpu in self.answers for cpu in targets)
-        shown = targets if missing is CpuState.ANSWERED else tuple(self._within(targets, room - answered))
+        shown = tuple(self._within(targets, room - answered))
         cpus = [self._answer(cpu, missing, boot) for cpu in shown]
         if self.initiator is not None and self.initiator not in targets:
             cpus.append(CpuAnswer(self.initiator, CpuState.SELF, frames=frozenset(self.initiator_frames)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from sdeictl.formats.cmdline import wants_pseudo_nmi
@@ -12,7 +12,7 @@ from sdeictl.host.paths import CAPTURED_LOGS, CPUINFO, KMSG, VERSION
 from sdeictl.host.reader import Reader
 from sdeictl.host.root import Root
 from sdeictl.klog.bootlog import BootLog, read_bootlog
-from sdeictl.klog.log import parse_log
+from sdeictl.klog.log import read_last_boot
 from sdeictl.klog.messages import boot, request, stop
 from sdeictl.klog.records import KernelLog, Record
 from sdeictl.klog.words import IN_TIME, NmiPath
@@ -39,22 +39,30 @@ from sdeictl.probe.settings import (
 )
 from sdeictl.probe.stored_drills import read_stored_drills
 
+MAX_EPISODE_BYTES = 48 << 20
+"""So much memory the backtrace requests of a log may take."""
+
 
 class _Log(NamedTuple):
     source: str
-    data: bytes
+    data: Iterable[bytes]
+    """Its content, piece by piece."""
     given: bool = False
     """The user named it: it may be the log of another boot, or of another host."""
 
 
 def collect(
-    root: Root, kernel_log: bytes | None = None, *, deep: bool = False, journal: bool = False
+    root: Root,
+    kernel_log: bytes | Iterable[bytes] | None = None,
+    *,
+    deep: bool = False,
+    journal: bool = False,
 ) -> HostFacts:
     """Return the facts about a host; `gaps` lists the sources that could not be read.
 
-    `kernel_log` replaces the host's own log. On the running host, `journal` lets the journal replace a log
-    that has lost its start; `deep` does the same, reads a flag in the kernel's memory, and counts
-    for some seconds how often idle CPUs mask SDEI, if they use states that may do so.
+    `kernel_log`, whole or in pieces, replaces the host's own log. On the running host, `journal` lets the
+    journal replace a log that has lost its start; `deep` does the same, reads a flag in the kernel's memory,
+    and counts for some seconds how often idle CPUs mask SDEI, if they use states that may do so.
     """
     reader = Reader(root)
     cpuinfo = reader.text(CPUINFO)
@@ -114,16 +122,17 @@ def _release(version: str | None) -> str | None:
     return boot.VERSION.first(version or "")
 
 
-def _read_log(reader: Reader, kernel_log: bytes | None) -> _Log | None:
+def _read_log(reader: Reader, kernel_log: bytes | Iterable[bytes] | None) -> _Log | None:
     if kernel_log is not None:
-        return _Log("the given log", kernel_log, given=True)
+        pieces = [kernel_log] if isinstance(kernel_log, bytes) else kernel_log
+        return _Log("the given log", pieces, given=True)
     if reader.root.live:
         data = reader.attempt(KMSG, reader.root.read)
-        return None if data is None else _Log(KMSG, data)
+        return None if data is None else _Log(KMSG, [data])
     for path in CAPTURED_LOGS:
         data = reader.optional(path, reader.root.read, source=KMSG)
         if data is not None:
-            return _Log(path, data)
+            return _Log(path, [data])
     if not reader.has_gap(KMSG):
         reader.gap(KMSG, GapKind.ABSENT, "the tree has neither kmsg.txt nor dmesg.txt")
     return None
@@ -132,8 +141,11 @@ def _read_log(reader: Reader, kernel_log: bytes | None) -> _Log | None:
 def _with_log(reader: Reader, facts: HostFacts, log: _Log | None) -> HostFacts:
     if log is None:
         return facts
-    parsed = parse_log(log.data)
-    last = parsed.last_boot()
+    parsed = read_last_boot(log.data)
+    last = parsed.records
+    if parsed.unread:
+        reader.gap(KMSG, GapKind.BROKEN, f"{log.source} is no log of a host: {parsed.unread}")
+        return facts
     if not last:
         reader.gap(KMSG, GapKind.BROKEN, f"{log.source} contains no kernel record")
         return facts
@@ -144,7 +156,7 @@ def _with_log(reader: Reader, facts: HostFacts, log: _Log | None) -> HostFacts:
         return facts
     if loss := _loss(parsed, bootlog):
         reader.gap(KMSG, GapKind.BROKEN, f"{loss}: a missing line proves nothing")
-    requests = _read_requests(parsed)
+    requests = _read_requests(reader, parsed)
     return facts._replace(
         architecture=facts.architecture or _architecture_of(last, bootlog),
         release=facts.release or bootlog.release,
@@ -203,21 +215,19 @@ class _Requests(NamedTuple):
     """The path by which a masked CPU answered the last of them that shows one."""
 
 
-def _read_requests(log: KernelLog) -> _Requests:
-    """Return what the requests in the last boot of a log show."""
+def _read_requests(reader: Reader, log: KernelLog) -> _Requests:
+    """Return what the requests in a boot show; note a gap if there are too many."""
     if not any(record.text.startswith(request.FROM) for record in log.records):
         return _Requests()
-    from sdeictl.klog.analysis import analyze  # noqa: PLC0415 - the log of a healthy host has no request
+    from sdeictl.klog.analysis import find_episodes  # noqa: PLC0415 - the log of a healthy host has no request
     from sdeictl.klog.episodes import Backtrace  # noqa: PLC0415 - as above
     from sdeictl.klog.requests import proven_path  # noqa: PLC0415 - as above
 
-    last = log.last_boot()[0].boot
-    cpus = [
-        cpu
-        for episode in analyze(log).episodes
-        if isinstance(episode, Backtrace) and episode.boot == last
-        for cpu in episode.cpus
-    ]
+    found = find_episodes(log.records, limit=MAX_EPISODE_BYTES)
+    requests = [episode for episode in found.episodes if isinstance(episode, Backtrace)]
+    if found.ended_early or any(episode.cpus_omitted for episode in requests):
+        reader.gap(KMSG, GapKind.BROKEN, "it has too many requests: one of them may have had no answer")
+    cpus = [cpu for episode in requests for cpu in episode.cpus]
     silent = {cpu.cpu for cpu in cpus if IN_TIME[cpu.state] is False}
     paths = [path for path in map(proven_path, cpus) if path]
     return _Requests(tuple(sorted(silent)), paths[-1] if paths else None)
@@ -245,13 +255,13 @@ def _with_journal(reader: Reader, facts: HostFacts) -> HostFacts:
     from sdeictl.probe.deep import JOURNAL, read_journal  # noqa: PLC0415 - a complete log needs no journal
 
     data = read_journal(reader)
-    log = parse_log(data or b"")
-    bootlog = read_bootlog(log.last_boot())
+    log = read_last_boot([data or b""])
+    bootlog = read_bootlog(log.records)
     if not bootlog.started:
         if data is not None:
             reader.gap(JOURNAL, GapKind.BROKEN, "it does not contain the first line of the boot")
         return facts
-    requests = _read_requests(log)
+    requests = _read_requests(reader, log)
     return facts._replace(
         # The journal does not show which records it lost.
         bootlog=bootlog._replace(complete=False),
