@@ -6,6 +6,7 @@ import gzip
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,6 +16,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sdeictl.host import directory, files
+from sdeictl.host.files import open_named, read_file
 from sdeictl.host.open import open_root
 from sdeictl.probe.collect import collect
 from sdeictl.probe.report import build_report
@@ -99,6 +102,15 @@ def fifo(tree: Path) -> None:
     os.mkfifo(tree / "proc/cpuinfo")
 
 
+def socket_file(tree: Path) -> None:
+    (tree / "proc/version").unlink()
+    before = os.getcwd()
+    os.chdir(tree / "proc")  # the path of a socket has at most 107 characters
+    with socket.socket(socket.AF_UNIX) as end:
+        end.bind("version")
+    os.chdir(before)
+
+
 def write(path: str, data: bytes) -> Callable[[Path], None]:
     def change(tree: Path) -> None:
         (tree / path).parent.mkdir(parents=True, exist_ok=True)
@@ -135,6 +147,7 @@ TREES: dict[str, Callable[[Path], None]] = {
     "deep directories": deep_directories,
     "a loop of links": link_loop,
     "a pipe": fifo,
+    "a socket": socket_file,
 }
 
 
@@ -169,3 +182,58 @@ def test_tree_before_the_damage(tmp_path: Path) -> None:
     shutil.copytree(load_host("acpi-sdei").root, tmp_path / "tree", symlinks=True)
     (tmp_path / "tree/sdeictl-capture.json").unlink()
     assert build_report(collect(open_root(str(tmp_path / "tree"))))["verdict"]["nmi_path"] == "sdei"
+
+
+def test_device_is_not_opened(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To open a watchdog starts it."""
+
+    def refuse(*_arguments: object) -> int:
+        raise AssertionError("it was opened")
+
+    monkeypatch.setattr(os, "open", refuse)
+    for path in ("/dev/null", "/dev/zero", "/"):
+        with pytest.raises(OSError, match="not a regular file"):
+            read_file(path)
+
+
+def test_idle_fifo_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "WRITER_SECONDS", 0.01)
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "link").symlink_to("fifo")
+    for name in ("fifo", "link"):
+        with pytest.raises(OSError, match="nobody wrote to it"):
+            open_named(str(tmp_path / name))
+
+
+@pytest.mark.parametrize("command", ["analyze", "probe --root . --kernel-log", "bench compare"])
+def test_pipe_of_the_shell_is_read(tmp_path: Path, command: str) -> None:
+    """`<(...)` has a writer, which may need time."""
+    (tmp_path / "kmsg.txt").write_bytes(b"6,0,1000000,-;Booting Linux\n")
+    script = f"{sys.executable} -m sdeictl {command} <(sleep 0.3; cat kmsg.txt) <(cat kmsg.txt)"
+    script = script.replace(" <(cat kmsg.txt)", "") if "probe" in command else script
+    done = subprocess.run(
+        ["bash", "-c", script], cwd=tmp_path, capture_output=True, check=False, timeout=SECONDS,
+        env={**os.environ, "PYTHONPATH": os.getcwd()},
+    )  # fmt: skip
+    assert done.returncode in (0, 3)
+    assert b"FIFO" not in done.stderr
+    assert b"1 kernel record" in done.stdout or "analyze" not in command
+
+
+def test_tree_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files that are small enough each are too much together."""
+    (tmp_path / "a").write_bytes(b"1" * 100)
+    for limit, value in (("MAX_READ_BYTES", 350), ("MAX_CALLS", 3)):
+        monkeypatch.setattr(directory, limit, value)
+        root = directory.DirectoryRoot(str(tmp_path))
+        with pytest.raises(OSError, match="more files or data than a host has"):
+            b"".join(root.read("/a") for _ in range(5))
+
+
+def test_limit_for_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "MAX_NAMES", 3)
+    for name in "abcd":
+        assert files.list_directory(str(tmp_path)) == tuple("abcd"[: ord(name) - ord("a")])
+        (tmp_path / name).touch()
+    with pytest.raises(OSError, match="more than 3 names"):
+        files.list_directory(str(tmp_path))

@@ -145,6 +145,17 @@ def test_end_of_the_budget_is_no_cut_line() -> None:
     assert file.notes() == (LONG,)
 
 
+@pytest.mark.parametrize("name", ["line ends", "one line"])
+def test_large_log_of_a_probe(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    with path.open("wb") as file:
+        file.writelines([SHAPES[name]()] * 200)
+    tree = load_host("dt-sdei").root
+    outcome = run("probe", "--root", tree, "--kernel-log", path, "--format", "json")
+    assert json.loads(outcome.stdout)["verdict"]["nmi_path"] == "unknown"
+    assert outcome.peak_mib < 100
+
+
 def test_last_boot_is_all_that_is_kept(host: CapturedHost) -> None:
     console = host.console.replace(b"\r", b"")
     kept = read_last_boot([console[at : at + 999] for at in range(0, len(console), 999)])

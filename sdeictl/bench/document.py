@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import statistics
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TypedDict
+from typing import TypedDict, cast
 
 from sdeictl.bench.conditions import VARIABLE, ConditionsDocument, HostConditions
 from sdeictl.bench.estimate import estimate, mad
+from sdeictl.host.json_text import parse_json
 
 BENCH_SCHEMA = "sdeictl.bench/1"
+MAX_RUN_BYTES = 32 << 20
+"""Limit for a stored run; it has a thousand samples for each second and call."""
 DISTURBED = 1.2
 """A call is labelled if its median is more than this many times its undisturbed time."""
 
@@ -101,10 +104,7 @@ def encode(document: Mapping[str, object]) -> bytes:
 
 def parse_bench(data: bytes) -> BenchDocument:
     """Return the document of a run; raise ValueError, with a clause that says why, for anything else."""
-    try:
-        document: BenchDocument = json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise ValueError("it is not JSON, or it is cut short") from error
+    document = cast("BenchDocument", parse_json(data, MAX_RUN_BYTES))
     try:
         if document["schema"] != BENCH_SCHEMA:
             raise ValueError(f"its schema is {document['schema']!r}, not {BENCH_SCHEMA!r}")

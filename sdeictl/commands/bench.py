@@ -14,7 +14,7 @@ import click
 
 from sdeictl.bench.compare import aa_document, compare_runs, split_sides
 from sdeictl.bench.conditions import MUST_BE_SAME
-from sdeictl.bench.document import BenchDocument, encode, parse_bench
+from sdeictl.bench.document import MAX_RUN_BYTES, BenchDocument, encode, parse_bench
 from sdeictl.bench.experiment_runner import (
     AbRequest,
     Ended,
@@ -30,7 +30,7 @@ from sdeictl.bench.run import check_calls, run_bench, run_repeatedly, store_benc
 from sdeictl.bench.text import render_aa, render_ab, render_bench, render_calls, render_comparison
 from sdeictl.commands.consent import DRY_RUN, HOST, WAY_BACK, ask_consent
 from sdeictl.commands.group import Group
-from sdeictl.commands.output import FILE, FORMAT, check_new_file, print_result, read_input, write_new_file
+from sdeictl.commands.output import FILE, FORMAT, check_new_file, print_result, read_document, write_new_file
 from sdeictl.errors import SdeictlError, Status
 from sdeictl.interlock.dry_run import PlanLine, plan_document, render_plan, render_reasons
 from sdeictl.interlock.refusals import refused_status
@@ -147,7 +147,7 @@ def bench_compare(files: tuple[str, ...], ignored: tuple[str, ...], form: str) -
 
 def _read(path: str) -> BenchDocument:
     try:
-        return parse_bench(read_input(path))
+        return parse_bench(read_document(path, MAX_RUN_BYTES))
     except ValueError as error:
         raise SdeictlError(f"{path}: {error}", Status.UNKNOWN) from error
 

@@ -16,10 +16,18 @@ from click.decorators import FC
 
 from sdeictl.commands.duration import parse_duration, to_seconds
 from sdeictl.commands.group import Group
-from sdeictl.commands.output import FILE, FORMAT, print_result, read_input, write
+from sdeictl.commands.output import FILE, FORMAT, print_result, read_document, write
 from sdeictl.errors import SdeictlError, Status
 from sdeictl.fleet import prometheus_source, report_files
-from sdeictl.fleet.diff import FleetDiff, Newly, compare_fleets, diff_document, parse_fleet, render_diff
+from sdeictl.fleet.diff import (
+    MAX_FLEET_BYTES,
+    FleetDiff,
+    Newly,
+    compare_fleets,
+    diff_document,
+    parse_fleet,
+    render_diff,
+)
 from sdeictl.fleet.document import Object, fleet_document, host_document
 from sdeictl.fleet.prometheus import Client, Server, check_url
 from sdeictl.fleet.prometheus_source import PrometheusSource
@@ -33,6 +41,8 @@ MATCH = 'job="sdeictl"'
 _HEADER = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?)[ \t]*")
 _TAKEN = frozenset({"hosts", "ready", "not_ready", "paths", "check", "outcome", "cohort_hosts", "names"})
 """Keys of the JSON beside which the labels of --by stand."""
+_MAX_TOKEN_BYTES = 16 << 10
+_MAX_INVENTORY_BYTES = 64 << 20
 MAX_NEWLY = 20
 """How many names of hosts a comparison shows."""
 
@@ -129,7 +139,7 @@ def _headers(headers: Sequence[str], token_file: str | None) -> tuple[tuple[str,
             raise click.BadParameter("a header is written 'NAME: VALUE', in ASCII", param_hint="--header")
         found.append((match[1], match[2]))
     if token_file is not None:
-        token = read_input(token_file).strip()
+        token = read_document(token_file, _MAX_TOKEN_BYTES).strip()
         if not re.fullmatch(rb"[\x21-\x7e]{1,4096}", token):
             raise SdeictlError(f"{token_file} does not hold one token", Status.USAGE)
         found.append(("Authorization", f"Bearer {token.decode()}"))
@@ -149,7 +159,7 @@ def _names(inventory: str | None) -> tuple[str, ...]:
     """Return the names in an inventory; # begins a comment."""
     if inventory is None:
         return ()
-    lines = read_input(inventory).decode("utf-8", "replace").splitlines()
+    lines = read_document(inventory, _MAX_INVENTORY_BYTES).decode("utf-8", "replace").splitlines()
     return tuple(filter(None, (line.partition("#")[0].strip() for line in lines)))
 
 
@@ -284,8 +294,8 @@ def _diff_of_files(first: str, second: str) -> FleetDiff:
     documents: list[Object] = []
     for path in (first, second):
         try:
-            documents.append(parse_fleet(read_input(path)))
-        except (ValueError, RecursionError) as error:
+            documents.append(parse_fleet(read_document(path, MAX_FLEET_BYTES)))
+        except ValueError as error:
             text = f"{path} is not a report of `fleet report --format json`: {error}"
             raise SdeictlError(text, Status.UNKNOWN) from error
     try:

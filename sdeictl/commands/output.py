@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 
 import click
 
 from sdeictl.errors import SdeictlError, Status
-from sdeictl.host.files import read_stream, write_aside
+from sdeictl.host.files import open_named, read_stream, write_aside
 from sdeictl.text import Line, print_styled, to_plain
 
 FORMAT = click.option(
@@ -18,17 +20,38 @@ FORMAT = click.option(
     help="How to print the result.",
 )  # fmt: skip
 
+_PIECE_BYTES = 1 << 18
+
 FILE = click.Path(readable=False, allow_dash=True)
 """A file name, which a shell can complete. The command that opens the file reports errors, not click."""
 
 
-def read_input(path: str) -> bytes:
-    """Return the content of a file that the user named; `-` is standard input.
+def read_document(path: str, limit: int) -> bytes:
+    """Return a file of at most `limit` bytes that the user named; `-` is standard input.
 
     Raises SdeictlError: with Status.USAGE if it does not exist, with Status.UNKNOWN if it cannot be read.
     """
+    with _errors_of(path):
+        return read_stream(path, limit)
+
+
+def read_pieces(path: str) -> Iterator[bytes]:
+    """Open a file that the user named, and return its content piece by piece; raise as read_document()."""
+    with _errors_of(path):
+        file = open_named(path)
+    return _pieces(path, file)
+
+
+def _pieces(path: str, file: io.BufferedReader) -> Iterator[bytes]:
+    with _errors_of(path), file:
+        while piece := file.read1(_PIECE_BYTES):
+            yield piece
+
+
+@contextmanager
+def _errors_of(path: str) -> Iterator[None]:
     try:
-        return read_stream(path)
+        yield
     except FileNotFoundError as error:
         raise SdeictlError(f"{path} does not exist", Status.USAGE) from error
     except OSError as error:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import click
 
-from sdeictl.commands.output import FILE, print_result, read_input, write
+from sdeictl.commands.output import FILE, print_result, read_pieces, write
 from sdeictl.errors import SdeictlError, Status
 from sdeictl.host.open import open_root
 from sdeictl.probe.collect import collect
@@ -69,7 +70,7 @@ def probe(
         return
     if deep and root:
         raise click.UsageError("--deep reads the running host, and --root judges another host")
-    log = None if kernel_log is None else read_input(kernel_log)
+    log = None if kernel_log is None else read_pieces(kernel_log)
     if log is None and root is not None and os.path.isfile(root):
         _print_stored_report(root, form)
     _print_report(_report_of_host(root, log, deep=deep), form)
@@ -133,7 +134,9 @@ def _report_of(path: str) -> ReportDocument:
     return report
 
 
-def _report_of_host(path: str | None, log: bytes | None = None, *, deep: bool = False) -> ReportDocument:
+def _report_of_host(
+    path: str | None, log: Iterable[bytes] | None = None, *, deep: bool = False
+) -> ReportDocument:
     """Judge a host. Raise SdeictlError with Status.UNKNOWN if the path is a file that shows nothing."""
     report = build_report(collect(open_root(path), log, deep=deep))
     if path is not None and os.path.isfile(path) and report["verdict"]["summary"] == NOTHING_KNOWN:

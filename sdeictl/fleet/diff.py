@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from sdeictl.fleet.document import FLEET_SCHEMA, Object
+from sdeictl.host.json_text import parse_json
 from sdeictl.text import Line
 
+MAX_FLEET_BYTES = 64 << 20
+"""Limit for a stored report; one with 10,000 cohorts has 10 MiB."""
 FLEET_DIFF_SCHEMA = "sdeictl.fleet-diff/1"
 _HOSTS = ("total", "ready", "not_ready", "unknown", "no_data", "stale")
 _COUNTS = ("hosts", "ready", "not_ready")
@@ -48,7 +50,7 @@ class FleetDiff(NamedTuple):
 
 def parse_fleet(data: bytes) -> Object:
     """Return a stored report; raise ValueError if the bytes are none."""
-    document = json.loads(data)
+    document = parse_json(data, MAX_FLEET_BYTES)
     if not isinstance(document, dict) or document.get("schema") != FLEET_SCHEMA:
         raise ValueError(f"it is not a {FLEET_SCHEMA}")
     compare_fleets(document, document, None)  # it has every key

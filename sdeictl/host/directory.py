@@ -7,11 +7,14 @@ import os
 import posixpath
 from collections.abc import Iterable
 
-from sdeictl.host.files import read_file, search_file
+from sdeictl.host.files import list_directory, read_file, search_file
+from sdeictl.host.links import follow_links
 from sdeictl.host.manifest import MANIFEST, parse_manifest
 
-_LINK_LIMIT = 40
-"""The kernel's own limit for one path (MAXSYMLINKS in include/linux/namei.h)."""
+MAX_CALLS = 300_000
+"""So many files, directories and links are read; the probe of a host with 4,096 CPUs reads 50,000."""
+MAX_READ_BYTES = 1 << 30
+"""Limit for the files together; a host has less than 100 MiB that the probe reads."""
 
 
 class DirectoryRoot:
@@ -22,29 +25,40 @@ class DirectoryRoot:
     def __init__(self, directory: str) -> None:
         self._directory = directory
         self._resolved: dict[str, str] = {}
+        self._calls = MAX_CALLS
+        self._bytes = MAX_READ_BYTES
         self._manifest = parse_manifest(self._read_manifest())
 
     def read(self, path: str) -> bytes:
         """Return the content of a file."""
-        self._manifest.check(path)
-        return read_file(self._resolve(path))
+        self._begin(path)
+        data = read_file(self._resolve(path))
+        self._bytes -= len(data)
+        return data
 
     def search(self, path: str, words: Iterable[bytes], ends: bytes) -> frozenset[bytes]:
         """Return the words that occur in a file and are followed by one of the bytes in `ends`."""
-        self._manifest.check(path)
+        self._begin(path)
         return search_file(self._resolve(path), words, ends)
 
     def names(self, path: str) -> tuple[str, ...]:
         """Return the sorted names in a directory, including files that the capture left out."""
-        self._manifest.check(path)
+        self._begin(path)
         known = self._manifest.listings.get(path)
-        return known if known is not None else tuple(sorted(os.listdir(self._resolve(path))))
+        return known if known is not None else list_directory(self._resolve(path))
 
     def link(self, path: str) -> str:
         """Return the target of a symbolic link."""
-        self._manifest.check(path)
+        self._begin(path)
         parent, name = posixpath.split(path)
         return os.readlink(os.path.join(self._resolve(parent), name))
+
+    def _begin(self, path: str) -> None:
+        """Raise the error of the captured host for a path, or EFBIG if the tree is larger than any host."""
+        self._manifest.check(path)
+        self._calls -= 1
+        if self._calls < 0 or self._bytes < 0:
+            raise OSError(errno.EFBIG, "the tree has more files or data than a host has", path)
 
     def _read_manifest(self) -> bytes:
         try:
@@ -63,28 +77,8 @@ class DirectoryRoot:
 
     def _walk(self, path: str) -> str:
         """Follow a path step by step; its links lead where they would if the tree were /."""
-        todo = _steps(path)
-        done: list[str] = []
-        followed = 0
-        while todo:
-            step = todo.pop()
-            if step == "..":
-                done = done[:-1]
-                continue
-            here = os.path.join(self._directory, *done, step)
-            if not os.path.islink(here):
-                done.append(step)
-                continue
-            followed += 1
-            if followed > _LINK_LIMIT:
-                raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
-            target = os.readlink(here)
-            if target.startswith("/"):
-                done = []
-            todo += _steps(target)
-        return os.path.join(self._directory, *done)
+        return self._directory + follow_links(path, self._target)
 
-
-def _steps(path: str) -> list[str]:
-    """Return the steps of a path in reverse order, so that pop() returns the next one."""
-    return [step for step in path.split("/") if step not in ("", ".")][::-1]
+    def _target(self, path: str) -> str | None:
+        here = self._directory + path
+        return os.readlink(here) if os.path.islink(here) else None

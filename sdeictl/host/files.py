@@ -7,36 +7,76 @@ import errno
 import io
 import os
 import re
+import select
 import stat
 from collections.abc import Iterable, Iterator
-from itertools import groupby
-from typing import BinaryIO
+from itertools import groupby, islice
 
 MAX_FILE_BYTES = 32 << 20
 """Limit for a file that is read whole; the files that sdeictl reads are far smaller."""
 MAX_STREAM_BYTES = 128 << 20
 """Limit for /proc/kallsyms and /dev/kmsg; both are smaller on every known host."""
-MAX_NAMED_BYTES = 512 << 20
-"""Limit for a log or a report that the user names."""
+MAX_NAMED_BYTES = 128 << 20
+"""Limit for a log that the user names and that is read whole."""
+MAX_DOCUMENT_BYTES = 4 << 20
+"""Limit for a file of JSON; the report of a host with 4,096 CPUs has 1 MiB."""
+MAX_NAMES = 100_000
+"""Limit for the names in a directory."""
+WRITER_SECONDS = 5
+"""So long a FIFO that the user names may have no writer."""
 _PIECE_BYTES = 1 << 17
 
 
-def read_stream(path: str) -> bytes:
+def open_named(path: str) -> io.BufferedReader:
+    """Open a file that the user named; `-` means standard input. Raises OSError, also for an idle FIFO."""
+    if path == "-":
+        # Open the descriptor of standard input: sys.stdin may already hold some bytes in its buffer.
+        return open(0, "rb", closefd=False)
+    # Opening a FIFO must not wait for a writer.
+    file = open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")  # noqa: SIM115
+    try:
+        if stat.S_ISDIR(os.fstat(file.fileno()).st_mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+        _await_writer(path, file.fileno())
+        os.set_blocking(file.fileno(), True)
+    except OSError:
+        file.close()
+        raise
+    return file
+
+
+def _await_writer(path: str, descriptor: int) -> None:
+    """Wait for the first data in a FIFO. A pipe of the shell, `<(...)`, has no name and has a writer."""
+    if not stat.S_ISFIFO(os.fstat(descriptor).st_mode) or not os.path.exists(os.path.realpath(path)):
+        return
+    waiting = select.poll()
+    waiting.register(descriptor, select.POLLIN)
+    if not waiting.poll(WRITER_SECONDS * 1000):
+        text = f"it is a FIFO, and nobody wrote to it for {WRITER_SECONDS} s"
+        raise OSError(errno.EAGAIN, text, path)
+
+
+def read_stream(path: str, limit: int = MAX_NAMED_BYTES) -> bytes:
     """Return the content of a file that the user named; `-` means standard input.
 
-    Raises OSError, with EFBIG for more than MAX_NAMED_BYTES: such a file is no log and no report, and
-    reading it could use up the memory.
+    Raises OSError, with EFBIG for more than `limit` bytes: reading such a file could use up the memory.
     """
-    # Open the descriptor of standard input: sys.stdin may already hold some bytes in its buffer.
-    with open(0 if path == "-" else path, "rb", closefd=path != "-") as file:
-        size = os.fstat(file.fileno()).st_size
-        data = file.read(MAX_NAMED_BYTES + 1) if size <= MAX_NAMED_BYTES else b""
-    if max(size, len(data)) > MAX_NAMED_BYTES:
-        raise OSError(errno.EFBIG, f"it has more than {MAX_NAMED_BYTES >> 20} MiB", path)
+    data = read_start(path, limit + 1)
+    if len(data) > limit:
+        raise OSError(errno.EFBIG, f"it has more than {limit >> 20} MiB", path)
     return data
 
 
-def open_large(path: str) -> BinaryIO:
+def read_start(path: str, size: int) -> bytes:
+    """Return at most the first `size` bytes of a file that the user named; raise OSError."""
+    with open_named(path) as file:
+        data = bytearray()
+        while len(data) < size and (piece := file.read(min(size - len(data), _PIECE_BYTES))):
+            data += piece
+    return bytes(data)
+
+
+def open_large(path: str) -> io.BufferedReader:
     """Open a file that the user named and that is too large to be read whole.
 
     Raises OSError, also if the path is neither a regular file nor a block device.
@@ -59,7 +99,10 @@ def read_file(path: str) -> bytes:
 
 def _pieces(path: str, limit: int) -> Iterator[bytes]:
     """Yield the content of a regular file in pieces; raise OSError, with EFBIG after `limit` bytes."""
-    # A captured tree may hold a FIFO, and opening one must not wait for a writer.
+    # A captured tree may hold a device, and opening a watchdog or a tape already does something.
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise OSError(errno.EINVAL, "not a regular file", path)
+    # Should it be replaced by a FIFO just now, opening it does not wait for a writer.
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         with open(descriptor, "rb") as file:
@@ -74,6 +117,15 @@ def _pieces(path: str, limit: int) -> Iterator[bytes]:
     except FileNotFoundError as error:
         # The file exists, because open(2) succeeded. A caller must not take it for a missing one.
         raise OSError(errno.EIO, "it could be opened, but not be read", path) from error
+
+
+def list_directory(path: str) -> tuple[str, ...]:
+    """Return the sorted names in a directory; raise OSError, with EFBIG for more than MAX_NAMES."""
+    with os.scandir(path) as entries:
+        names = [entry.name for entry in islice(entries, MAX_NAMES + 1)]
+    if len(names) > MAX_NAMES:
+        raise OSError(errno.EFBIG, f"it has more than {MAX_NAMES:,} names", path)
+    return tuple(sorted(names))
 
 
 def search_file(path: str, words: Iterable[bytes], ends: bytes) -> frozenset[bytes]:

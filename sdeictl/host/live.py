@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable
 from typing import BinaryIO
 
-from sdeictl.host.files import read_file, search_file
+from sdeictl.host.files import list_directory, read_file, search_file
 from sdeictl.host.kmsg import read_kmsg
 from sdeictl.host.paths import KMSG
 
@@ -28,7 +28,7 @@ class LiveRoot:
 
     def names(self, path: str) -> tuple[str, ...]:
         """Return the sorted names in a directory."""
-        return tuple(sorted(os.listdir(path)))
+        return list_directory(path)
 
     def link(self, path: str) -> str:
         """Return the target of a symbolic link."""

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
+import re
 from collections.abc import Iterator
 
 from sdeictl.errors import SdeictlError, Status
+from sdeictl.host.json_text import parse_json
 
 MANIFEST = "sdeictl-capture.json"
 NOT_COPIED = "sos did not copy it"
 """What ENODATA means for a file of a report of sos, and for one of its capture."""
+MAX_MANIFEST_BYTES = 8 << 20
+"""Limit for a manifest; that of a host with 4,096 CPUs has 4 MiB."""
+_MAX_VALUES = 500_000
+_MAX_NAME_BYTES = 255
+"""NAME_MAX of the kernel."""
+# The name of a file that is not UTF-8 has surrogates of os.fsdecode(); no others can be a name.
+_NO_NAME = "[/\0\ud800-\udc7f\udd00-\udfff]|\\A\\.{1,2}\\Z"
 
 
 class Manifest:
@@ -36,19 +44,36 @@ def parse_manifest(data: bytes) -> Manifest:
     Raises SdeictlError with Status.UNKNOWN if the text is not JSON.
     """
     try:
-        manifest = json.loads(data)
-    except (ValueError, RecursionError) as error:
+        return _manifest(parse_manifest_text(data))
+    except ValueError as error:
         raise SdeictlError(f"{MANIFEST} of the capture is damaged: {error}", Status.UNKNOWN) from error
+
+
+def parse_manifest_text(data: bytes) -> object:
+    """Return the value of a manifest; raise ValueError, with a clause, as parse_json() does."""
+    return parse_json(data, MAX_MANIFEST_BYTES, _MAX_VALUES)
+
+
+def _manifest(manifest: object) -> Manifest:
     listings: dict[str, tuple[str, ...]] = {}
     failures: dict[str, int] = {}
     if isinstance(manifest, dict):
         for path, names in _items(manifest.get("listings")):
             if isinstance(names, list):
-                listings[path] = tuple(str(name) for name in names)
+                listings[path] = tuple(sorted(set(map(_name, names))))
         for path, name in _items(manifest.get("failures")):
             number = getattr(errno, name, None) if isinstance(name, str) else None
             failures[path] = number if isinstance(number, int) else errno.EIO
     return Manifest(listings, failures)
+
+
+def _name(value: object) -> str:
+    """Return a name in a directory; raise ValueError if no file can have it."""
+    name = str(value)
+    size = len(name.encode("utf-8", "surrogatepass"))
+    if not 0 < size <= _MAX_NAME_BYTES or re.search(_NO_NAME, name):
+        raise ValueError(f"it lists a name that no file can have: {name[:40]!r}")
+    return name
 
 
 def _items(value: object) -> Iterator[tuple[str, object]]:

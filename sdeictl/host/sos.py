@@ -29,6 +29,11 @@ _OUTER_SETTINGS = (b"fs", b"vm")
 _SETTING_FILES = f"{posixpath.dirname(SYSCTLS)}/"
 _LISTING = "/sos_commands/boot/ls_-alZR_.sys.firmware"
 """What `ls -alZR /sys/firmware` printed."""
+OUTPUTS = frozenset((*_LOGS, _UNAME, _SETTINGS, _LISTING))
+"""The logs and the outputs of commands that are read."""
+MAX_OUTPUT_BYTES = 4 << 20
+"""Limit for the output of a command other than a log."""
+_MAX_UNAME_BYTES = 4096
 
 
 class SosRoot:
@@ -42,6 +47,7 @@ class SosRoot:
 
     def __init__(self, tree: Root) -> None:
         self._tree = tree
+        self._outputs: dict[str, bytes] = {}
 
     def read(self, path: str) -> bytes:
         """Return the content of a file, or what stands for it in the report."""
@@ -73,7 +79,7 @@ class SosRoot:
             raise not_found(path)
         copied = self._tree.names(path)
         try:
-            listed = self._tree.read(_LISTING).decode("utf-8", "replace")
+            listed = self._output(_LISTING).decode("utf-8", "replace")
         except FileNotFoundError:
             return copied
         # A table that sos could not copy exists all the same.
@@ -85,6 +91,15 @@ class SosRoot:
             return self._tree.link(path)
         except FileNotFoundError as error:
             raise _not_copied(path) from error
+
+    def _output(self, path: str) -> bytes:
+        """Return the output of a command; it is read once, and many settings are looked for in it."""
+        if path not in self._outputs:
+            data = self._tree.read(path)
+            if len(data) > MAX_OUTPUT_BYTES:
+                raise OSError(errno.EFBIG, f"it has more than {MAX_OUTPUT_BYTES >> 20} MiB", path)
+            self._outputs[path] = data
+        return self._outputs[path]
 
     def _first(self, paths: Iterable[str]) -> bytes:
         for path in paths:
@@ -99,7 +114,7 @@ class SosRoot:
     def _setting(self, path: str) -> bytes:
         """Return a file of /proc/sys as far as `sysctl -a` shows it."""
         try:
-            listed = self._tree.read(_SETTINGS)
+            listed = self._output(_SETTINGS)
         except FileNotFoundError as error:
             raise _not_copied(path) from error
         name = path[len(_SETTING_FILES) :].replace("/", ".")
@@ -109,7 +124,7 @@ class SosRoot:
 
     def _settings(self) -> tuple[str, ...]:
         """Return the names in /proc/sys/kernel; raise FileNotFoundError if the list is not whole."""
-        listed = self._tree.read(_SETTINGS)
+        listed = self._output(_SETTINGS)
         if not _is_whole(listed):
             raise not_found(SYSCTLS)
         names = re.findall(rb"^kernel\.([^.\s]+)(?:\.\S+)? = ", listed, re.MULTILINE)
@@ -119,7 +134,7 @@ class SosRoot:
         """Return /proc/version as far as `uname -a` shows it, without the name of the host."""
         with contextlib.suppress(FileNotFoundError):
             return self._tree.read(VERSION)
-        words = self._first((_UNAME,)).decode("utf-8", "replace").split()
+        words = self._first((_UNAME,))[:_MAX_UNAME_BYTES].decode("utf-8", "replace").split()
         if len(words) < 3:
             raise not_found(VERSION)
         return f"Linux version {words[2]} \n".encode()

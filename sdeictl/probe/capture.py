@@ -12,13 +12,14 @@ import gzip
 import io
 import json
 import posixpath
+import re
 import tarfile
 from collections.abc import Mapping
 from datetime import datetime, timezone
 from typing import NamedTuple, TypedDict
 
 from sdeictl import __version__
-from sdeictl.host.manifest import MANIFEST
+from sdeictl.host.manifest import MANIFEST, parse_manifest_text
 from sdeictl.host.paths import KMSG
 from sdeictl.host.reader import Reader
 from sdeictl.host.recording import RecordingRoot
@@ -44,6 +45,9 @@ CAPTURE_SCHEMA = "sdeictl.capture/1"
 OTHER_SYMBOLS = "symbols that no check knows, and addresses"
 NO_RULE = "all of it, because no rule says what may leave"
 _TIME = "%Y-%m-%dT%H:%M:%S+00:00"
+_TIME_TEXT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", re.ASCII)
+_MAX_PATH = 4096
+"""PATH_MAX of the kernel."""
 
 
 class LeftOut(NamedTuple):
@@ -141,18 +145,38 @@ class _Source:
         self.captured_at: str | None = None
         self.left_out: list[LeftOut] = []
         try:
-            manifest = json.loads(b"{}" if root.live else root.read(f"/{MANIFEST}"))
-            datetime.strptime(manifest["captured_at"], _TIME)
-            self.captured_at = manifest["captured_at"]
-            for item in manifest["left_out"]:
-                self._add(LeftOut(item["path"], item["what"]))
-        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            manifest = parse_manifest_text(b"{}" if root.live else root.read(f"/{MANIFEST}"))
+        except (OSError, ValueError):
             return
+        if isinstance(manifest, dict):
+            self.captured_at = _time(manifest.get("captured_at"))
+            listed = manifest.get("left_out")
+            for item in listed if isinstance(listed, list) else ():
+                self._add(item)
 
-    def _add(self, item: LeftOut) -> None:
+    def _add(self, item: object) -> None:
         """Take what a capture says that it lacks, in the words of this version."""
-        if item.what in _PHRASES and (item.path == KMSG or is_place(item.path)):
-            self.left_out.append(item)
+        path, what = (item.get("path"), item.get("what")) if isinstance(item, dict) else (None, None)
+        if not isinstance(path, str) or not isinstance(what, str) or len(path) > _MAX_PATH:
+            return
+        if what in _PHRASES and (path == KMSG or is_place(path)):
+            self.left_out.append(LeftOut(path, what))
+
+
+def _time(value: object) -> str | None:
+    """Return the time of a capture, if a file of gzip can have it: its seconds have 32 bits."""
+    if not isinstance(value, str) or not _TIME_TEXT.fullmatch(value):
+        return None
+    try:
+        seconds = _seconds(value)
+    except ValueError:
+        return None
+    return value if 0 <= seconds < 1 << 32 else None
+
+
+def _seconds(time: str) -> int:
+    """Return a time of _TIME in seconds since 1970; raise ValueError if there is no such time."""
+    return int(datetime.strptime(time, _TIME).replace(tzinfo=timezone.utc).timestamp())
 
 
 _PHRASES = frozenset((*(rule.what for rule in RULES), OTHER_NAMES, OTHER_SYMBOLS))
@@ -202,8 +226,7 @@ def pack(capture: Capture) -> bytes:
     """Return the capture as the bytes of its tar.gz file."""
     output = io.BytesIO()
     manifest = json.dumps(capture.manifest, indent=1).encode() + b"\n"
-    captured = datetime.strptime(capture.manifest["captured_at"], _TIME).replace(tzinfo=timezone.utc)
-    time = int(captured.timestamp())
+    time = _seconds(capture.manifest["captured_at"])
     with (
         gzip.GzipFile(fileobj=output, mode="wb", mtime=time) as packed,
         tarfile.open(fileobj=packed, mode="w") as archive,

@@ -78,7 +78,7 @@ from sdeictl.probe.settings import (
     SETTINGS,
     STATE_NAME,
 )
-from sdeictl.probe.stored_drills import RESULT_ID, parse_stored_drill
+from sdeictl.probe.stored_drills import RESULT_ID, parse_cpu_states, parse_stored_drill
 
 _RELEASE = r"[\w.+~:-]{1,64}"
 _NODE_PLACE = re.compile(rf"({DEVICE_TREE}/firmware/)([^/]+)(.*)")
@@ -260,9 +260,8 @@ def _drill(cleaner: Cleaner, _match: re.Match[str], data: bytes) -> bytes:
     """Return what the probe reads of a stored result. Another kernel or firmware gets a number."""
     try:
         drill = parse_stored_drill(data)
-        result = json.loads(data)
-        cpus = [(int(cpu["cpu"]), cpu["state"]) for cpu in result["cpus"]]
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        cpus = parse_cpu_states(data)
+    except (ValueError, KeyError, TypeError):
         return BROKEN
     own = (cleaner.facts.release, cleaner.facts.firmware)
     kernel, firmware = (

@@ -8,7 +8,8 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple, TypedDict
 
 from sdeictl.errors import SdeictlError, Status
-from sdeictl.host.files import read_stream
+from sdeictl.host.files import read_start
+from sdeictl.host.json_text import MAX_JSON_BYTES, parse_json
 from sdeictl.probe.document import ReportDocument
 from sdeictl.probe.report import REPORT_SCHEMA
 from sdeictl.text import Line
@@ -52,12 +53,12 @@ def read_report(path: str) -> ReportDocument | None:
     if os.path.isdir(path) or not os.path.exists(path):
         return None
     try:
-        data = read_stream(path)
-        document = json.loads(data) if data.lstrip()[:1] == b"{" else None
+        data = read_start(path, MAX_JSON_BYTES + 1)
+        document = parse_json(data) if data.lstrip()[:1] == b"{" else None
     except OSError as error:
         raise SdeictlError(f"{path} cannot be read: {error.strerror}", Status.UNKNOWN) from error
-    except (ValueError, RecursionError) as error:
-        raise SdeictlError(f"{path} is not JSON, or is cut short", Status.UNKNOWN) from error
+    except ValueError as error:
+        raise SdeictlError(f"{path} {str(error).removeprefix('it ')}", Status.UNKNOWN) from error
     if document is None:
         return None
     if not isinstance(document, dict) or document.get("schema") != REPORT_SCHEMA:

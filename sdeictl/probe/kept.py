@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, NamedTuple, TypedDict
 
-from sdeictl.host.manifest import MANIFEST
+from sdeictl.host.manifest import MANIFEST, parse_manifest_text
 from sdeictl.host.reader import Reader
 
 if TYPE_CHECKING:  # few hosts have idle states that need it
     from sdeictl.formats.lpi import LpiStates
 
 _MAX_STATES = 64
+_MAX_CHARACTERS = 255
 
 
 class StateDocument(TypedDict):
@@ -50,38 +50,68 @@ class Kept(NamedTuple):
 
 
 def read_kept(reader: Reader) -> Kept:
-    """Read what a capture kept; values of an unexpected type are ignored."""
+    """Read what a capture kept. A part that cannot be read means that nothing was looked for."""
     data = None if reader.root.live else reader.optional(f"/{MANIFEST}", reader.root.read)
     if data is None:
         return Kept()
     try:
-        kept = json.loads(data)["kept"]
+        manifest = parse_manifest_text(data)
+        if not isinstance(manifest, dict) or "kept" not in manifest:
+            return Kept()
+        kept = _object(manifest["kept"])
         return Kept(_names(kept.get("symbols")), _names(kept.get("options")), _lpi(kept.get("lpi")))
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return Kept()
+    except (ValueError, KeyError):
+        return Kept(frozenset(), frozenset(), "")
 
 
 def _names(value: object) -> frozenset[str] | None:
-    return frozenset(map(str, value)) if isinstance(value, list) else None
+    return None if value is None else frozenset(map(_text, _list(value)))
 
 
-def _lpi(value: LpiDocument | None) -> LpiStates | str | None:
+def _lpi(value: object) -> LpiStates | str | None:
     if value is None:
         return None
     from sdeictl.formats.lpi import LpiState, is_known_reason  # noqa: PLC0415 - few captures have it
 
-    if "states" not in value:
-        return value["unknown"] if is_known_reason(value["unknown"]) else ""
+    document = _object(value)
+    if "states" not in document:
+        why = _text(document["unknown"])
+        return why if is_known_reason(why) else ""
+    states = map(_object, _list(document["states"])[:_MAX_STATES])
     return tuple(
         LpiState(
-            name=str(state["name"]),
-            residency=int(state["residency"]),
-            latency=int(state["latency"]),
-            context_lost=int(state["context_lost"]),
+            name=_text(state["name"]),
+            residency=_number(state["residency"]),
+            latency=_number(state["latency"]),
+            context_lost=_number(state["context_lost"]),
             parent=0,
             entry=0,
             enabled=True,
             number=number,
         )
-        for number, state in enumerate(value["states"][:_MAX_STATES], 1)
+        for number, state in enumerate(states, 1)
     )
+
+
+def _object(value: object) -> dict[str, object]:
+    if not isinstance(value, dict):
+        raise ValueError("not an object")
+    return value
+
+
+def _list(value: object) -> list[object]:
+    if not isinstance(value, list):
+        raise ValueError("not a list")
+    return value
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str) or len(value) > _MAX_CHARACTERS:
+        raise ValueError("not a name")
+    return value
+
+
+def _number(value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 1 << 64:
+        raise ValueError("not a number of a table")
+    return value

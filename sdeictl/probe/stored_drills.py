@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from sdeictl.formats.cpulist import MAX_CPU
 from sdeictl.host.gap import GapKind
+from sdeictl.host.json_text import parse_json
 from sdeictl.host.paths import DRILL_RESULTS
 from sdeictl.host.reader import Reader
 from sdeictl.klog.words import IN_TIME
@@ -17,6 +18,8 @@ MAX_DRILLS = 200
 """So many of the last results are read."""
 RESULT_ID = rf"\d{{8}}T\d{{6}}\.\d{{6}}Z-(?:{'|'.join(DrillKind)})"
 """drills.time_stamp(), and the kind of the drill."""
+_MAX_WORD = 100
+_LATE = frozenset(str(state) for state, in_time in IN_TIME.items() if in_time is False)
 
 
 class Build(NamedTuple):
@@ -70,7 +73,7 @@ def read_stored_drills(reader: Reader) -> tuple[StoredDrill, ...]:
             continue
         try:
             drills.append(parse_stored_drill(data))
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        except (ValueError, KeyError, TypeError):
             reader.gap(f"{DRILL_RESULTS}/{name}", GapKind.BROKEN, "it is not a sdeictl.drill/1")
     return standing_drills(drills)
 
@@ -94,17 +97,52 @@ def standing_drills(drills: Sequence[StoredDrill]) -> tuple[StoredDrill, ...]:
 
 
 def parse_stored_drill(data: bytes) -> StoredDrill:
-    """Return what a result says; raise ValueError, KeyError, TypeError or AttributeError otherwise."""
-    result = json.loads(data)
-    if not re.fullmatch(RESULT_ID, result["id"], re.ASCII):
+    """Return what a result says; raise ValueError, KeyError or TypeError otherwise."""
+    result = _object(parse_json(data))
+    identifier = _word(result["id"])
+    if not re.fullmatch(RESULT_ID, identifier, re.ASCII):
         raise ValueError("the id is not that of a drill")
     return StoredDrill(
-        id=result["id"],
-        build=build_of(result["host"]),
-        path=str(result["path"]),
-        silent=tuple(int(cpu["cpu"]) for cpu in result["cpus"] if IN_TIME.get(cpu["state"]) is False),
-        lost=tuple(int(cpu) for cpu in result["lost_cpus"]),
-        drill=str(result["drill"]),
-        variant=str(result["variant"]) if result["variant"] else None,
-        outcome=str(result["outcome"]),
+        id=identifier,
+        build=build_of(_object(result["host"])),
+        path=_word(result["path"]),
+        silent=tuple(cpu for cpu, state in _cpu_states(result) if state in _LATE),
+        lost=tuple(map(_cpu, _list(result["lost_cpus"]))),
+        drill=_word(result["drill"]),
+        variant=_word(result["variant"]) if result["variant"] else None,
+        outcome=_word(result["outcome"]),
     )
+
+
+def parse_cpu_states(data: bytes) -> tuple[tuple[int, str], ...]:
+    """Return each CPU of a result and its state; raise ValueError, KeyError or TypeError otherwise."""
+    return tuple(_cpu_states(_object(parse_json(data))))
+
+
+def _cpu_states(result: Mapping[str, object]) -> Iterator[tuple[int, str]]:
+    for entry in map(_object, _list(result["cpus"])):
+        yield _cpu(entry["cpu"]), _word(entry["state"])
+
+
+def _word(value: object) -> str:
+    if not isinstance(value, str) or len(value) > _MAX_WORD:
+        raise ValueError("not a word")
+    return value
+
+
+def _cpu(value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= MAX_CPU:
+        raise ValueError("not a CPU")
+    return value
+
+
+def _object(value: object) -> dict[str, object]:
+    if not isinstance(value, dict):
+        raise TypeError("not an object")
+    return value
+
+
+def _list(value: object) -> list[object]:
+    if not isinstance(value, list):
+        raise TypeError("not a list")
+    return value
