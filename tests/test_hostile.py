@@ -9,16 +9,18 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sdeictl.formats.acpi import HEADER
 from sdeictl.host import directory, files
 from sdeictl.host.files import open_named, read_file
 from sdeictl.host.open import open_root
+from sdeictl.probe.capture import make_capture, pack
 from sdeictl.probe.collect import collect
 from sdeictl.probe.report import build_report
 from sdeictl.probe.text import render_report
@@ -111,6 +113,37 @@ def socket_file(tree: Path) -> None:
     os.chdir(before)
 
 
+def aml(code: bytes) -> Callable[[Path], None]:
+    """Return a change that adds a DSDT, and an idle state of ACPI in use, so that it is read."""
+
+    def change(tree: Path) -> None:
+        for path, text in (
+            ("cpuidle/current_driver", "acpi_idle"), ("cpu0/cpuidle/state1/usage", "7"),
+            ("cpu0/cpuidle/state1/name", "LPI-1"), ("cpu0/cpuidle/state1/latency", "1"),
+        ):  # fmt: skip
+            write(f"sys/devices/system/cpu/{path}", f"{text}\n".encode())(tree)
+        write("sys/firmware/acpi/tables/DSDT", bytes(HEADER.size) + code)(tree)
+
+    return change
+
+
+def package(items: Sequence[bytes]) -> bytes:
+    inside = bytes([len(items)]) + b"".join(items)
+    size = len(inside) + 4
+    return b"\x12" + bytes([0xC0 | size & 15]) + (size >> 4).to_bytes(3, "little") + inside
+
+
+def bomb() -> bytes:
+    """Return packages that name the next one 20 times each, 12 deep."""
+    chain = b"".join(b"\x08P%03d" % at + package([b"P%03d" % (at + 1)] * 20) for at in range(12))
+    lpi = b"\x08_LPI" + package([b"\0", b"\0", b"\1", *[b"P000"] * 20])
+    device = b"CPU0" + lpi
+    size = len(device) + 4
+    return (
+        chain + b"\x08P012\x01[\x82" + bytes([0xC0 | size & 15]) + (size >> 4).to_bytes(3, "little") + device
+    )
+
+
 def write(path: str, data: bytes) -> Callable[[Path], None]:
     def change(tree: Path) -> None:
         (tree / path).parent.mkdir(parents=True, exist_ok=True)
@@ -148,6 +181,24 @@ TREES: dict[str, Callable[[Path], None]] = {
     "a loop of links": link_loop,
     "a pipe": fifo,
     "a socket": socket_file,
+    "a row of interrupts of 20 MiB": write(
+        "proc/interrupts", b" CPU0\n9: " + b"1 " * (10 * MIB) + b"\nIPI5: 3 Timer broadcast interrupts\n"
+    ),
+    "a row without end": write("proc/interrupts", b" CPU0\nIPI5: " + b"Timer broadcast interrupts " * 99_999),
+    "a count of 5,000 digits": write(
+        "proc/interrupts", b"       CPU0\nIPI5: " + b"9" * 5000 + b" Timer broadcast interrupts\n"
+    ),
+    "a header of interrupts of 20 MiB": write("proc/interrupts", b" CPU0" * (4 * MIB) + b"\nIPI5: 3 x\n"),
+    "an option of 13 MiB": write("proc/config.gz", gzip.compress(b"CONFIG_ARM64=y CONFIG_X86" * (MIB // 2))),
+    "requests to all CPUs": write(
+        "kmsg.txt",
+        b"".join(b"6,%d,%d,-;Sending NMI from CPU 0 to CPUs 1-4095:\n" % (at, at) for at in range(5000)),
+    ),
+    "code without end": aml(b"\x08AAAA\x0d" * 100_000),
+    "a scope far outside": aml(b"\x08" + b"^" * MIB),
+    "packages of packages": aml(bomb()),
+    "buffers over each other": aml(b"\x08AAAA\x12\x4f\xff\x01\x11\xcf\xff\x0f\0\x0a\1" * 9999 + bytes(MIB)),
+    "code of 8 MiB": aml(bytes(8 * MIB)),
 }
 
 
@@ -237,3 +288,17 @@ def test_limit_for_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         (tmp_path / name).touch()
     with pytest.raises(OSError, match="more than 3 names"):
         files.list_directory(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "code", [bomb(), b"\x08AAAA\x0d" * 100_000, b"\x08AAAA\x0a\1" * 120_000, bytes(8 * MIB)]
+)
+def test_capture_keeps_why_code_is_unknown(tmp_path: Path, code: bytes) -> None:
+    """The capture has no code: only its manifest can say why the idle states are unknown."""
+    shutil.copytree(load_host("acpi-sdei").root, tmp_path / "tree", symlinks=True)
+    (tmp_path / "tree/sdeictl-capture.json").unlink()
+    aml(code)(tmp_path / "tree")
+    made = make_capture(open_root(str(tmp_path / "tree")))
+    (tmp_path / "c.tar.gz").write_bytes(pack(made))
+    assert made.facts.lpi_unknown
+    assert collect(open_root(str(tmp_path / "c.tar.gz"))).lpi_unknown == made.facts.lpi_unknown

@@ -16,7 +16,11 @@ from sdeictl.formats.acpi import HEADER
 MAX_DEPTH = 24
 """Nesting of scopes, and of packages; the namespace of a large server has a depth of 8."""
 MAX_ITEMS = 100_000
-"""So many data objects are read of all tables together."""
+"""So many data objects are read of all tables together; a long one counts several times."""
+MAX_CODE_BYTES = 4 << 20
+"""Limit for all tables together."""
+_MAX_STRING_BYTES = 4096
+_ITEM_BYTES = 64
 
 _INTEGERS = {0x0A: 1, 0x0B: 2, 0x0C: 4, 0x0E: 8}
 """Bytes of an integer behind each prefix."""
@@ -60,11 +64,20 @@ class Tables:
         self._count: dict[str, int] = {}
         """How often it occurs in the tables at all."""
         self._left = MAX_ITEMS
+        self._resolved = 0
         for table in tables:
             self._walk(table, HEADER.size, len(table), "\\", False, 0)
 
+    @property
+    def is_whole(self) -> bool:
+        """Tell whether every object was read."""
+        return self._left > 0
+
     def resolve(self, value: Value, depth: int = 0) -> Value:
         """Return a value with each name replaced by its object."""
+        self._resolved += 1  # packages of names of packages: their sizes multiply
+        if self._resolved > MAX_ITEMS:
+            return Unknown("too many objects")
         if depth > MAX_DEPTH:
             return Unknown("names that go in a circle")
         if isinstance(value, list):
@@ -179,7 +192,8 @@ class Tables:
                 raise ValueError("a number that is cut short")
             return int.from_bytes(data[at + 1 : end], "little"), end
         if op == _STRING:
-            end = data.index(0, at + 1)
+            end = data.index(0, at + 1, at + 1 + _MAX_STRING_BYTES)
+            self._left -= (end - at) // _ITEM_BYTES
             return data[at + 1 : end].decode("ascii", "replace"), end + 1
         if op in (_BUFFER, _PACKAGE, _VAR_PACKAGE):
             return self._collection(data, at, scope, depth)
@@ -197,6 +211,7 @@ class Tables:
         else:
             _size, inside = self._data(data, inside, scope, depth + 1)
         if data[at] == _BUFFER:
+            self._left -= (end - inside) // _ITEM_BYTES
             return bytes(data[inside:end]), end
         items: list[Value] = []
         while inside < end:
@@ -220,6 +235,8 @@ def _name(data: bytes, at: int) -> tuple[str, int]:
         text, at = "\\", at + 1
     while data[at] == ord("^"):
         text, at = text + "^", at + 1
+        if len(text) > MAX_DEPTH:
+            raise ValueError("a scope that is too far outside")
     if data[at] == 0:
         return text, at + 1
     if data[at] == 0x2E:

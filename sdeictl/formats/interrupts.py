@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import takewhile
 from typing import NamedTuple
 
 BACKTRACE_ROW = "CPU backtrace interrupts"
@@ -13,8 +14,11 @@ BROADCAST_ROW = "Timer broadcast interrupts"
 """The row of IPI_TIMER: a CPU whose own timer stops in its idle state is woken by another."""
 TIMER_ROW = "arch_timer"
 
+MAX_LINE_BYTES = 128 << 10
+"""Limit for a line; a row of 4,096 CPUs has 46 KiB. A longer one is not a line of this file."""
 _COLUMN = r"CPU(\d{1,4})"
-_ROW = r"\s*\S+:((?:\s+\d+)+)\s+(\S.*)"
+_LABEL = re.compile(r"\s*\S+:\s", re.ASCII)
+_COUNT = re.compile(r"\d{1,20}", re.ASCII)
 
 
 class Interrupts(NamedTuple):
@@ -38,16 +42,23 @@ def parse_interrupts(text: str, row: str) -> dict[int, int] | None:
     The text identifies a row, because its number differs between kernels. Several such rows are summed.
     """
     header, _, rest = text.partition("\n")
-    cpus = [int(number) for number in re.findall(_COLUMN, header, re.ASCII)]
+    cpus = [int(number) for number in re.findall(_COLUMN, header[:MAX_LINE_BYTES], re.ASCII)]
     found: dict[int, int] | None = None
     for line in rest.splitlines():
-        match = re.match(_ROW, line, re.ASCII)
-        if not match or not match[2].endswith(row):
+        if not line.rstrip().endswith(row) or len(line) > MAX_LINE_BYTES:
             continue
-        counts = [int(count) for count in match[1].split()]
+        counts = counts_of_row(line)
         if len(counts) != len(cpus):
             continue  # the line was cut short
         found = found or dict.fromkeys(cpus, 0)
         for cpu, count in zip(cpus, counts):
             found[cpu] += count
     return found
+
+
+def counts_of_row(line: str) -> list[int]:
+    """Return the counts of a row, which stand between its label and its text; [] if it is no row."""
+    label = _LABEL.match(line)
+    words = line[label.end() :].split() if label else []
+    numbers = takewhile(_COUNT.fullmatch, words)
+    return [int(number) for number in numbers]

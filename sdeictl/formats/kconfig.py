@@ -7,6 +7,8 @@ import zlib
 from collections.abc import Iterable
 
 MAX_CONFIG_BYTES = 16 << 20
+_MAX_VALUE_BYTES = 100
+"""The rest of a longer value is left out: it is none that a check knows."""
 
 
 def gunzip(data: bytes) -> bytes:
@@ -37,5 +39,6 @@ def parse_kconfig(text: bytes, symbols: Iterable[str]) -> tuple[tuple[str, str],
         expected = b"" if assigned else b"# "
         if before != expected:  # Kconfig writes neither `# CONFIG_X=y` nor `CONFIG_X is not set`
             continue
-        values[match[1].decode()] = match[2][1:].decode("utf-8", "replace").strip() if assigned else "n"
+        value = match[2][1 : 1 + _MAX_VALUE_BYTES].decode("utf-8", "replace").strip()
+        values[match[1].decode()] = value if assigned else "n"
     return tuple(values.items())

@@ -11,7 +11,7 @@ import struct
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from sdeictl.formats.aml import Tables, Unknown, Value
+from sdeictl.formats.aml import MAX_CODE_BYTES, Tables, Unknown, Value
 
 _FIRST_STATE = 3
 """Before the states: revision, level, number of states."""
@@ -23,7 +23,8 @@ _REGISTER_BYTES = 15
 _NAME_FIELD = 9
 _MAX_DEVICES = 4096
 _MAX_STATES = 64
-
+TOO_MANY_OBJECTS = "the tables have too many objects"
+TOO_MUCH_CODE = f"the tables DSDT and SSDT have more than {MAX_CODE_BYTES >> 20} MiB"
 
 _REASONS = (
     r"names that go in a circle"
@@ -32,6 +33,7 @@ _REASONS = (
     r"|_LPI has another number of states than it says|no package|too many states"
     r"|state \d{1,3} has no numbers or no entry method"
     r"|not all of the tables DSDT and SSDT can be read|the CPUs have different states|no table has _LPI"
+    rf"|too many objects|{TOO_MANY_OBJECTS}|{TOO_MUCH_CODE}"
 )
 
 
@@ -68,6 +70,8 @@ def read_lpi(tables: Sequence[bytes]) -> dict[str, LpiStates | Unknown]:
     The DSDT comes first. Unknown where they cannot be told.
     """
     parsed = Tables(tables)
+    if not parsed.is_whole:
+        return {"\\": Unknown(TOO_MANY_OBJECTS)}
     own: dict[str, list[LpiState] | Unknown] = {}
     for path, value in parsed.names.items():
         if path.endswith("._LPI") and len(own) < _MAX_DEVICES:

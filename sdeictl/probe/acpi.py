@@ -88,17 +88,25 @@ def _with_lpi(facts: HostFacts, tables: Tables, kept: Kept) -> HostFacts:
     """Return the facts with the idle states that the tables describe, if they do so alike for every CPU."""
     if not (facts.idle_states and facts.idle_states.states):
         return facts
-    from sdeictl.formats.aml import Unknown  # noqa: PLC0415 - few hosts have idle states in use that need it
-    from sdeictl.formats.lpi import read_lpi  # noqa: PLC0415 - as above
+    # Few hosts have idle states in use that need these.
+    from sdeictl.formats.aml import MAX_CODE_BYTES, Unknown  # noqa: PLC0415
+    from sdeictl.formats.lpi import TOO_MUCH_CODE, read_lpi  # noqa: PLC0415
 
     names = [name for name in tables.names if re.fullmatch(CODE, name, re.ASCII)]
-    code = [tables.read(name) for name in sorted(names)]
-    if not code or None in code:
+    code: list[bytes] = []
+    for name in sorted(names):
+        data = tables.read(name)
+        if data is None:
+            return facts._replace(lpi_unknown=NOT_ALL_TABLES)
+        code.append(data)
+        if sum(map(len, code)) > MAX_CODE_BYTES:
+            return facts._replace(lpi_unknown=TOO_MUCH_CODE)
+    if not code:
         return facts._replace(lpi_unknown=NOT_ALL_TABLES)
     if kept.lpi is not None:
         known, why = (None, kept.lpi) if isinstance(kept.lpi, str) else (kept.lpi, "")
         return facts._replace(lpi=known, lpi_unknown=why)
-    found = set(read_lpi([data for data in code if data]).values())
+    found = set(read_lpi(code).values())
     unknown = sorted(states.why for states in found if isinstance(states, Unknown))
     if unknown:
         return facts._replace(lpi_unknown=unknown[0])

@@ -68,7 +68,7 @@ from sdeictl.probe.clean_text import (
 )
 from sdeictl.probe.drills import DrillKind, DrillOutcome
 from sdeictl.probe.facts import HostFacts
-from sdeictl.probe.firmware import SDEI_COMPATIBLE, SOC_NAME, STRING_LIST
+from sdeictl.probe.firmware import SDEI_COMPATIBLE, SOC_NAME, is_string_list
 from sdeictl.probe.kernel import KEPT_SYMBOLS, MAX_CMDLINE_BYTES
 from sdeictl.probe.settings import (
     COUNT,
@@ -182,7 +182,7 @@ def _of_strings(clean: Callable[[list[str]], str]) -> _Clean:
     """Return a rule for a string list of the device tree."""
 
     def of_strings(_cleaner: Cleaner, _match: re.Match[str], data: bytes) -> bytes:
-        if not STRING_LIST.fullmatch(data):
+        if not is_string_list(data):
             return BROKEN
         return clean(data.decode("ascii").rstrip("\0").split("\0")).encode() + b"\0"
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Iterator
 
-from sdeictl.formats.acpi import GHES_TYPES, HEADER, NOTIFIED_BY_SDEI, source_length
+from sdeictl.formats.acpi import GHES_TYPES, HEADER, MAX_TABLE_BYTES, NOTIFIED_BY_SDEI, source_length
 from sdeictl.formats.acpidump import parse_acpidump
 
 TABLES = ("AGDI", "APIC", "FACP", "HEST", "SDEI")
@@ -30,9 +30,10 @@ def clean_table(signature: str, data: bytes) -> bytes:
         return _empty(signature)
     clean = bytearray(len(data))
     (length,) = struct.unpack_from("<I", data, 4) if len(data) >= HEADER.size else (len(data),)
-    kept = [(4, 10), *fields(data[:length])] if data[:4] == signature.encode() else [(4, 10)]
-    for start, end in kept:
-        clean[start:end] = data[start:end]
+    clean[4:10] = data[4:10]
+    if data[:4] == signature.encode() and length <= MAX_TABLE_BYTES:
+        for start, end in fields(data[:length]):
+            clean[start:end] = data[start:end]
     clean[:4] = signature.encode()[: len(data)] if data[:4] == signature.encode() else b"????"[: len(data)]
     _keep_sum(clean, data)
     return bytes(clean)

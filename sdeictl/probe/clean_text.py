@@ -9,14 +9,14 @@ import gzip
 import re
 
 from sdeictl.formats.cmdline import public_part
-from sdeictl.formats.interrupts import BACKTRACE_ROW, BROADCAST_ROW, STOP_ROW
+from sdeictl.formats.interrupts import BACKTRACE_ROW, BROADCAST_ROW, STOP_ROW, counts_of_row
 from sdeictl.formats.kconfig import gunzip
 from sdeictl.klog.messages import boot
 from sdeictl.klog.public import LEFT_OUT
 from sdeictl.probe import names
 from sdeictl.probe.kept import Kept
 from sdeictl.probe.kernel import parse_config
-from sdeictl.probe.settings import CONSOLE_LINE, CPU_HEADER, GIC_ROW
+from sdeictl.probe.settings import CONSOLE_LINE, GIC_ROW, is_cpu_header, lines_with
 
 BROKEN = LEFT_OUT.encode()
 """A file that the probe cannot read, whatever it should be: no line, no list, no table, no JSON."""
@@ -88,12 +88,14 @@ def clean_hotplug_states(text: str) -> str:
 def clean_interrupts(data: bytes) -> bytes:
     """Return /proc/interrupts with a row for each interrupt controller and for three kinds of IPI."""
     header, _, rows = data.partition(b"\n")
-    kept = [header if CPU_HEADER.fullmatch(header) else BROKEN]
-    kept += [b"IRQ: 0 %b 0 Level %b" % (gic, BROKEN) for gic in sorted(set(GIC_ROW.findall(data)))]
+    controllers = sorted({match[1] for match in GIC_ROW.finditer(data)})
+    kept = [header if is_cpu_header(header) else BROKEN]
+    kept += [b"IRQ: 0 %b 0 Level %b" % (gic, BROKEN) for gic in controllers]
     kept += [b"IPI: %b" % row.encode() for row in (BACKTRACE_ROW, STOP_ROW) if row.encode() in data]
-    row = BROADCAST_ROW.encode()
-    for counts in re.findall(rb"^ *\S+:((?: +\d+)+) +%b$" % row, rows, re.MULTILINE):
-        kept.append(b" ".join([b"IPI:", *counts.split(), row]))
+    for line in lines_with(rows, BROADCAST_ROW.encode()):
+        counts = counts_of_row(line.decode("utf-8", "replace"))
+        if counts and line.rstrip().endswith(BROADCAST_ROW.encode()):
+            kept.append(" ".join(["IPI:", *map(str, counts), BROADCAST_ROW]).encode())
     if rows and len(kept) == 1:
         kept.append(BROKEN)
     return b"\n".join(kept) + (b"\n" if rows else b"")

@@ -14,7 +14,8 @@ from sdeictl.probe.kept import Kept
 SDEI_COMPATIBLE = "arm,sdei-1.0"
 
 # <stringlist>, Devicetree Specification 0.4, section 2.2.4
-STRING_LIST = re.compile(rb"(?:[\x20-\x7e]+\0)+")
+_STRING_LIST = re.compile(rb"(?:[\x20-\x7e]+\0)+")
+_MAX_STRINGS_BYTES = 64 << 10
 SOC_NAME = r"soc\d{1,3}"
 # sys_vendor and product_name of virtual machines.
 _VIRTUAL_MODELS = (
@@ -124,7 +125,12 @@ def _read_strings(reader: Reader, path: str, source: str | None = None) -> list[
     data = reader.optional(path, reader.root.read, source)
     if data is None:
         return []
-    if not STRING_LIST.fullmatch(data):
+    if not is_string_list(data):
         reader.gap(source or path, GapKind.BROKEN, "it is not a string list of the device tree")
         return []
     return data.decode("ascii").rstrip("\0").split("\0")
+
+
+def is_string_list(data: bytes) -> bool:
+    """Tell whether a property of the device tree is a list of printable strings."""
+    return len(data) <= _MAX_STRINGS_BYTES and _STRING_LIST.fullmatch(data) is not None

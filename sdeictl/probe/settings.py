@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
-from sdeictl.formats.interrupts import BACKTRACE_ROW, BROADCAST_ROW, STOP_ROW, Interrupts, parse_interrupts
+from sdeictl.formats.interrupts import (
+    BACKTRACE_ROW,
+    BROADCAST_ROW,
+    MAX_LINE_BYTES,
+    STOP_ROW,
+    Interrupts,
+    parse_interrupts,
+)
 from sdeictl.formats.sysctl import parse_number
 from sdeictl.host.gap import GapKind
 from sdeictl.host.lenient import names_in, text_of
@@ -64,7 +71,7 @@ SETTINGS = (
 """Files with one line each that the checks need; a kernel may lack any of them."""
 
 CPU_NAME = re.compile(r"cpu\d{1,4}", re.ASCII)
-CPU_HEADER = re.compile(rb"(?:[ ]+CPU\d+)+[ ]*", re.ASCII)
+_CPU_HEADER = re.compile(rb"(?:[ ]+CPU\d+)+[ ]*", re.ASCII)
 CONSOLE_LINE = re.compile(r"(\S+) +[-R][-W][-U] \(.*")
 # The interrupt controller of a row: only the number after it distinguishes it from the name of a device.
 GIC_ROW = re.compile(rb" (GICv[1-9]|GIC-\d)(?: +|-)\d+ +(?:Level|Edge) ")
@@ -155,9 +162,9 @@ def read_interrupts(reader: Reader) -> Interrupts | None:
     data = reader.attempt(INTERRUPTS, reader.root.read)
     if data is None:
         return None
-    controllers = set(GIC_ROW.findall(data))
+    controllers = {match[1] for match in GIC_ROW.finditer(data)}
     header, _, rows = data.partition(b"\n")
-    if not CPU_HEADER.fullmatch(header):
+    if not is_cpu_header(header):
         reader.gap(INTERRUPTS, GapKind.BROKEN, "its first line does not name the CPUs")
         return None
     return Interrupts(
@@ -170,9 +177,26 @@ def read_interrupts(reader: Reader) -> Interrupts | None:
     )
 
 
+def is_cpu_header(line: bytes) -> bool:
+    """Tell whether a line is the first one of /proc/interrupts."""
+    return len(line) <= MAX_LINE_BYTES and _CPU_HEADER.fullmatch(line) is not None
+
+
 def _sum_of_row(data: bytes, row: str) -> int | None:
-    counts = parse_interrupts(data.decode("utf-8", "replace"), row) if row.encode() in data else None
+    lines = [data[: data.find(b"\n")], *lines_with(data, row.encode())]
+    counts = parse_interrupts(b"\n".join(lines).decode("utf-8", "replace"), row) if lines[1:] else None
     return sum(counts.values()) if counts else None
+
+
+def lines_with(data: bytes, words: bytes) -> Iterator[bytes]:
+    """Yield the lines with these words, as far as they can be lines of /proc/interrupts."""
+    at = data.find(words)
+    while at >= 0:
+        end = data.find(b"\n", at) if b"\n" in data[at : at + MAX_LINE_BYTES] else len(data)
+        start = data.rfind(b"\n", 0, at) + 1
+        if end - start <= MAX_LINE_BYTES:
+            yield data[start:end]
+        at = data.find(words, end)
 
 
 def read_settings(reader: Reader) -> tuple[tuple[str, str], ...] | None:
