@@ -9,9 +9,10 @@ each CPU wrote its note, and the address of that memory does.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
+from itertools import islice
 from typing import NamedTuple
 
-from sdeictl.vmcore.corefile import CoreError, CoreFile, DumpFormat, MissingDataError
+from sdeictl.vmcore.corefile import MAX_NOTES, CoreError, CoreFile, DumpFormat, MissingDataError
 from sdeictl.vmcore.kernel_state import KernelState, read_state
 from sdeictl.vmcore.memory import KernelMemory
 from sdeictl.vmcore.notes import Registers, parse_notes, parse_registers
@@ -62,15 +63,18 @@ def read_core(core: CoreFile, note_addresses: Mapping[int, int] | None = None) -
     before the crash from /sys/devices/system/cpu/cpuN/crash_notes. Without it, the
     symbols in the dump give the addresses.
     """
-    notes = tuple(parse_notes(core.notes))
+    notes = tuple(islice(parse_notes(core.notes), MAX_NOTES + 1))
+    if len(notes) > MAX_NOTES:
+        raise CoreError(f"it has more than {MAX_NOTES:,} notes")
     saved = tuple(registers for registers in map(parse_registers, notes) if registers)
     info = find_vmcoreinfo(notes)
     if not saved and not info.fields:
         raise CoreError("it has no registers and no VMCOREINFO, so it is not a dump of a Linux kernel")
     memory = _open_memory(core, info)
-    state = read_state(memory, info) if memory else KernelState()
+    # The log first: its buffer and the symbol table are large, and are not needed together.
     log = _read_log(memory, info) if memory else None
-    cpus = tuple(_read_cpus(core, state, note_addresses or state.note_addresses, saved))
+    state = read_state(memory, info) if memory else KernelState()
+    cpus = tuple(_read_cpus(core, state, note_addresses or state.note_addresses, frozenset(saved)))
     matched = {cpu.registers for cpu in cpus}
     return Core(
         format=core.format,

@@ -9,8 +9,10 @@ from typing import Protocol
 
 from sdeictl.text import Word
 
-MAX_NOTE_BYTES = 64 << 20
+MAX_NOTE_BYTES = 16 << 20
 """Largest size of the ELF notes that is accepted: the registers of 4,096 CPUs need 1.7 MB."""
+MAX_NOTES = 20_000
+"""Largest number of the ELF notes that is accepted."""
 
 
 class DumpFormat(Word):

@@ -15,6 +15,8 @@ from sdeictl.vmcore.corefile import MAX_NOTE_BYTES, CoreError, DumpFormat, Missi
 
 _EM_AARCH64 = "EM_AARCH64"
 _MAX_SEGMENTS = 1 << 16
+_MAX_STEPS = 50_000_000
+"""So many segments are looked at for all reads together: a dump has some hundred of them."""
 
 
 class _Load(NamedTuple):
@@ -35,15 +37,16 @@ class ElfCore:
         self._length = file.seek(0, os.SEEK_END)
         try:
             notes, self._loads = _read_segments(ELFFile(file))
+            self._steps = _MAX_STEPS
         # pyelftools does not check every field: damaged headers can raise any of these.
         except (ELFError, ValueError, OverflowError, AttributeError, TypeError, KeyError) as error:
             raise CoreError(f"its ELF header is damaged ({error or type(error).__name__})") from error
+        if sum(size for _offset, size in notes) > MAX_NOTE_BYTES:
+            raise CoreError(f"its ELF header is damaged (more than {MAX_NOTE_BYTES >> 20} MiB of notes)")
         self.notes = b"".join(self._read_notes(offset, size) for offset, size in notes)
         self.is_truncated = any(load.offset + load.size > self._length for load in self._loads)
 
     def _read_notes(self, offset: int, size: int) -> bytes:
-        if size > MAX_NOTE_BYTES:
-            raise CoreError(f"its ELF header is damaged (notes of {size} bytes)")
         if offset + size > self._length:
             raise CoreError("it is truncated: the file ends before the notes")
         self._file.seek(offset)
@@ -53,6 +56,9 @@ class ElfCore:
         """Return `size` bytes from a physical address; raise MissingDataError if the dump lacks one."""
         pieces = []
         while size > 0:
+            self._steps -= len(self._loads)
+            if self._steps < 0:
+                raise MissingDataError
             load = next((load for load in self._loads if 0 <= address - load.address < load.size), None)
             if load is None:
                 raise MissingDataError

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import struct
+from array import array
 from collections.abc import Callable
 from itertools import accumulate
 from typing import BinaryIO, NamedTuple
@@ -28,8 +29,8 @@ _DESCRIPTOR = struct.Struct("<Q2IQ")
 """struct page_desc: offset of the data, its size, its flags, flags of the page."""
 _BLOCK_SIZES = (4096, 16384, 65536)
 _MAX_SUB_BLOCKS = 16
-_MAX_FRAMES = 1 << 34
-"""64 TiB in pages of 4 KiB."""
+_MAX_FRAMES = 1 << 33
+"""32 TiB in pages of 4 KiB."""
 _COUNTED_BYTES = 4096
 _CACHED_PAGES = 256
 
@@ -48,13 +49,16 @@ class _Layout(NamedTuple):
 
 
 class _Bitmap:
-    """One bit for each page frame, set if the file holds the page."""
+    """One bit for each page frame, set if the file holds the page. It stays there: it can have 1 GiB."""
 
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-        pieces = (data[at : at + _COUNTED_BYTES] for at in range(0, len(data), _COUNTED_BYTES))
+    def __init__(self, read_part: Callable[[int, int], bytes], offset: int, size: int) -> None:
+        self._read = read_part
+        self._offset = offset
+        pieces = (
+            read_part(offset + at, min(_COUNTED_BYTES, size - at)) for at in range(0, size, _COUNTED_BYTES)
+        )
         # The number of set bits before each piece, so that index() counts the bits of one piece only.
-        self._counts = (0, *accumulate(map(_count_bits, pieces)))
+        self._counts = array("Q", (0, *accumulate(map(_count_bits, pieces))))
 
     @property
     def total(self) -> int:
@@ -64,10 +68,11 @@ class _Bitmap:
     def index(self, frame: int) -> int:
         """Return how many pages of the file precede a frame; raise MissingDataError if it lacks this one."""
         byte, bit = divmod(frame, 8)
-        if not self._data[byte] >> bit & 1:
+        piece, within = divmod(byte, _COUNTED_BYTES)
+        data = self._read(self._offset + piece * _COUNTED_BYTES, within + 1)
+        if not data[within] >> bit & 1:
             raise MissingDataError
-        piece = byte // _COUNTED_BYTES
-        before = self._data[piece * _COUNTED_BYTES : byte] + bytes([self._data[byte] & (1 << bit) - 1])
+        before = data[:within] + bytes([data[within] & (1 << bit) - 1])
         return self._counts[piece] + _count_bits(before)
 
 
@@ -80,7 +85,7 @@ class KdumpCore:
         self._file = file
         self._length = file.seek(0, os.SEEK_END)
         self._layout = layout = _read_layout(self._part)
-        self._bitmap = _Bitmap(self._part(layout.bitmap, (layout.frames + 7) // 8))
+        self._bitmap = _Bitmap(self._part, layout.bitmap, (layout.frames + 7) // 8)
         self._pages: dict[int, bytes] = {}
         self.is_truncated = self._lacks_last_page()
         if layout.notes_size > MAX_NOTE_BYTES:
@@ -152,6 +157,10 @@ def _read_layout(read_part: Callable[[int, int], bytes]) -> _Layout:
     return _Layout(block, frames, bitmap, bitmap + bitmap_size, sub_header[7], sub_header[8])
 
 
+_bit_count: Callable[[int], int] = getattr(int, "bit_count", lambda number: bin(number).count("1"))
+"""Python 3.9 lacks int.bit_count()."""
+
+
 def _count_bits(data: bytes) -> int:
-    # int.bit_count() needs Python 3.10.
-    return bin(int.from_bytes(data, "little")).count("1")
+    number = int.from_bytes(data, "little")
+    return _bit_count(number) if number else 0

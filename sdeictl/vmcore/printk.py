@@ -20,6 +20,8 @@ _MAX_COUNT_BITS = 20
 _MAX_SIZE_BITS = 32
 """More than KernelMemory.read() reads at once."""
 _MAX_TEXT_BYTES = 16384
+MAX_LOG_BYTES = 32 << 20
+"""Limit for the log; on the largest machines its buffer has 16 MiB."""
 _BLOCK_ID_BYTES = 8
 """struct prb_data_block: the text follows the descriptor's ID."""
 
@@ -99,14 +101,18 @@ def read_log(memory: KernelMemory, info: VmcoreInfo) -> bytes:
     """Return the kernel log in the format of /dev/kmsg; raise MissingDataError if the dump lacks it."""
     try:
         return b"".join(_lines(_Ring(memory, info)))
-    except struct.error as error:
+    except (struct.error, OverflowError) as error:  # an offset that is not in the buffer
         raise MissingDataError from error
 
 
 def _lines(ring: _Ring) -> Iterator[bytes]:
     record_id = ring.tail_id
+    left = MAX_LOG_BYTES
     for _ in range(ring.count):
         if line := ring.line(record_id):
+            left -= len(line)
+            if left < 0:
+                raise MissingDataError
             yield line
         if record_id == ring.head_id:
             return

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import NamedTuple, TypedDict
 
 from sdeictl.errors import Status
-from sdeictl.klog.analysis import analyze
+from sdeictl.klog.analysis import find_episodes
 from sdeictl.klog.bootlog import read_bootlog
 from sdeictl.klog.document import LadderDocument, ladder_document
 from sdeictl.klog.episodes import Panic, Stop
-from sdeictl.klog.log import parse_log
+from sdeictl.klog.log import read_last_boot
 from sdeictl.klog.words import NmiPath
 from sdeictl.vmcore.core import Core, CoreCpu
 from sdeictl.vmcore.notes import PSTATE_F, PSTATE_I, Registers
@@ -72,11 +72,10 @@ class CrashLog(NamedTuple):
 
 def read_crash_log(log: bytes | None) -> CrashLog:
     """Return what a log in any format of parse_log() says about the end of its last boot."""
-    parsed = parse_log(log or b"")
-    boot = parsed.last_boot()
+    boot = read_last_boot([log or b""]).records
     if not boot:
         return CrashLog()
-    episodes = [episode for episode in analyze(parsed).episodes if episode.boot == boot[0].boot]
+    episodes = find_episodes(boot).episodes
     bootlog = read_bootlog(boot)
     return CrashLog(
         next((episode.message for episode in episodes if isinstance(episode, Panic)), None),

@@ -6,7 +6,7 @@ The dump holds the kernel's own symbol table: kernel/kallsyms.c, scripts/kallsym
 from __future__ import annotations
 
 import struct
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping
 
 from sdeictl.vmcore.corefile import MissingDataError
@@ -15,8 +15,12 @@ from sdeictl.vmcore.vmcoreinfo import VmcoreInfo
 
 _TABLES = ("num_syms", "names", "token_table", "token_index", "offsets")
 """VMCOREINFO names them since Linux 6.0, if the kernel has CONFIG_KALLSYMS."""
-_MAX_SYMBOLS = 1 << 21
-_MAX_NAMES_BYTES = 32 << 20
+_MAX_SYMBOLS = 1 << 19
+"""Limit; the kernel of a distribution has 250,000."""
+_MAX_NAMES_BYTES = 16 << 20
+_MAX_NAME_CHARACTERS = 512
+"""KSYM_NAME_LEN"""
+_MAX_CHARACTERS = 32 << 20
 _TOKENS = 256
 _MAX_TOKEN_BYTES = 1024
 
@@ -50,8 +54,7 @@ class KernelSymbols:
         if index < 0 or not self.address_of("_text") <= address < self.address_of("_end"):
             return None
         # Several symbols can share an address. The kernel prints the first of them (get_symbol_pos()).
-        while index and self._addresses[index - 1] == self._addresses[index]:
-            index -= 1
+        index = bisect_left(self._addresses, self._addresses[index])
         return f"{self._names[index]}+{address - self._addresses[index]:#x}"
 
 
@@ -80,6 +83,7 @@ def _read_tokens(memory: KernelMemory, tables: Mapping[str, int]) -> list[bytes]
 def _decode_names(data: bytes, count: int, tokens: list[bytes]) -> list[str]:
     """Return the names of `count` symbols; a byte of a compressed name stands for one token."""
     names = []
+    left = _MAX_CHARACTERS
     at = 0
     for _ in range(count):
         if at + 1 >= len(data):
@@ -89,7 +93,10 @@ def _decode_names(data: bytes, count: int, tokens: list[bytes]) -> list[str]:
         if length & 0x80:
             length = length & 0x7F | data[at] << 7
             at += 1
-        name = b"".join([tokens[byte] for byte in data[at : at + length]])
+        name = b"".join([tokens[byte] for byte in data[at : at + min(length, _MAX_NAME_CHARACTERS)]])
+        left -= len(name)
+        if len(name) > _MAX_NAME_CHARACTERS or left < 0:
+            raise MissingDataError
         names.append(name[1:].decode("ascii", "replace"))  # the first character is the type
         at += length
     return names

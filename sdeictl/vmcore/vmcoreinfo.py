@@ -12,6 +12,12 @@ from sdeictl.vmcore.corefile import MissingDataError
 from sdeictl.vmcore.notes import Note
 
 _NAME = b"VMCOREINFO"
+_MAX_BYTES = 64 << 10
+"""The kernel has a page for the note (VMCOREINFO_BYTES); the rest of a larger one is left out."""
+_MAX_DIGITS = 20
+_ADDRESSES = 1 << 64
+_RELEASE_CHARACTERS = 64
+"""struct new_utsname"""
 
 
 class VmcoreInfo(NamedTuple):
@@ -26,7 +32,8 @@ class VmcoreInfo(NamedTuple):
     @property
     def release(self) -> str | None:
         """Release of the kernel, as `uname -r` prints it."""
-        return self.fields.get("OSRELEASE")
+        release = self.fields.get("OSRELEASE")
+        return None if release is None else release[:_RELEASE_CHARACTERS]
 
     @property
     def crash_time(self) -> int | None:
@@ -40,9 +47,10 @@ class VmcoreInfo(NamedTuple):
         # The kernel prints the value of SYMBOL() with %lx, without 0x.
         base = 16 if key.startswith("SYMBOL(") or text.startswith("0x") else 10
         try:
-            return int(text, base)
+            value = int(text, base) if len(text) <= _MAX_DIGITS else None
         except ValueError:
             return None
+        return value if value is not None and abs(value) < _ADDRESSES else None
 
     def number(self, name: str) -> int:
         """Return the value of a constant of the kernel."""
@@ -70,5 +78,5 @@ class VmcoreInfo(NamedTuple):
 def find_vmcoreinfo(notes: Iterable[Note]) -> VmcoreInfo:
     """Return the VMCOREINFO of a dump; it has no fields if no note holds it."""
     data = next((note.data for note in notes if note.name == _NAME), b"")
-    lines = data.decode("utf-8", "replace").splitlines()
+    lines = data[:_MAX_BYTES].decode("utf-8", "replace").splitlines()
     return VmcoreInfo({key: value for key, found, value in (line.partition("=") for line in lines) if found})
