@@ -17,7 +17,7 @@ MAX_WINDOW_BYTES = 128 << 20
 """So much of its output a decompressor may have to remember: `xz -9` needs 64 MiB."""
 MAX_UNPACKED_BYTES = 1 << 30
 """Limit for the content of a packed file."""
-MAX_BZIP2_BYTES = 256 << 20
+MAX_BZIP2_BYTES = 192 << 20
 """Limit for the content of a file that bzip2 packed: to unpack it takes ten times as long."""
 _BZIP2 = b"BZh"
 _PACKED_BYTES = 1 << 16

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-MAX_LINES = 14_000_000
-"""So many lines of all files together are read, about 1 GiB. A long line counts as several."""
+MAX_LINES = 10_000_000
+"""So many lines of all files together are read, 700 MiB of a usual log. A long line counts as several."""
 MAX_KEPT_BYTES = 128 << 20
 """So much memory the requests, their answers and the reports of a log may take."""
 _LINE_CHARACTERS = 100
