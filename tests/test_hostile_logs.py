@@ -11,8 +11,8 @@ import pytest
 from sdeictl.klog import boot_reader, log
 from sdeictl.klog.analysis import FULL, Source, analyze_files, find_episodes
 from sdeictl.klog.boots import Boots
-from sdeictl.klog.budget import MAX_LINES, LineBudget
 from sdeictl.klog.episodes import Analysis, Backtrace, Panic
+from sdeictl.klog.lines import MAX_LINES, LineBudget
 from sdeictl.klog.log import LONG, LogFile, parse_log, read_last_boot
 from sdeictl.klog.public import LEFT_OUT, public_log
 from sdeictl.klog.words import CpuState

@@ -17,8 +17,7 @@ TIMER_ROW = "arch_timer"
 MAX_LINE_BYTES = 128 << 10
 """Limit for a line; a row of 4,096 CPUs has 46 KiB. A longer one is not a line of this file."""
 _COLUMN = r"CPU(\d{1,4})"
-_LABEL = re.compile(r"\s*\S+:\s", re.ASCII)
-_COUNT = re.compile(r"\d{1,20}", re.ASCII)
+_MAX_DIGITS = 20
 
 
 class Interrupts(NamedTuple):
@@ -58,7 +57,9 @@ def parse_interrupts(text: str, row: str) -> dict[int, int] | None:
 
 def counts_of_row(line: str) -> list[int]:
     """Return the counts of a row, which stand between its label and its text; [] if it is no row."""
-    label = _LABEL.match(line)
-    words = line[label.end() :].split() if label else []
-    numbers = takewhile(_COUNT.fullmatch, words)
-    return [int(number) for number in numbers]
+    label, *words = line.split() or [""]
+    return [int(word) for word in takewhile(_is_count, words)] if label.endswith(":") else []
+
+
+def _is_count(word: str) -> bool:
+    return word.isascii() and word.isdigit() and len(word) <= _MAX_DIGITS

@@ -12,10 +12,9 @@ from collections.abc import Iterable
 
 from sdeictl.errors import SdeictlError, Status
 from sdeictl.host.files import MAX_FILE_BYTES, find_words, not_found, open_large
-from sdeictl.host.links import follow_links
 from sdeictl.host.manifest import MANIFEST, parse_manifest
 from sdeictl.host.paths import PROC
-from sdeictl.host.root import Root
+from sdeictl.host.root import Root, follow_links
 from sdeictl.host.sos import MARK as SOS_MARK
 from sdeictl.host.sos import OUTPUTS as SOS_OUTPUTS
 from sdeictl.host.sos import SosRoot

@@ -8,8 +8,8 @@ import posixpath
 from collections.abc import Iterable
 
 from sdeictl.host.files import list_directory, read_file, search_file
-from sdeictl.host.links import follow_links
 from sdeictl.host.manifest import MANIFEST, parse_manifest
+from sdeictl.host.root import follow_links
 
 MAX_CALLS = 300_000
 """So many files, directories and links are read; the probe of a host with 4,096 CPUs reads 50,000."""

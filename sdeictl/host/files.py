@@ -7,7 +7,6 @@ import errno
 import io
 import os
 import re
-import select
 import stat
 from collections.abc import Iterable, Iterator
 from itertools import groupby, islice
@@ -49,6 +48,8 @@ def _await_writer(path: str, descriptor: int) -> None:
     """Wait for the first data in a FIFO. A pipe of the shell, `<(...)`, has no name and has a writer."""
     if not stat.S_ISFIFO(os.fstat(descriptor).st_mode) or not os.path.exists(os.path.realpath(path)):
         return
+    import select  # noqa: PLC0415 - few files that a user names are a FIFO
+
     waiting = select.poll()
     waiting.register(descriptor, select.POLLIN)
     if not waiting.poll(WRITER_SECONDS * 1000):

@@ -50,11 +50,11 @@ _TOO_DEEP = f"it is nested more than {MAX_DEPTH} times"
 
 
 def _unique(pairs: Sequence[tuple[str, object]]) -> dict[str, object]:
-    found: dict[str, object] = {}
-    for name, value in pairs:
-        if name in found:
-            raise ValueError(f"it has two values for {name[:40]!r}")
-        found[name] = value
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _value in pairs]
+        twice = next(name for at, name in enumerate(names) if name in names[:at])
+        raise ValueError(f"it has two values for {twice[:40]!r}")
     return found
 
 

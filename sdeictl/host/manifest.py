@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from sdeictl.errors import SdeictlError, Status
 from sdeictl.host.json_text import parse_json
@@ -60,20 +60,34 @@ def _manifest(manifest: object) -> Manifest:
     if isinstance(manifest, dict):
         for path, names in _items(manifest.get("listings")):
             if isinstance(names, list):
-                listings[path] = tuple(sorted(set(map(_name, names))))
+                listings[path] = tuple(sorted(_names(names)))
         for path, name in _items(manifest.get("failures")):
             number = getattr(errno, name, None) if isinstance(name, str) else None
             failures[path] = number if isinstance(number, int) else errno.EIO
     return Manifest(listings, failures)
 
 
-def _name(value: object) -> str:
-    """Return a name in a directory; raise ValueError if no file can have it."""
-    name = str(value)
-    size = len(name.encode("utf-8", "surrogatepass"))
-    if not 0 < size <= _MAX_NAME_BYTES or re.search(_NO_NAME, name):
-        raise ValueError(f"it lists a name that no file can have: {name[:40]!r}")
-    return name
+def _names(values: Sequence[object]) -> set[str]:
+    """Return the names in a directory; raise ValueError if no file can have one of them."""
+    names = set(map(str, values))
+    if not _are_plain(names):
+        for name in names:
+            size = len(name.encode("utf-8", "surrogatepass"))
+            if not 0 < size <= _MAX_NAME_BYTES or re.search(_NO_NAME, name):
+                raise ValueError(f"it lists a name that no file can have: {name[:40]!r}")
+    return names
+
+
+def _are_plain(names: set[str]) -> bool:
+    """Tell at a glance, as for nearly all directories, whether files can have these names."""
+    text = "/".join(names)
+    return (
+        text.isascii()
+        and "\0" not in text
+        and text.count("/") < max(len(names), 1)
+        and max(map(len, names), default=0) <= _MAX_NAME_BYTES
+        and names.isdisjoint(("", ".", ".."))
+    )
 
 
 def _items(value: object) -> Iterator[tuple[str, object]]:

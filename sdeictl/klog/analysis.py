@@ -10,7 +10,7 @@ from typing import NamedTuple
 from sdeictl.klog.boot_reader import BEGINNINGS, BootReader
 from sdeictl.klog.bootlog import BootLog
 from sdeictl.klog.boots import Boots
-from sdeictl.klog.budget import MAX_KEPT_BYTES, KeepBudget, LineBudget
+from sdeictl.klog.budget import MAX_KEPT_BYTES, KeepBudget
 from sdeictl.klog.episodes import (
     Analysis,
     Backtrace,
@@ -18,6 +18,7 @@ from sdeictl.klog.episodes import (
     LogFileSummary,
     Stop,
 )
+from sdeictl.klog.lines import LineBudget
 from sdeictl.klog.log import LogFile
 from sdeictl.klog.records import KernelLog, Record
 from sdeictl.klog.seen import SURE_LINES

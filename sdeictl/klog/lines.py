@@ -7,12 +7,18 @@ import io
 import re
 from collections.abc import Iterable, Iterator
 
-from sdeictl.klog.budget import LineBudget
-
 PIECE_CHARACTERS = 1 << 17
 """About so much text is held at a time; about 2,000 lines."""
 MAX_LINE_CHARACTERS = 4 << 20
 """The rest of a longer line is left out. A whole log on one line, its line ends lost, can be long."""
+MAX_LINES = 10_000_000
+"""So many lines of all files together are read, 700 MiB of a usual log. A long line counts as several."""
+_LINE_CHARACTERS = 100
+_SKIPPED_CHARACTERS = 400
+"""Blank lines, and characters that are left out, cost only their decoding."""
+_LONG_LINE = 4000
+_SLOW = 24
+"""How many times as long a line takes that is very long, or in which the format of the log is looked for."""
 _BOMS = (
     (codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"),
 )  # fmt: skip
@@ -23,6 +29,34 @@ _BLANKS = str.maketrans({"\u00a0": " ", "\u202f": " ", "\u200b": None, "\ufeff":
 _UNCLEAN = ("\x1b", "#", "\\")
 """Without one of these, and without other characters than ASCII, clean() changes only the ends of lines. To
 find one character takes a hundredth of the time of two."""
+
+
+class LineBudget:
+    """How many lines may still be read. The files of a log share it."""
+
+    def __init__(self, lines: int = MAX_LINES) -> None:
+        self._left = lines
+
+    def is_spent(self) -> bool:
+        """Tell whether nothing more may be read."""
+        return self._left < 0
+
+    def take(self, lines: int, characters: int) -> None:
+        """Note that lines were read."""
+        cost = max(lines, characters // _LINE_CHARACTERS)
+        self._left -= cost * _SLOW if characters > lines * _LONG_LINE else cost
+
+    def take_sample(self, lines: int, characters: int) -> None:
+        """Note that lines were read which do not show the format of the log."""
+        self._left -= max(lines, characters // _LINE_CHARACTERS) * (_SLOW - 1)
+
+    def take_again(self, lines: int) -> None:
+        """Note that lines needed care: one by one they take twice as long as in columns."""
+        self._left -= lines
+
+    def skip(self, characters: int) -> None:
+        """Note that blank lines were read, or characters that are left out."""
+        self._left -= characters // _SKIPPED_CHARACTERS
 
 
 class LineReader:

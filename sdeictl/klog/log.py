@@ -11,9 +11,8 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from sdeictl.klog.boots import Boots
-from sdeictl.klog.budget import MAX_LINES, LineBudget
 from sdeictl.klog.kmsg import KmsgParser, is_kmsg
-from sdeictl.klog.lines import LineReader, clean_lines
+from sdeictl.klog.lines import MAX_LINES, LineBudget, LineReader, clean_lines
 from sdeictl.klog.records import KernelLog, Record, Run
 
 if TYPE_CHECKING:

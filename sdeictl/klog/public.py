@@ -14,9 +14,8 @@ from itertools import chain, islice
 from sdeictl.formats.cmdline import public_part
 from sdeictl.klog.boot_reader import BEGINNINGS
 from sdeictl.klog.boots import BOOT_FALLBACK_SECONDS, CONTINUES, Boots
-from sdeictl.klog.budget import LineBudget
 from sdeictl.klog.kmsg import is_kmsg, split_record, unescape
-from sdeictl.klog.lines import LineReader, clean_lines
+from sdeictl.klog.lines import LineBudget, LineReader, clean_lines
 from sdeictl.klog.log import LogFile
 from sdeictl.klog.messages import architecture, backtrace, boot, lockups, pseudo_nmi, rcu, request, sdei, stop
 from sdeictl.klog.messages.message import Message
