@@ -226,7 +226,7 @@ def test_huge_log_is_refused(tmp_path: Path) -> None:
     with (tmp_path / "huge").open("wb") as huge:
         huge.truncate(1 << 40)
     done = sdeictl("analyze", str(tmp_path / "huge"))
-    assert (done.returncode, b"it has more than 8 GiB" in done.stderr) == (3, True)
+    assert (done.returncode, b"it has more than 4 GiB" in done.stderr) == (3, True)
 
 
 def test_capture_to_standard_output(tmp_path: Path) -> None:

@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import os
+import re
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from sdeictl.host import named
+from sdeictl.host.open import open_root
 from sdeictl.klog import boot_reader, log
 from sdeictl.klog.analysis import FULL, Source, analyze_files, find_episodes
 from sdeictl.klog.boots import Boots
 from sdeictl.klog.episodes import Analysis, Backtrace, Panic
-from sdeictl.klog.lines import MAX_LINES, LineBudget
-from sdeictl.klog.log import LONG, LogFile, parse_log, read_last_boot
+from sdeictl.klog.lines import MAX_WORK, LineBudget, LineReader
+from sdeictl.klog.log import CUT_LINE, LONG, LogFile, parse_log, read_last_boot
 from sdeictl.klog.public import LEFT_OUT, public_log
-from sdeictl.klog.words import CpuState
+from sdeictl.klog.words import CpuState, NmiPath
+from sdeictl.probe.collect import collect
 from tests.conftest import CapturedHost, load_host
 from tests.support.limited import run
+from tests.test_analysis_properties import EXAMPLES
 
 MIB = 1 << 20
 BEGIN = b"[    1.000000] sysrq: Show backtrace of all active CPUs\n"
@@ -115,34 +125,142 @@ SHAPES: dict[str, Callable[[], bytes]] = {
 
 @pytest.mark.parametrize("name", SHAPES)
 def test_long_log_ends(name: str) -> None:
-    """Of a log that never ends, so much is read as the budget allows."""
-    read = 0
+    """Of a log of any shape, so much is parsed as the budget allows; the rest is only counted."""
+    budget = LineBudget(MAX_WORK // 1000)
+    budget.tail_lines //= 1000
+    pieces = 0
 
-    def endless() -> Iterator[bytes]:
-        nonlocal read
+    def pieces_until_spent() -> Iterator[bytes]:
+        nonlocal pieces
         piece = SHAPES[name]()
-        while True:
-            read += len(piece)
+        while not budget.is_spent():
+            pieces += 1
             yield piece
+        yield from [piece] * 3
 
-    file = LogFile(endless(), LineBudget(MAX_LINES // 1000))
+    file = LogFile(pieces_until_spent(), budget)
     for _record in file.read(Boots()):
         pass
-    assert LONG in file.notes()
-    assert read <= 16 * MIB, "so 1,000 times the budget is read in less than 16 GiB"
+    assert pieces * MIB <= 16 * MIB, "so 1,000 times the budget is read in less than 16 GiB"
+    (note,) = (note for note in file.notes() if note.startswith("The log is too long"))
+    assert "lines " in note
 
 
 def test_files_share_the_budget(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sdeictl.klog.analysis.LineBudget", lambda: LineBudget(1000))
+    monkeypatch.setattr("sdeictl.klog.analysis.LineBudget", lambda files: LineBudget(1000, files))
+    monkeypatch.setattr("sdeictl.klog.lines.TAIL_LINES", 30)
+    monkeypatch.setattr("sdeictl.klog.lines.PIECE_CHARACTERS", 512)
     many = "".join(lines("usb: {at}", 2000, 0.001)).encode()
     found = analyze(many, BEGIN + many, BEGIN)
-    assert [LONG in file.notes for file in found.files] == [False, True, True]
+    gaps = [any(note.startswith(LONG[:20]) for note in file.notes) for file in found.files]
+    assert gaps == [True, True, False], "of the last file, nothing is left out"
+    assert found.files[2].records
 
 
-def test_end_of_the_budget_is_no_cut_line() -> None:
-    file = LogFile([BEGIN * 9, BEGIN[:-1]], LineBudget(1))
+REQUEST = "Sending NMI from CPU 0 to CPUs 1-3:"
+ANSWER = "NMI backtrace for cpu 2"
+
+
+def limited(data: bytes, monkeypatch: pytest.MonkeyPatch, tail_lines: int = 300) -> Analysis:
+    """Analyze a log of which only the beginning and the end are read."""
+
+    def budget(files: int = 1) -> LineBudget:
+        made = LineBudget(1500, files)
+        made.tail_lines = tail_lines
+        return made
+
+    monkeypatch.setattr("sdeictl.klog.analysis.LineBudget", budget)
+    monkeypatch.setattr("sdeictl.klog.lines.PIECE_CHARACTERS", 4096)
+    return analyze(data)
+
+
+def long_log(middle: int = 5000) -> list[str]:
+    """Return a log with a request at the beginning, and the crash at the end."""
+    begin = ["[    0.000000] Booting Linux on physical CPU 0x0000000000 [0x410fd0c1]\n"]
+    begin += [f"[{1 + at / 1000:12.6f}] usb {at}\n" for at in range(1200)]
+    begin += [f"[   20.000000] {REQUEST}\n"]
+    body = [f"[{21 + at / 1000:12.6f}] usb: {at}\n" for at in range(middle)]
+    end = [f"[{30_000 + at:12.6f}] usb: {at}\n" for at in range(100)]
+    end += [f"[31000.000000] {ANSWER}\n", "[31000.000001] Kernel panic - not syncing: hung\n"]
+    return [*begin, *body, *end]
+
+
+def test_end_of_a_long_log_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = long_log()
+    found = limited("".join(text).encode(), monkeypatch)
+    assert isinstance(found.episodes[-1], Panic)
+    (note,) = (note for note in found.notes if note.startswith(LONG[:20]))
+    first, last = (int(number.replace(",", "")) for number in re.findall(r"[\d,]*\d", note)[:2])
+    assert 1000 < first < last < len(text)
+    assert found.records == len(text) - (last - first + 1)
+
+
+def test_silence_does_not_cross_the_gap(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A CPU may have answered in the lines that were left out; a later answer is not to this request."""
+    data = "".join(long_log()).encode()
+    whole, found = analyze(data), limited(data, monkeypatch)
+    states = [
+        {cpu.state for each in analysis.episodes if isinstance(each, Backtrace) for cpu in each.cpus}
+        for analysis in (whole, found)
+    ]
+    assert states[0] == {CpuState.SELF, CpuState.SILENT, CpuState.LATE}
+    assert states[1] == {CpuState.SELF, CpuState.PENDING}
+
+
+def test_boot_facts_do_not_cross_the_gap(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another boot may have begun in the lines that were left out."""
+    text = long_log()
+    text.insert(1, "[    0.500000] sdei: using SDEI cross-CPU NMI\n")
+    text.insert(-1, f"[31000.000000] {REQUEST}\n")
+    found = limited("".join(text).encode(), monkeypatch)
+    last = [each for each in found.episodes if isinstance(each, Backtrace)][-1]
+    assert last.path is NmiPath.UNKNOWN
+    assert last.boot > 0
+
+
+def test_long_kmsg_counts_lost_records(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "".join(f"6,{at},{at * 1000},-;usb: {at}\n" for at in range(9000))
+    found = limited(text.encode(), monkeypatch)
+    assert found.records + found.records_lost == 9000
+
+
+def test_end_of_a_long_packed_log(tmp_path: Path) -> None:
+    """From a pipe and unpacked, in little memory: the log has 30 times as many lines as are read."""
+    piece = "".join(f"[{5 + at / 1000:12.6f}] watchdog: {at}\n" for at in range(100_000)).encode()
+    with gzip.open(tmp_path / "x.gz", "wb", compresslevel=1) as file:
+        for _ in range(200):
+            file.write(piece)
+        file.write(b"[99999.000000] Kernel panic - not syncing: the end\n")
+    outcome = run("analyze", tmp_path / "x.gz")
+    assert b"the end" in outcome.stdout
+    assert b"were left out" in outcome.stdout
+    assert outcome.peak_mib < 128
+
+
+@settings(max_examples=EXAMPLES, deadline=None)
+@given(st.data())
+def test_lines_before_and_after_gap(data: st.DataObject) -> None:
+    """The note has the numbers of the lines that were left out, whatever ends a line."""
+    ends = data.draw(st.sampled_from([("\n",), ("\r\n",), ("\r",), ("\n", "\r", "\r\n")]))
+    words = data.draw(st.lists(st.sampled_from(["a", "bé", "c" * 9]), max_size=60))
+    text = "".join(f"{at}{word}{ends[at % len(ends)]}" for at, word in enumerate(words))
+    budget = LineBudget(data.draw(st.integers(0, 50)))
+    budget.tail_lines = data.draw(st.integers(1, 20))
+    size = data.draw(st.integers(1, 30))
+    encoded = text.encode()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sdeictl.klog.lines.PIECE_CHARACTERS", data.draw(st.integers(4, 40)))
+        reader = LineReader([encoded[at : at + size] for at in range(0, len(encoded), size)], budget)
+        read = [line for piece in reader for line in piece.split("\n") if line]
+    wanted = [f"{at}{word}" for at, word in enumerate(words)]
+    first, last = reader.gap or (1, 0)
+    assert read == wanted[: first - 1] + wanted[last:]
+
+
+def test_cut_line_after_a_gap() -> None:
+    file = LogFile([BEGIN * 9000, BEGIN[:-1]], LineBudget(1))
     assert list(file.read(Boots()))
-    assert file.notes() == (LONG,)
+    assert CUT_LINE in file.notes()
 
 
 @pytest.mark.parametrize("name", ["line ends", "one line"])
@@ -171,8 +289,21 @@ def test_boot_that_is_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
     assert read_last_boot([small + large]).records == ()
     assert read_last_boot([small + large]).unread
     assert len(read_last_boot([large + after]).records) == 2
+
+
+def test_last_boot_begins_after_a_gap(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was read before the gap may be of another boot."""
     monkeypatch.setattr("sdeictl.klog.log.LineBudget", lambda: LineBudget(10))
-    assert read_last_boot([small, after]).unread
+    monkeypatch.setattr("sdeictl.klog.lines.TAIL_LINES", 10)
+    monkeypatch.setattr("sdeictl.klog.lines.PIECE_CHARACTERS", 4096)
+    text = "".join(long_log()).encode()
+    found = read_last_boot([text])
+    assert found.records
+    assert not any("Booting" in record.text for record in found.records)
+    assert found.records[-1].text.startswith("Kernel panic")
+    facts = collect(open_root(str(load_host("dt-sdei").root)), [text])
+    assert facts.bootlog
+    assert not facts.bootlog.complete
 
 
 @pytest.mark.parametrize("line", [b"6,1,1,-;usb: a\n", BEGIN])
@@ -181,6 +312,8 @@ def test_capture_of_endless_log_is_broken(monkeypatch: pytest.MonkeyPatch, line:
     assert public_log(line * 99) != LEFT_OUT.encode()
     for module in ("public", "log"):
         monkeypatch.setattr(f"sdeictl.klog.{module}.LineBudget", lambda: LineBudget(10))
+    monkeypatch.setattr("sdeictl.klog.lines.TAIL_LINES", 10)
+    monkeypatch.setattr("sdeictl.klog.lines.PIECE_CHARACTERS", 4096)
     assert public_log(line * 20_000) == LEFT_OUT.encode()
 
 
@@ -199,3 +332,15 @@ def test_probe_says_that_requests_are_left_out(tmp_path: Path) -> None:
     tree = load_host("dt-sdei").root
     outcome = run("probe", "--root", tree, "--kernel-log", tmp_path / "log", "--format", "json")
     assert any("too many requests" in gap["detail"] for gap in json.loads(outcome.stdout)["gaps"])
+
+
+def test_pipe_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours, theirs = os.pipe()
+    with subprocess.Popen(["yes"], stdout=theirs) as endless:
+        os.close(theirs)
+        file = named.NamedFile(f"/dev/fd/{ours}")
+        monkeypatch.setattr(named, "MAX_LOG_BYTES", 1000)
+        assert sum(map(len, file.pieces())) <= 1000
+        assert file.damage
+        os.close(ours)
+        endless.kill()

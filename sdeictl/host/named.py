@@ -12,8 +12,8 @@ from sdeictl.host.files import MAX_FILE_BYTES, open_named
 from sdeictl.host.unpack import MAGIC_BYTES, DamagedError, Unpacked, magic_of
 
 PIECE_BYTES = 1 << 18
-MAX_LOG_BYTES = 8 << 30
-"""Limit for the file. A larger one was made to use up time."""
+MAX_LOG_BYTES = 4 << 30
+"""Limit for the file, and for what a pipe delivers. More was made to use up time."""
 _TAR_MARK_AT, _TAR_MARK = 257, b"ustar"
 
 
@@ -49,6 +49,9 @@ class NamedFile:
             while piece and not self.is_archive:
                 size += len(piece)
                 self.bytes_read = file.tell() if file.seekable() else size
+                if size > MAX_LOG_BYTES:
+                    self.damage = f"it has more than {MAX_LOG_BYTES >> 30} GiB"
+                    return
                 yield piece
                 piece = self._read(stream)
 

@@ -66,10 +66,10 @@ class Source(NamedTuple):
 def analyze_files(sources: Sequence[Source]) -> Analysis:
     """Return every episode of a log in one or more files, in the order given, in bounded memory."""
     boots = Boots(BEGINNINGS, several_files=len(sources) > 1)
-    budget = LineBudget()
+    budget = LineBudget(files=len(sources))
     files = [LogFile(source.pieces, budget) for source in sources]
     counts: list[int] = []
-    found = find_episodes(_records(files, boots, counts))
+    found = find_episodes(_records(files, boots, counts, budget))
     summaries = tuple(map(_summary, sources, files, counts))
     lost = sum(file.lost for file in files)
     several = len(sources) > 1
@@ -84,11 +84,15 @@ def _summary(source: Source, file: LogFile, count: int) -> LogFileSummary:
     return LogFileSummary(source.name, count, file.lost, notes)
 
 
-def _records(files: Sequence[LogFile], boots: Boots, counts: list[int]) -> Iterator[Record]:
+def _records(
+    files: Sequence[LogFile], boots: Boots, counts: list[int], budget: LineBudget
+) -> Iterator[Record]:
     """Yield the records of every file, and append to `counts` how many each has."""
     for number, file in enumerate(files):
         before, boots.file = boots.count, number
-        yield from file.read(boots)
+        for record in file.read(boots):
+            budget.search()
+            yield record
         yield from boots.read((), last=True)
         counts.append(boots.count - before)
 

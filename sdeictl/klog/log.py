@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from sdeictl.klog.boots import Boots
 from sdeictl.klog.kmsg import KmsgParser, is_kmsg
-from sdeictl.klog.lines import MAX_LINES, LineBudget, LineReader, clean_lines
-from sdeictl.klog.records import KernelLog, Record, Run
+from sdeictl.klog.lines import LineBudget, LineReader, clean_lines
+from sdeictl.klog.records import KernelLog, Line, Record, Run
 
 if TYPE_CHECKING:
     from sdeictl.klog.journald import EntryReader
@@ -30,7 +30,10 @@ MAX_BOOT_BYTES = 64 << 20
 """So much memory the records of a boot may take in read_last_boot()."""
 _RECORD_BYTES = 300
 CUT_LINE = "The last line has no line end and may be cut short, so it was left out."
-LONG = f"The log is too long: the rest of it was left out. About {MAX_LINES:,} lines are read."
+LONG = (
+    "The log is too long: lines {:,} to {:,} were left out. What follows them counts as another boot. A line"
+    " that is missing proves nothing."
+)
 LONG_LINE = "A line is longer than 4 MiB; the rest of it was left out."
 
 
@@ -50,7 +53,8 @@ def parse_log(data: bytes) -> KernelLog:
 def read_last_boot(pieces: Iterable[bytes]) -> KernelLog:
     """Return the records of the latest boot in a log, as parse_log() does, in bounded memory; never raises.
 
-    The log has no records if that boot is too large, or if the log is too long to be read to its end.
+    The log has no records if that boot is too large. In a log that is too long to be read whole, the boot
+    begins where its end does at the latest.
     """
     boots = Boots()
     file = LogFile(pieces)
@@ -62,14 +66,10 @@ def read_last_boot(pieces: Iterable[bytes]) -> KernelLog:
         left -= len(record.text) + _RECORD_BYTES
         if left >= 0:
             records.append(record)
-    unread = None
-    if file.ended_early:
-        unread = f"it has more than {MAX_LINES:,} lines"
-    elif left < 0:
+    if left < 0:
         unread = f"its last boot needs more than {MAX_BOOT_BYTES >> 20} MiB of memory"
-    if unread:
-        records = []
-    return KernelLog(tuple(records), file.lost, file.relayed, file.notes() if records else (), unread)
+        return KernelLog((), file.lost, file.relayed, (), unread)
+    return KernelLog(tuple(records), file.lost, file.relayed, file.notes() if records else ())
 
 
 class LogFile:
@@ -89,21 +89,27 @@ class LogFile:
         return self._parser.lost if self._parser else 0
 
     @property
-    def ended_early(self) -> bool:
-        """Tell whether the rest of the file was left out, because the log is too long."""
-        return self._reader.ended_early
+    def has_gap(self) -> bool:
+        """Tell whether lines in the middle of the file were left out, because the log is too long."""
+        return self._reader.gap is not None
 
     def notes(self) -> tuple[str, ...]:
         """Return what limits the file, as sentences."""
         reader = self._reader
-        return (CUT_LINE,) * reader.ends_cut + (LONG_LINE,) * reader.shortened + (LONG,) * reader.ended_early
+        long = [LONG.format(*reader.gap)] if reader.gap else []
+        return (*(CUT_LINE,) * reader.ends_cut, *(LONG_LINE,) * reader.shortened, *long)
 
     def read(self, boots: Boots) -> Iterator[Record]:
         """Yield the kernel's records in the file."""
         sample: list[str] = []
         size = 0
+        passed_gap = False
         for text in self._reader:
             lines = clean_lines(text)
+            if self._reader.gap and not passed_gap:
+                passed_gap = True
+                yield from self._end_before_gap(sample, boots)
+                sample, size = [], 0
             if self._parser:
                 yield from self._records(self._outer.read(lines) if self._outer else lines, boots)
                 continue
@@ -117,6 +123,17 @@ class LogFile:
             yield from self._records(self._choose_format(sample, last=True), boots)
         if self._outer:
             yield from self._records(self._outer.rest(), boots)
+
+    def _end_before_gap(self, sample: list[str], boots: Boots) -> Iterator[Record]:
+        """Yield the last records before lines that were left out. Another boot may have begun in these.
+
+        So a request before them must not wait for its answer after them.
+        """
+        if not self._parser:
+            yield from self._records(self._choose_format(sample, last=True), boots)
+        if self._outer:
+            yield from self._records(self._outer.rest(), boots)
+        yield from boots.read([Line("", None, None, begins_boot=True)])
 
     def _records(self, lines: Sequence[str], boots: Boots) -> Iterator[Record]:
         if not self._parser or not lines:

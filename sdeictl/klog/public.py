@@ -233,7 +233,7 @@ def public_log(data: bytes) -> bytes:
     """Return the part of a kernel log that may leave the host, with the same episodes; never raises.
 
     Records of /dev/kmsg stay records. Any other format becomes the text of dmesg, or of syslog. A log that is
-    too long to be read to its end stays one that cannot be read.
+    too long to be read whole stays one that cannot be read.
     """
     reader, file = LineReader([data], LineBudget()), LogFile([data])
     lines = (line for text in reader for line in clean_lines(text))
@@ -242,7 +242,7 @@ def public_log(data: bytes) -> bytes:
     clean = bytearray()
     for line in _kmsg_records(chain(first, lines)) if in_records else _text_lines(file):
         clean += line
-    return LEFT_OUT.encode() if reader.ended_early or file.ended_early else bytes(clean)
+    return LEFT_OUT.encode() if reader.gap or file.has_gap else bytes(clean)
 
 
 def _kmsg_records(lines: Iterable[str]) -> Iterator[bytes]:
