@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -13,13 +14,21 @@ import pytest
 from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sdeictl_agent.documents import parse_bench, parse_drill, parse_report, parse_watch
+from sdeictl_agent.json_values import DAMAGE
+from sdeictl_agent.watch_file import Events, Progress, State, decode_state
 
+from sdeictl.bench.experiment_journal import read_experiment
 from sdeictl.cli import cli
 from sdeictl.errors import SdeictlError, Status
 from sdeictl.host.directory import DirectoryRoot
 from sdeictl.host.json_text import MAX_COMMAS, MAX_CONTAINERS, MAX_DEPTH, MAX_JSON_BYTES, parse_json
 from sdeictl.host.manifest import MANIFEST, parse_manifest
 from sdeictl.host.open import open_root
+from sdeictl.host.paths import DRILL_JOURNAL
+from sdeictl.interlock.arming import arm, armed_seconds
+from sdeictl.interlock.journal import JournalError, read_journal
+from sdeictl.interlock.results import read_results
 from sdeictl.probe.capture import make_capture, pack
 from sdeictl.probe.collect import collect
 from sdeictl.probe.report import build_report
@@ -209,3 +218,65 @@ def test_failure_with_any_name(tmp_path: Path) -> None:
         (tmp_path / "sdeictl-capture.json").write_text(manifest)
         with pytest.raises(OSError, match="/proc/version"):
             DirectoryRoot(str(tmp_path)).read("/proc/version")
+
+
+DAMAGED = (*(texts[-1] for texts in TEXTS.values()), '{"a": "\\ud800"}', "[]", "1", "null", '"x"', "{}")
+"""Each is a file of another kind, or damaged."""
+
+
+@pytest.mark.parametrize("at", range(len(DAMAGED)))
+def test_damaged_files_of_the_host(tmp_path: Path, at: int) -> None:
+    """Each reader of a file in /var/lib or /run says that it is damaged, and raises no other error."""
+    data = DAMAGED[at].encode()
+    for name in ("armed", DRILL_JOURNAL, "20261123T182448.804820Z-backtrace.json"):
+        (tmp_path / name).write_bytes(data)
+    assert armed_seconds("x", str(tmp_path)) is None
+    assert read_results(str(tmp_path)).unreadable == (
+        str(tmp_path / "20261123T182448.804820Z-backtrace.json"),
+    )
+    with pytest.raises(JournalError, match="is damaged"):
+        read_journal(str(tmp_path))
+    (tmp_path / "experiment").write_bytes(data)
+    with pytest.raises(SdeictlError, match="is damaged") as refusal:
+        read_experiment(str(tmp_path / "experiment"))
+    assert refusal.value.status is Status.UNKNOWN
+    for parse in (parse_report, parse_watch, parse_drill, parse_bench):
+        with pytest.raises(DAMAGE):
+            parse(data)
+    assert decode_state(data, "x") == State("x", Progress(), Events())
+
+
+ARMED = {"boot_id": "x", "until": 0.0}
+LATER: tuple[object, ...] = (None, "99999999999", [], True, 10**29, -1, "1e9")
+
+
+@pytest.mark.parametrize("until", LATER)
+def test_impossible_arming(tmp_path: Path, until: object) -> None:
+    arm(60.0, "x", str(tmp_path))
+    assert armed_seconds("x", str(tmp_path))
+    for document in ({**ARMED, "until": until}, {"until": until}, [until], {**ARMED, "boot_id": until}):
+        (tmp_path / "armed").write_text(json.dumps(document))
+        assert armed_seconds("x", str(tmp_path)) is None
+
+
+def test_special_files_of_the_host(tmp_path: Path) -> None:
+    """Nobody waits for a FIFO, and a large file is not read."""
+    for name in ("armed", DRILL_JOURNAL, "20261123T182448.804820Z-backtrace.json"):
+        os.mkfifo(tmp_path / name)
+    assert armed_seconds("x", str(tmp_path)) is None
+    assert read_results(str(tmp_path)).unreadable
+    with pytest.raises(JournalError, match="cannot be read"):
+        read_journal(str(tmp_path))
+    (tmp_path / DRILL_JOURNAL).unlink()
+    with (tmp_path / DRILL_JOURNAL).open("wb") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(JournalError, match="cannot be read"):
+        read_journal(str(tmp_path))
+
+
+def test_half_of_a_surrogate_pair() -> None:
+    assert parse_json(b'["\\ud83d\\ude00"]') == ["\U0001f600"]
+    assert parse_json(b'["\\udc80"]', file_names=True) == ["\udc80"]
+    for text in (b'["\\ud83d"]', b'{"\\uDC80": 1}', b'["\\ude00\\ud83d"]'):
+        with pytest.raises(ValueError, match="not Unicode"):
+            parse_json(text)

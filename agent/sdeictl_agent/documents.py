@@ -6,12 +6,12 @@ type. It ignores the other values, so that a file of a newer sdeictl can be read
 
 from __future__ import annotations
 
-import json
 from datetime import datetime
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from prometheus_client.core import Metric
 
+from sdeictl.host.json_text import parse_json
 from sdeictl.klog.words import IN_TIME, NmiPath
 from sdeictl.probe.document import ReportDocument
 from sdeictl.probe.drills import STORED_OUTCOMES, DrillOutcome, stamped_at
@@ -27,6 +27,9 @@ from sdeictl_agent.watch_file import (
     parse_counters,
     parse_events,
 )
+
+_MAX_BENCH_BYTES = 8 << 20
+"""Limit for a benchmark run, which has many samples; sources.py reads no larger file."""
 
 
 class Report(NamedTuple):
@@ -94,7 +97,7 @@ class Bench(NamedTuple):
 
 def parse_report(data: bytes) -> Report:
     """Return a report; raise one of DAMAGE also if one of its metrics cannot be exported."""
-    document: ReportDocument = json.loads(data)
+    document = cast("ReportDocument", parse_json(data))
     if document["schema"] != REPORT_SCHEMA:
         raise ValueError("another schema")
     NmiPath(document["verdict"]["nmi_path"])
@@ -114,7 +117,7 @@ def _check_samples(family: Metric) -> None:
 
 def parse_watch(data: bytes) -> Watch:
     """Return the counts in watch.json."""
-    document: WatchDocument = json.loads(data)
+    document = cast("WatchDocument", parse_json(data))
     if document["schema"] != WATCH_SCHEMA:
         raise ValueError("another schema")
     counters, events = parse_counters(document["counters"]), parse_events(document["events"])
@@ -123,7 +126,9 @@ def parse_watch(data: bytes) -> Watch:
 
 def parse_drill(data: bytes) -> Drill:
     """Return a stored drill result."""
-    result = json.loads(data)
+    result = parse_json(data)
+    if not isinstance(result, dict):
+        raise ValueError("it is no object")
     drill, variant, masked = text(result["drill"]), result["variant"], result["target"]
     outcome = DrillOutcome(result["outcome"])
     if outcome not in STORED_OUTCOMES:
@@ -144,7 +149,9 @@ def _seconds(value: object) -> float | None:
 
 def parse_bench(data: bytes) -> Bench:
     """Return a benchmark run."""
-    run = json.loads(data)
+    run = parse_json(data, _MAX_BENCH_BYTES)
+    if not isinstance(run, dict):
+        raise ValueError("it is no object")
     conditions = (run["conditions"][name] for name in BenchConditions._fields)
     return Bench(
         at=stamped_at(run["id"]),

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import NamedTuple, TypedDict
+from typing import NamedTuple, TypedDict, cast
 
+from sdeictl.host.json_text import parse_json
 from sdeictl_agent.json_values import DAMAGE, whole
 
 WATCH_SCHEMA = "sdeictl.watch/1"
@@ -154,7 +155,7 @@ def decode_state(data: bytes, boot_id: str) -> State:
     If the data is damaged or of another boot, return the state of a new watcher.
     """
     try:
-        document: WatchDocument = json.loads(data)
+        document = cast("WatchDocument", parse_json(data, MAX_WATCH_BYTES))
         if (document["schema"], document["boot_id"]) == (WATCH_SCHEMA, boot_id):
             progress = Progress(
                 whole(document["open_from"]["sequence"]),

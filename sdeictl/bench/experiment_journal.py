@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 import time
-from typing import TypedDict
+from typing import TypedDict, cast
 
 from sdeictl.bench.experiment import Experiment
 from sdeictl.bench.measure import Timing
 from sdeictl.errors import SdeictlError, Status
-from sdeictl.host.files import write_whole
+from sdeictl.host.files import read_file, write_whole
+from sdeictl.host.json_text import parse_json
 from sdeictl.host.paths import EXPERIMENT_JOURNAL
 
 
@@ -59,7 +60,7 @@ def experiment_document(experiment: Experiment) -> ExperimentDocument:
 
 def parse_experiment(data: bytes) -> Experiment:
     """Return the experiment in a journal; raise ValueError, TypeError or AttributeError for anything else."""
-    document: ExperimentDocument = json.loads(data)
+    document = cast("ExperimentDocument", parse_json(data, file_names=True))
     if document.keys() != ExperimentDocument.__annotations__.keys():
         raise ValueError("other keys")
     _check_types(document)
@@ -117,9 +118,8 @@ def write_experiment(experiment: Experiment, path: str = EXPERIMENT_JOURNAL) -> 
 def read_experiment(path: str = EXPERIMENT_JOURNAL) -> Experiment:
     """Return the experiment that has not ended; raise SdeictlError if its journal cannot be used."""
     try:
-        with open(path, "rb") as file:
-            return parse_experiment(file.read())
-    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
+        return parse_experiment(read_file(path))
+    except (OSError, ValueError, TypeError, AttributeError) as error:
         text = (
             f"the journal {path} is damaged: reboot the host if its command line is not the usual one,"
             " then remove the journal"

@@ -17,11 +17,14 @@ MAX_DIGITS = 30
 """Limit for an integer. Python converts thousands of digits slowly, or not at all."""
 
 
-def parse_json(data: bytes, limit: int = MAX_JSON_BYTES, max_commas: int = MAX_COMMAS) -> object:
+def parse_json(
+    data: bytes, limit: int = MAX_JSON_BYTES, max_commas: int = MAX_COMMAS, *, file_names: bool = False
+) -> object:
     """Return the value of a JSON text in UTF-8 of at most `limit` bytes.
 
     Raises ValueError, with a clause, for a text that is not JSON, is too large or too deep, has a number that
-    is not finite, or names a key twice: such an object says two things.
+    is not finite, or names a key twice: such an object says two things. Only with `file_names` a text may
+    have half of a surrogate pair: it stands for a byte of a name that is not UTF-8.
     """
     if len(data) > limit:
         raise ValueError(f"it has more than {limit >> 20} MiB")
@@ -43,6 +46,8 @@ def parse_json(data: bytes, limit: int = MAX_JSON_BYTES, max_commas: int = MAX_C
         raise ValueError(f"{_TOO_DEEP}, is not JSON, or is cut short") from error
     if _depth(value) > MAX_DEPTH:
         raise ValueError(_TOO_DEEP)
+    if not file_names and b"\\ud" in data.lower():
+        _check_text(value)
     return value
 
 
@@ -73,6 +78,14 @@ def _finite(text: str) -> float:
 
 def _refuse_constant(text: str) -> float:
     raise ValueError(f"it has a number that is not finite: {text}")
+
+
+def _check_text(value: object) -> None:
+    """Raise ValueError if a text cannot be printed, because it has half of a surrogate pair."""
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise ValueError("it has a text that is not Unicode") from error
 
 
 def _depth(value: object) -> int:

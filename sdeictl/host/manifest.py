@@ -51,7 +51,7 @@ def parse_manifest(data: bytes) -> Manifest:
 
 def parse_manifest_text(data: bytes) -> object:
     """Return the value of a manifest; raise ValueError, with a clause, as parse_json() does."""
-    return parse_json(data, MAX_MANIFEST_BYTES, _MAX_VALUES)
+    return parse_json(data, MAX_MANIFEST_BYTES, _MAX_VALUES, file_names=True)
 
 
 def _manifest(manifest: object) -> Manifest:

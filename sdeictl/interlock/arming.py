@@ -7,7 +7,8 @@ import json
 import os
 import time
 
-from sdeictl.host.files import write_whole
+from sdeictl.host.files import read_file, write_whole
+from sdeictl.host.json_text import parse_json
 from sdeictl.host.paths import DRILL_RESULTS
 
 _ARMING = "armed"
@@ -33,12 +34,14 @@ def arm(seconds: float, boot_id: str, directory: str = DRILL_RESULTS) -> None:
 def armed_seconds(boot_id: str, directory: str = DRILL_RESULTS) -> float | None:
     """Return for how many more seconds a drill may begin; None if the host is not armed."""
     try:
-        with open(os.path.join(directory, _ARMING), "rb") as file:
-            document = json.loads(file.read())
-        left = float(document["until"]) - _now()
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        document = parse_json(read_file(os.path.join(directory, _ARMING)))
+    except (OSError, ValueError):
         return None
-    return left if document["boot_id"] == boot_id and 0 < left <= MAX_SECONDS else None
+    if not isinstance(document, dict) or document.get("boot_id") != boot_id:
+        return None
+    until = document.get("until")
+    left = until - _now() if isinstance(until, (int, float)) and not isinstance(until, bool) else 0.0
+    return left if 0 < left <= MAX_SECONDS else None
 
 
 def disarm(directory: str = DRILL_RESULTS) -> None:

@@ -7,7 +7,8 @@ import json
 import os
 from typing import NamedTuple
 
-from sdeictl.host.files import sync_directory, write_whole
+from sdeictl.host.files import read_file, sync_directory, write_whole
+from sdeictl.host.json_text import parse_json
 from sdeictl.host.paths import CONSOLE_LEVEL, DRILL_JOURNAL, DRILL_RESULTS, HARDLOCKUP_PANIC, WATCHDOG_THRESH
 from sdeictl.probe.document import HostDocument
 from sdeictl.probe.drills import DrillKind
@@ -91,21 +92,23 @@ def read_journal(directory: str = DRILL_RESULTS) -> Entry | None:
     """Return the drill that has not ended, None without one; raise JournalError for a damaged journal."""
     path = os.path.join(directory, DRILL_JOURNAL)
     try:
-        with open(path, "rb") as file:
-            data = file.read()
+        data = read_file(path)
     except FileNotFoundError:
         return None
     except OSError as error:
         raise JournalError(f"The journal {path} cannot be read: {error.strerror}.") from error
     try:
         return _parse_entry(data)
-    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, TypeError, AttributeError) as error:
         text = f"The journal {path} is damaged: look at it and at the settings it names, then remove it."
         raise JournalError(text) from error
 
 
 def _parse_entry(data: bytes) -> Entry:
-    entry = Entry(**json.loads(data))
+    found = parse_json(data)
+    if not isinstance(found, dict):
+        raise ValueError("it is no object")
+    entry = Entry(**found)
     settings = tuple(Setting(*setting) for setting in entry.settings)
     if not all(isinstance(value, int) for setting in settings for value in setting[1:]):
         raise ValueError("a setting that is not a number")

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-from typing import NamedTuple, TypedDict
+from collections.abc import Mapping
+from typing import NamedTuple, TypedDict, cast
 
-from sdeictl.host.files import write_whole
+from sdeictl.host.files import read_file, write_whole
+from sdeictl.host.json_text import parse_json
 from sdeictl.host.paths import DRILL_JOURNAL, DRILL_RESULTS
 from sdeictl.klog.document import CpuDocument, LadderDocument
 from sdeictl.probe.document import HostDocument
@@ -169,14 +171,17 @@ def _read_all(directory: str) -> tuple[list[DrillDocument], list[str]]:
 
 def _read_one(path: str) -> DrillDocument | None:
     try:
-        with open(path, "rb") as file:
-            result: DrillDocument = json.loads(file.read())
-        whole = (
-            result.keys() >= _REQUIRED
-            and result["outcome"] in STORED_OUTCOMES
-            and isinstance(result["drill"], str)
-            and isinstance(result["variant"], (str, type(None)))
-        )
-    except (OSError, ValueError, AttributeError, TypeError, RecursionError):
+        result = parse_json(read_file(path))
+    except (OSError, ValueError):
         return None
-    return result if whole else None
+    return cast("DrillDocument", result) if isinstance(result, dict) and _is_result(result) else None
+
+
+def _is_result(document: Mapping[str, object]) -> bool:
+    return (
+        document.keys() >= _REQUIRED
+        and document["outcome"] in set(map(str, STORED_OUTCOMES))
+        and all(isinstance(document[name], str) for name in ("id", "drill", "path"))
+        and isinstance(document["variant"], (str, type(None)))
+        and isinstance(document["host"], dict)
+    )
