@@ -167,6 +167,20 @@ def test_archive_of_a_report(tmp_path: Path, mode: str) -> None:
     assert (done.returncode, done.stderr) == (0, b"")
 
 
+def test_analyze_reads_the_log_of_a_directory(tmp_path: Path) -> None:
+    report = write_report(tmp_path, "dt-sdei")
+    log = report / "sos_commands/kernel/dmesg"
+    with log.open("a") as file:
+        file.write("[99999.000000] Kernel panic - not syncing: at the end\n")
+    done = sdeictl("analyze", str(report))
+    assert done.returncode == 0
+    assert b"at the end" in done.stdout
+    log.unlink()
+    done = sdeictl("analyze", str(report))
+    assert (done.returncode, done.stdout) == (3, b"")
+    assert b"a directory without kmsg.txt" in done.stderr
+
+
 def test_report_without_a_log(tmp_path: Path) -> None:
     report = write_report(tmp_path, "dt-sdei")
     (report / "sos_commands/kernel/dmesg").write_text("")

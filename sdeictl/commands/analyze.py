@@ -39,7 +39,8 @@ def analyze(files: tuple[str, ...], form: str) -> None:
     /dev/kmsg, a syslog file, the log of a serial console, pstore records joined
     in one file, a capture, or a report of sos; - is standard input. It may have
     been pasted into a mail or a web page, or be packed by gzip, xz, bzip2 or
-    zstd. Several files are one log, in the order given.
+    zstd. The directory of a report of sos also works: its log is read. Several
+    files are one log, in the order given.
 
     Exit status: 0 if a FILE contains a kernel record, 3 otherwise.
     """
@@ -70,6 +71,9 @@ def _source(path: str) -> Source:
 
     def pieces() -> Iterator[bytes]:
         try:
+            if os.path.isdir(path):
+                yield _log_in_directory(path)
+                return
             yield from _with_progress(path, file)
             if file.is_archive:
                 root = open_root(path)
@@ -95,6 +99,15 @@ def _with_progress(path: str, file: NamedFile) -> Iterator[bytes]:
         for piece in file.pieces():
             yield piece
             bar.update(file.bytes_read - bar.pos)
+
+
+def _log_in_directory(path: str) -> bytes:
+    """Return the kernel log of a report of sos, or of another tree; raise SdeictlError if there is none."""
+    log = _captured_log(open_root(path))
+    if not log:
+        text = "it is a directory without kmsg.txt, dmesg.txt or the log of a report of sos"
+        raise SdeictlError(f"{path} cannot be read: {text}", Status.UNKNOWN)
+    return log
 
 
 def _captured_log(root: Root) -> bytes:
