@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 import os
 import re
@@ -28,6 +27,7 @@ from sdeictl.probe.collect import collect
 from tests.conftest import CapturedHost, load_host
 from tests.support.limited import run
 from tests.test_analysis_properties import EXAMPLES
+from tests.test_log_files import PACKERS
 
 MIB = 1 << 20
 BEGIN = b"[    1.000000] sysrq: Show backtrace of all active CPUs\n"
@@ -224,17 +224,13 @@ def test_long_kmsg_counts_lost_records(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found.records + found.records_lost == 9000
 
 
-def test_end_of_a_long_packed_log(tmp_path: Path) -> None:
-    """From a pipe and unpacked, in little memory: the log has 30 times as many lines as are read."""
-    piece = "".join(f"[{5 + at / 1000:12.6f}] watchdog: {at}\n" for at in range(100_000)).encode()
-    with gzip.open(tmp_path / "x.gz", "wb", compresslevel=1) as file:
-        for _ in range(200):
-            file.write(piece)
-        file.write(b"[99999.000000] Kernel panic - not syncing: the end\n")
-    outcome = run("analyze", tmp_path / "x.gz")
-    assert b"the end" in outcome.stdout
-    assert b"were left out" in outcome.stdout
-    assert outcome.peak_mib < 128
+@pytest.mark.parametrize("packer", PACKERS)
+def test_end_of_a_long_packed_log(packer: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = "".join(long_log()).encode()
+    (tmp_path / "x").write_bytes(PACKERS[packer](data))
+    pieces = b"".join(named.NamedFile(str(tmp_path / "x")).pieces())
+    assert limited(pieces, monkeypatch) == limited(data, monkeypatch)
+    assert isinstance(limited(pieces, monkeypatch).episodes[-1], Panic)
 
 
 @settings(max_examples=EXAMPLES, deadline=None)
@@ -344,3 +340,31 @@ def test_pipe_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
         assert file.damage
         os.close(ours)
         endless.kill()
+
+
+def clockless(count: int, at: str = "    0.000000") -> bytes:
+    return b"".join(b"[%b] line %d\n" % (at.encode(), number) for number in range(count))
+
+
+@pytest.mark.parametrize("at", ["    0.000000", "    0.009999", "    5.000000"])
+def test_log_of_one_time(tmp_path: Path, at: str) -> None:
+    """The lines of the first 10 ms wait for a later one: not all of them, if it never comes."""
+    (tmp_path / "log").write_bytes(clockless(600_000, at) + b"[    6.000000] usb: end\n")
+    outcome = run("analyze", tmp_path / "log")
+    assert outcome.stdout.startswith(b"600001 kernel records, ")
+    assert outcome.peak_mib < 100
+
+
+def test_long_start_is_a_boot_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A request before it is not silent, and the answers in it are not to this request."""
+    monkeypatch.setattr("sdeictl.klog.boots.MAX_EARLY_LINES", 50)
+    before = f"[    1.000000] {REQUEST}\n[    2.000000] usb: x\n".encode()
+    (request,) = analyze(before + clockless(200) + b"[   20.000000] usb: end\n").episodes
+    assert isinstance(request, Backtrace)
+    assert {cpu.state for cpu in request.cpus} == {CpuState.SELF, CpuState.PENDING}
+
+
+def test_long_quotation_of_a_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sdeictl.klog.boots.MAX_EARLY_LINES", 50)
+    text = clockless(200) + b"[    1.000000] usb: x\n"
+    assert analyze(text + text + b"[    2.000000] usb: y\n").records == 202

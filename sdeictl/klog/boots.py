@@ -14,6 +14,9 @@ BOOT_FALLBACK_SECONDS = 0.010
 """A boot begins where the time of a new line falls back by more than this; CPU clocks differ by less."""
 DAMAGED_LINES = 8
 """How many damaged lines in a row can be part of a quotation."""
+MAX_EARLY_LINES = 20_000
+MAX_EARLY_CHARACTERS = 8 << 20
+"""So much of the first 10 ms waits for a later line. Only a host whose clock stands still prints more."""
 CONTINUES = frozenset(" \t[0123456789")
 """A line that begins so continues an earlier one: a stack, or an RCU stall."""
 
@@ -48,6 +51,7 @@ class Boots:
         """Records lost before a line that was left out."""
         self._early: list[Line] = []
         """Lines of the first 10 ms; the next later line decides about them."""
+        self._early_characters = 0
         self._held: list[Line] = []
         """Lines that wait for the lines after them."""
 
@@ -116,8 +120,11 @@ class Boots:
                 # Earlier lines belong to another boot.
                 self._early = self._unseen(self._early)
             self._early.append(line)
+            self._early_characters += len(line.text)
+            if len(self._early) > MAX_EARLY_LINES or self._early_characters > MAX_EARLY_CHARACTERS:
+                yield from self._keep_early()
             return
-        early, self._early = self._early, []
+        early, self._early, self._early_characters = self._early, [], 0
         boot = self._boot
         if line.at is None and line.text.startswith(BOOTING) and not self._seen.is_empty():
             self._begin_boot()
@@ -126,6 +133,16 @@ class Boots:
             yield self._keep(line)
         else:
             self._lost += line.lost_before
+
+    def _keep_early(self) -> Iterator[Record]:
+        """Yield lines of the first 10 ms, too many to wait: they begin a boot if one of them is new."""
+        early, self._early, self._early_characters = self._early, [], 0
+        unseen = self._unseen(early)
+        if unseen and self._latest >= BOOT_FALLBACK_SECONDS:
+            self._begin_boot()
+            self.restarts += not any(line.text.startswith(BOOTING) for line in early)
+            unseen = early
+        yield from map(self._keep, unseen)
 
     def _unseen(self, lines: Sequence[Line]) -> list[Line]:
         return [line for line in lines if not self._is_quoted(line)]

@@ -103,6 +103,7 @@ def hostile(directory: Path) -> int:
         ("200 MiB of newlines", b"\n" * (1 << 20), 200), ("one line of 1 GiB", b"x" * (1 << 20), 1024),
         ("one line of 1 GiB with times", b"[    1.000000] word " * (1 << 16), 820),
         ("3,000 requests to CPUs 1-4095", request.encode(), 1),
+        ("2 GiB of quotations", b"".join(b"[%12.6f] watchdog: x\n" % at for at in range(1, 90_000)), 750),
     )  # fmt: skip
     missed = 0
     for name, piece, count in cases:
