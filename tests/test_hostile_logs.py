@@ -368,3 +368,35 @@ def test_long_quotation_of_a_start(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sdeictl.klog.boots.MAX_EARLY_LINES", 50)
     text = clockless(200) + b"[    1.000000] usb: x\n"
     assert analyze(text + text + b"[    2.000000] usb: y\n").records == 202
+
+
+FOREIGN = {
+    "old": "Nov 27 07:00:0{low} db7 sshd[{cpu}]: Accepted publickey for root from 10.0.0.{low}",
+    "new": "2026-11-27T07:00:00.123456+00:00 db7 sshd[{cpu}]: Accepted publickey for root",
+    "prose": "The quick brown fox {at} jumps over the lazy dog, again and again and again.",
+}
+KERNEL_LINES = {
+    "old": "Nov 27 08:00:00 db7 kernel: [  500.000000] Kernel panic - not syncing: x",
+    "old, without time": "Nov 27 08:00:00 db7 kernel: Kernel panic - not syncing: x",
+    "new": "2026-11-27T08:00:00.123456+00:00 db7 kernel: [  500.000000] Kernel panic - not syncing: x",
+    "console": "[  500.000000] Kernel panic - not syncing: x",
+    "no time": "Kernel panic - not syncing: x",
+    "unknown": "[  500.000000] usb 1-1: new high-speed device",
+}
+
+
+@pytest.mark.parametrize("kernel", KERNEL_LINES)
+@pytest.mark.parametrize("foreign", FOREIGN)
+def test_first_kernel_line_far_behind(foreign: str, kernel: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other programs wrote 100 MiB before it: it is found, and none of their lines is a record.
+
+    Here it is an eighth of that, with an eighth of the budget.
+    """
+    monkeypatch.setattr("sdeictl.klog.analysis.LineBudget", lambda files: LineBudget(MAX_WORK // 8, files))
+    count = 100 * MIB // 8 // (len(FOREIGN[foreign]) * 3000)
+    block = "".join(FOREIGN[foreign].format(at=at, cpu=at, low=at % 10) + "\n" for at in range(3000)).encode()
+    last = f"{KERNEL_LINES[kernel]}\n".encode()
+    found = analyze_files([Source("log", [*[block] * count, last], lambda: ())])
+    assert found.records == 1
+    assert not any(note.startswith(LONG[:20]) for note in found.notes)
+    assert len(found.episodes) == (kernel != "unknown")

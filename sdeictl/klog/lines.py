@@ -25,6 +25,8 @@ _SKIPPED_CHARACTERS = 400
 _LONG_LINE = 4000
 _SLOW = 24
 """How many times as long a line takes that is very long, or in which the format of the log is looked for."""
+_FOREIGN_CHARACTERS = 60
+"""To look for a beginning of a kernel record in so many characters takes one unit."""
 _SEARCH_WORK = 6
 """The work to look for an episode in a record that begins like one of a known message."""
 _BOMS = (
@@ -63,6 +65,10 @@ class LineBudget:
     def take_again(self, lines: int) -> None:
         """Note that lines needed care: one by one they take twice as long as in columns."""
         self._left -= lines
+
+    def pass_foreign(self, characters: int) -> None:
+        """Note that text of other programs was searched for a beginning of a kernel record."""
+        self._left -= characters // _FOREIGN_CHARACTERS
 
     def search(self) -> None:
         """Note that a record is searched for an episode."""

@@ -103,13 +103,15 @@ class LogFile:
         """Yield the kernel's records in the file."""
         sample: list[str] = []
         size = 0
-        passed_gap = False
+        passed_gap = searching = False
         for text in self._reader:
-            lines = clean_lines(text)
             if self._reader.gap and not passed_gap:
                 passed_gap = True
                 yield from self._end_before_gap(sample, boots)
                 sample, size = [], 0
+            if searching and not sample and not self._parser and not self._hints_at_kernel(text):
+                continue
+            lines = clean_lines(text)
             if self._parser:
                 yield from self._records(self._outer.read(lines) if self._outer else lines, boots)
                 continue
@@ -118,11 +120,18 @@ class LogFile:
             if size >= SAMPLE_CHARACTERS or len(sample) >= SAMPLE_LINES:
                 self._budget.take_sample(len(sample), size)
                 yield from self._records(self._choose_format(sample), boots)
-                sample, size = [], 0
+                sample, size, searching = [], 0, True
         if not self._parser:
             yield from self._records(self._choose_format(sample, last=True), boots)
         if self._outer:
             yield from self._records(self._outer.rest(), boots)
+
+    def _hints_at_kernel(self, text: str) -> bool:
+        """Tell whether kernel records may begin in a text, after text of other programs."""
+        from sdeictl.klog.text import HINT  # noqa: PLC0415 - a probe rarely reads text
+
+        self._budget.pass_foreign(len(text))
+        return HINT.search(text) is not None
 
     def _end_before_gap(self, sample: list[str], boots: Boots) -> Iterator[Record]:
         """Yield the last records before lines that were left out. Another boot may have begun in these.

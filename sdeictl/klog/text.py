@@ -27,6 +27,11 @@ _RUN = re.compile(
     r"\[ *(\d{1,10}\.\d{6})\](?: ?\[ *([TC]\d{1,10})\])? ?(.*)|(.*))$",
     re.ASCII | re.MULTILINE,
 )
+# Syslog with the times of RFC 3339. The clock of dmesg, which is alike, has a comma.
+_FOREIGN_CLOCK = re.compile(
+    r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}[+-]\d\d:?\d\d \S{1,255} [^\s:\[\]]{1,64}(?:\[\d{1,10}\])?: ",
+    re.ASCII,
+)
 _LEVEL = re.compile(r"<(\d{1,10})>", re.ASCII)
 _DECODED = re.compile(r"(\w{0,10}) *:\w{0,10} *: *", re.ASCII)
 _SAMPLE_LINES = 500
@@ -68,6 +73,15 @@ _KERNEL_TEXT = re.compile(
     rf"|{stop.LADDER.begins}|sdei(?:_nmi)?: |{stop.OOPS}|(?:smp: )?csd: |{stop.CRASH_KERNEL.begins}"
     rf"|{stop.STALE_CPUS.begins}|{request.TIMEOUT.begins}|{backtrace.TASK_DUMP.begins}\d"
 )
+
+
+HINT = re.compile(
+    rf"{_KERNEL_TEXT.pattern}|\[ *\d{{1,10}}\.\d{{3}}|\[[<+ ]+\d|\[\w{{3}} (?:\w{{3}} )?[ \d]\d"
+    r"|T\d\d:\d\d:\d\d,\d{6}[+-]|kernel(?:\[\d{1,10}\])?: | kernel - - |#\d{1,9} Part\d"
+    r"|_TRANSPORT|^(?:\[?\{|\d{1,10},\d{1,20},\d{1,20},|<[0-7]>)",
+    re.ASCII | re.MULTILINE,
+)
+"""A text without this holds no record of the kernel, in any format."""
 
 
 def is_relayed(lines: Sequence[str]) -> bool:
@@ -164,7 +178,8 @@ def _choose_parser(lines: Sequence[str]) -> _Parser | None:
         return timed
     if any(_SYSLOG_FORM.match(line) for line in lines):
         return _parse_syslog
-    return parsers[2] if sum(bool(_CLOCK.match(line)) for line in lines) * 2 > filled else None
+    clocks = sum(bool(_CLOCK.match(line)) and not _FOREIGN_CLOCK.match(line) for line in lines)
+    return parsers[2] if clocks * 2 > filled else None
 
 
 def _is_exact(stamp: str) -> bool:
