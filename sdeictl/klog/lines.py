@@ -27,6 +27,7 @@ _SLOW = 24
 """How many times as long a line takes that is very long, or in which the format of the log is looked for."""
 _FOREIGN_CHARACTERS = 60
 """To look for a beginning of a kernel record in so many characters takes one unit."""
+_UNWRAP_WORK = 6
 _SEARCH_WORK = 6
 """The work to look for an episode in a record that begins like one of a known message."""
 _BOMS = (
@@ -65,6 +66,10 @@ class LineBudget:
     def take_again(self, lines: int) -> None:
         """Note that lines needed care: one by one they take twice as long as in columns."""
         self._left -= lines
+
+    def unwrap(self, lines: int) -> None:
+        """Note that lines were taken out of a mail, the journal or the like."""
+        self._left -= lines * _UNWRAP_WORK
 
     def pass_foreign(self, characters: int) -> None:
         """Note that text of other programs was searched for a beginning of a kernel record."""

@@ -113,7 +113,7 @@ class LogFile:
                 continue
             lines = clean_lines(text)
             if self._parser:
-                yield from self._records(self._outer.read(lines) if self._outer else lines, boots)
+                yield from self._records(self._unwrapped(lines), boots)
                 continue
             sample += lines
             size += len(text)
@@ -125,6 +125,12 @@ class LogFile:
             yield from self._records(self._choose_format(sample, last=True), boots)
         if self._outer:
             yield from self._records(self._outer.rest(), boots)
+
+    def _unwrapped(self, lines: list[str]) -> list[str]:
+        if self._outer is None:
+            return lines
+        self._budget.unwrap(len(lines))
+        return self._outer.read(lines)
 
     def _hints_at_kernel(self, text: str) -> bool:
         """Tell whether kernel records may begin in a text, after text of other programs."""
@@ -181,13 +187,14 @@ class LogFile:
 
         journal = is_journal(sample)
         outer = EntryReader(sample) if journal else Wrapping(sample)
+        found = None if isinstance(outer, Wrapping) and outer.is_plain else outer
         lines = [*outer.read(sample), *(outer.rest() if last else ())]
         if is_kmsg(lines):
-            self._outer, self._parser = outer, KmsgParser()
+            self._outer, self._parser = found, KmsgParser()
             return lines
         lines = in_order(lines)
         parser = TextParser(lines)
         if parser.knows_format:
-            self._outer, self._parser = outer, parser
+            self._outer, self._parser = found, parser
             self.relayed = journal or is_relayed(lines)
         return lines
