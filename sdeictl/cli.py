@@ -34,7 +34,7 @@ class _LazyGroup(Group):
 
 
 class _Debug:
-    """Whether main() shows the traceback of an internal error."""
+    """Whether main() shows the traceback of an error that no command expects."""
 
     wanted = False
 
@@ -49,7 +49,7 @@ def _note_debug(context: click.Context, _parameter: click.Parameter, wanted: boo
 # Eager, with a callback: importing a command can fail too, and click does that before it calls cli().
 @click.option(
     "--debug", is_flag=True, is_eager=True, expose_value=False, callback=_note_debug,
-    envvar="SDEICTL_DEBUG", show_envvar=True, help="Show the traceback of an internal error.",
+    envvar="SDEICTL_DEBUG", show_envvar=True, help="Show the traceback of an unexpected error.",
 )  # fmt: skip
 def cli() -> None:
     """Can this arm64 host still reach a CPU that is stuck with its interrupts masked?
@@ -76,7 +76,7 @@ def main() -> NoReturn:
 
 
 def _report(error: Exception, debug: _Debug) -> Status:
-    """Print why a command failed; return the exit status."""
+    """Print why a command failed; return the exit status, which does not depend on --debug."""
     if isinstance(error, SdeictlError):
         _say(f"sdeictl: {error}")
         return error.status
@@ -86,19 +86,18 @@ def _report(error: Exception, debug: _Debug) -> Status:
         return Status.USAGE
     if isinstance(error, click.Abort):
         return Status.INTERRUPTED
+    if debug.wanted:
+        from traceback import format_exception  # noqa: PLC0415 - a command that works does without it
+
+        _say("".join(format_exception(type(error), error, error.__traceback__)).rstrip())
     # These errors come from the machine, not from sdeictl.
-    if isinstance(error, OSError) and not debug.wanted:
+    if isinstance(error, OSError):
         _say(f"sdeictl: a system call failed: {error_text(error)}")
         return Status.UNKNOWN
-    if isinstance(error, ImportError) and not debug.wanted:
+    if isinstance(error, ImportError):
         _say(f"sdeictl: a part of sdeictl cannot be loaded: {error}")
         return Status.UNKNOWN
-    hint = "; run again with --debug to see the traceback"
-    if debug.wanted:
-        from traceback import format_exception  # noqa: PLC0415 - only a bug needs it
-
-        hint = ""
-        _say("".join(format_exception(type(error), error, error.__traceback__)).rstrip())
+    hint = "" if debug.wanted else "; run again with --debug to see the traceback"
     _say(f"sdeictl: internal error: {type(error).__name__}: {error}{hint}")
     return Status.INTERNAL
 

@@ -21,7 +21,7 @@ FAILING_VERSION = """
 from sdeictl.cli import main
 from sdeictl.commands import version
 def fail(*_):
-    raise ValueError("a bug")
+    raise {error}
 version.print_result = fail
 main()
 """
@@ -37,13 +37,15 @@ def sdeictl(*arguments: str, stdin: bytes = b"") -> subprocess.CompletedProcess[
     )
 
 
-def run_failing_version(*arguments: str, debug: str | None = None) -> subprocess.CompletedProcess[str]:
-    """Run `sdeictl version` with a bug in it; `debug` is the value of SDEICTL_DEBUG."""
+def run_failing_version(
+    *arguments: str, debug: str | None = None, error: str = 'ValueError("a bug")'
+) -> subprocess.CompletedProcess[str]:
+    """Run `sdeictl version`, which fails with an error; `debug` is the value of SDEICTL_DEBUG."""
     environment = {name: value for name, value in os.environ.items() if name != "SDEICTL_DEBUG"}
     if debug is not None:
         environment["SDEICTL_DEBUG"] = debug
     return subprocess.run(
-        [sys.executable, "-c", FAILING_VERSION, *arguments],
+        [sys.executable, "-c", FAILING_VERSION.format(error=error), *arguments],
         env=environment, capture_output=True, text=True, check=False, timeout=60,
     )  # fmt: skip
 
@@ -302,6 +304,22 @@ def test_debug_shows_the_traceback(arguments: tuple[str, ...], debug: str | None
     assert done.stderr.startswith("Traceback (most recent call last):\n")
     assert ", in fail\n" in done.stderr
     assert done.stderr.endswith("\nValueError: a bug\nsdeictl: internal error: ValueError: a bug\n")
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        ('OSError(5, "Input/output error", "/a")', "a system call failed: /a: Input/output error"),
+        ('ImportError("no such module")', "a part of sdeictl cannot be loaded: no such module"),
+    ],
+)
+def test_debug_keeps_the_status(error: str, sentence: str) -> None:
+    done = run_failing_version("version", error=error)
+    assert (done.returncode, done.stdout, done.stderr) == (3, "", f"sdeictl: {sentence}\n")
+    traced = run_failing_version("--debug", "version", error=error)
+    assert (traced.returncode, traced.stdout) == (3, "")
+    assert traced.stderr.startswith("Traceback (most recent call last):\n")
+    assert traced.stderr.endswith(f"\nsdeictl: {sentence}\n")
 
 
 def test_debug_without_a_bug() -> None:
