@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -119,6 +120,24 @@ def test_flood_of_output_is_cut(program: Program, monkeypatch: pytest.MonkeyPatc
     program.write("(while :; do echo 123; done) & note; wait")
     assert output_of("thing", seconds=SECONDS) == b"123\n" * 250
     wait_until(lambda: not program.child_runs())
+
+
+def test_flood_of_errors_needs_no_memory(program: Program) -> None:
+    """It goes through a pipe, which holds 64 KiB; the program runs on, and its last line is known."""
+    flood = "head -c 300000000 /dev/zero >&2"
+    program.write(f"[ -p /proc/self/fd/2 ] || exit 1; {flood}; echo >&2; echo the reason. >&2; exit 3")
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(OSError, match=r"thing ended with status 3: the reason$"):
+        output_of("thing", seconds=SECONDS)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000  # KiB
+
+
+@pytest.mark.parametrize("prefix", ["", "setsid "])
+def test_open_errors_delay_nobody(program: Program, prefix: str) -> None:
+    program.write(f"echo the reason >&2; {prefix}sleep 600 > /dev/null & note; exit 3")
+    with pytest.raises(OSError, match=r"thing ended with status 3: the reason$"):
+        output_of("thing", seconds=SECONDS)
+    program.end_child()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])

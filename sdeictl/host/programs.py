@@ -26,6 +26,8 @@ MAX_ERROR_BYTES = 400
 """So much of its errors is shown."""
 _KILLED_SECONDS = 1.0
 """How long to wait for a program that was killed: one that waits for a device ends only when that answers."""
+_ERRORS_SECONDS = 1.0
+"""How long to wait for the rest of a program's errors: another process may keep the pipe open."""
 
 
 def output_of(name: str, *arguments: str, seconds: float = TIMEOUT_SECONDS) -> bytes:
@@ -35,18 +37,11 @@ def output_of(name: str, *arguments: str, seconds: float = TIMEOUT_SECONDS) -> b
     a process that it has started keeps its output open for longer; EIO with the last line of its errors if
     it fails.
     """
-    errors = os.memfd_create("errors")  # a pipe that nobody reads could fill up
-    try:
-        return _output_of(name, arguments, seconds, errors)
-    finally:
-        os.close(errors)
-
-
-def _output_of(name: str, arguments: tuple[str, ...], seconds: float, errors: int) -> bytes:
     deadline = time.monotonic() + seconds
     environment = {"PATH": ":".join(PROGRAMS), "LC_ALL": "C.UTF-8"}
     words = (_find(name), *arguments)
-    with _started(words, stdout=subprocess.PIPE, stderr=errors, env=environment) as process:
+    with _started(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment) as process:
+        errors = _Errors(cast("IO[bytes]", process.stderr))
         data = _read(cast("IO[bytes]", process.stdout), deadline)
         if data is not None and len(data) > MAX_OUTPUT_BYTES:
             return data[:MAX_OUTPUT_BYTES]
@@ -57,9 +52,30 @@ def _output_of(name: str, arguments: tuple[str, ...], seconds: float, errors: in
             raise OSError(errno.ETIMEDOUT, f"{name} did not end within {seconds:g} s")
         status = process.wait()
     if status:
-        detail = _last_line(errors)
+        detail = errors.last_line()
         raise OSError(errno.EIO, f"{name} ended with status {status}{detail and ': ' + detail}")
     return data
+
+
+class _Errors:
+    """The end of what a program writes to its standard error; a flood takes no memory."""
+
+    def __init__(self, pipe: IO[bytes]) -> None:
+        self._end = b""
+        # The program must not wait for a reader, whatever this process waits for.
+        self._reader = threading.Thread(target=self._read, args=(pipe,), daemon=True)
+        self._reader.start()
+
+    def _read(self, pipe: IO[bytes]) -> None:
+        with pipe, contextlib.suppress(OSError):
+            while piece := os.read(pipe.fileno(), 1 << 16):
+                self._end = (self._end + piece)[-MAX_ERROR_BYTES:]
+
+    def last_line(self) -> str:
+        """Return the last line, "" without one; for use after the end of the program."""
+        self._reader.join(_ERRORS_SECONDS)
+        lines = [line.strip() for line in self._end.decode("utf-8", "replace").splitlines() if line.strip()]
+        return lines[-1].rstrip(".") if lines else ""
 
 
 def _read(output: IO[bytes], deadline: float) -> bytes | None:
@@ -166,14 +182,6 @@ def _ends(process: subprocess.Popen[bytes], seconds: float | None) -> bool:
     waiting.start()
     waiting.join(None if seconds is None else max(0.0, seconds))
     return not waiting.is_alive()
-
-
-def _last_line(errors: int) -> str:
-    """Return the end of what a program wrote to its standard error, as one line."""
-    size = os.fstat(errors).st_size
-    text = os.pread(errors, MAX_ERROR_BYTES, max(0, size - MAX_ERROR_BYTES)).decode("utf-8", "replace")
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1].rstrip(".") if lines else ""
 
 
 def _find(name: str) -> str:
