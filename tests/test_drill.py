@@ -22,6 +22,7 @@ from sdeictl.drill.helper import ENDED_EARLY, Helper, HelperError, find_stuck
 from sdeictl.drill.judge import Observed
 from sdeictl.drill.plan import make_plan, plan_lines
 from sdeictl.drill.reset import ResetRequest, Returned
+from sdeictl.drill.result import DrillResult
 from sdeictl.drill.session import Session, observe, restore_settings
 from sdeictl.drill.signals import InterruptedDrillError, Signals
 from sdeictl.errors import SdeictlError, Status
@@ -360,6 +361,9 @@ def trace(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(session, "write_journal", lambda _entry: steps.append("written"))
     monkeypatch.setattr(session, "restore_settings", lambda _root, _entry: steps.append("restored"))
     monkeypatch.setattr(session, "close_journal", lambda: steps.append("closed"))
+    monkeypatch.setattr(
+        session, "write_result", lambda document, _: steps.append(" ".join(["kept", *document["reasons"]]))
+    )
     monkeypatch.setattr(Session, "hold_idle", lambda _self: None)
     monkeypatch.setattr(Session, "check_alive", lambda _self: None)
     monkeypatch.setattr(Session, "change_settings", lambda _self: steps.append("changed"))
@@ -393,7 +397,7 @@ class TracedSteps:
 @pytest.mark.parametrize(
     ("trouble", "expected"),
     [
-        (None, "written, changed, fire, look, helpers gone, restored, kept , closed, released"),
+        (None, "written, changed, fire, look, helpers gone, restored, kept, closed, released"),
         (
             InterruptedDrillError("Interrupted."),
             "written, changed, fire, look, helpers gone, restored, kept Interrupted., closed, released",
@@ -415,8 +419,8 @@ def test_every_way_out_restores(
 ) -> None:
     try:
         with Session(case_on(make_root(tmp_path, {})), ENTRY, lambda _step: None) as drill:
-            trace.append(f"kept {observe(drill, TracedSteps(drill, trace, trouble))}")
-            drill.close_journal()
+            seen = observe(drill, TracedSteps(drill, trace, trouble))
+            drill.end(DrillResult(DrillOutcome.UNKNOWN, (seen,) if seen else ()))
     except DrillRefusedError as refusal:
         trace.append(f"refused {refusal}")
     except SdeictlError as error:
@@ -438,7 +442,7 @@ def fail_with(error: Exception) -> Callable[..., object]:
     [
         ("Lock", fail_with(BusyError()), "policy: Another drill is running", []),
         ("Lock", fail_with(JournalError("No lock.")), "privilege: No lock.", []),
-        ("read_journal", lambda: ENTRY, f"policy: The drill {ENTRY.id} was killed", ["released"]),
+        ("read_journal", lambda: ENTRY, f"policy: The drill {ENTRY.id} has not ended", ["released"]),
         ("read_journal", fail_with(JournalError("Damaged.")), "privilege: Damaged.", ["released"]),
         ("write_journal", fail_with(JournalError("Full.")), "privilege: Full.", ["released"]),
         ("EXPERIMENT_JOURNAL", "/", "policy: An experiment of `bench ab` has not ended", ["released"]),
@@ -485,11 +489,11 @@ def test_result_is_kept_before_journal_closes(
 
     monkeypatch.setattr(module, "open_case", lambda *_, **__: case_on(LiveRoot(), survey))
     monkeypatch.setattr(module, "observe", fake_observe)
-    monkeypatch.setattr(module, "store_drill", lambda *_: trace.append("kept"))
     if first:
         monkeypatch.setattr(module, "disarm", lambda: trace.append("disarmed"))
     run()
-    assert trace == [*first, "written", "observed", "kept", "closed", "released"]
+    steps = [step.split()[0] for step in trace]
+    assert steps == [*first, "written", "observed", "kept", "closed", "released"]
     trace.clear()
     survey = SURVEY._replace(privileged=False)
     with pytest.raises(DrillRefusedError, match="run it as root"):

@@ -12,15 +12,18 @@ from typing import Any
 
 import pytest
 
-from sdeictl.drill import case, reset, resume
+from sdeictl.drill import reset, resume, session
 from sdeictl.drill.after_reset import judge_dump, judge_log
 from sdeictl.drill.aftermath import choose_channel
+from sdeictl.drill.case import Case, Tell
 from sdeictl.drill.catalog import DRILLS, Reset, find_variant
 from sdeictl.drill.evidence import find_drill, find_log
 from sdeictl.drill.lockup import refusals_for_lockup
 from sdeictl.drill.reset import refusals_for_reset
 from sdeictl.drill.result import DrillResult
-from sdeictl.errors import Status
+from sdeictl.drill.session import Session
+from sdeictl.errors import SdeictlError, Status
+from sdeictl.host.live import LiveRoot
 from sdeictl.host.paths import (
     CONSOLE_LEVEL,
     HARDLOCKUP_PANIC,
@@ -32,6 +35,7 @@ from sdeictl.host.paths import (
     WATCHDOG_CPUMASK,
     WORKQUEUE_STALL,
 )
+from sdeictl.interlock import journal, results
 from sdeictl.interlock.arming import MAX_SECONDS, arm, armed_seconds, disarm
 from sdeictl.interlock.consent import Consent
 from sdeictl.interlock.journal import (
@@ -425,7 +429,7 @@ class KilledDrill:
             ("close_journal", close_journal), ("read_result", read_result),
         ):  # fmt: skip
             monkeypatch.setattr(resume, name, partial(function, directory=here))
-        monkeypatch.setattr(case, "write_result", partial(write_result, directory=here))
+        monkeypatch.setattr(resume, "write_result", partial(write_result, directory=here))
         monkeypatch.setattr(resume, "restore_settings", lambda _root, entry: self.restored.append(entry))
         monkeypatch.setattr(resume, "read_boot_id", lambda _root: boot_id)
         monkeypatch.setattr(resume, "find_stuck", lambda _cpus, _seconds: (3,))
@@ -481,11 +485,71 @@ def test_kept_result_survives_a_kill(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_lost_cpu_is_told_before_writing(monkeypatch: pytest.MonkeyPatch) -> None:
     """The write can wait for ever, because the disk may need the lost CPU."""
     said: list[str] = []
-    monkeypatch.setattr(case, "write_result", lambda *_: said.append("the disk"))
-    result = DrillResult(DrillOutcome.LOST, ("why",), lost_cpus=(3,))
-    case.store_drill(identity_of(DrillKind.STOP, None, "id"), said.append, result)
+    monkeypatch.setattr(session, "write_result", lambda *_: said.append("the disk"))
+    monkeypatch.setattr(session, "close_journal", lambda: None)
+    drill_of(ENTRY, said.append).end(DrillResult(DrillOutcome.LOST, ("why",), lost_cpus=(3,)))
     assert said[0].startswith("CPU 3 does not come back: this host needs a reset")
     assert said[1] == "the disk"
+
+
+def drill_of(entry: Entry, tell: Tell) -> Session:
+    """Return a drill that is over, but for its result."""
+    return Session(Case(LiveRoot(), identity_of(entry.drill, entry.variant, entry.id), SURVEY), entry, tell)
+
+
+@pytest.mark.parametrize("boot_id", ["boot", "the next boot"])
+@pytest.mark.parametrize(
+    ("outcome", "status"), [(DrillOutcome.PASS, Status.GOOD), (DrillOutcome.FAIL, Status.FAILED)]
+)
+def test_unstored_result_is_stored_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, boot_id: str, outcome: DrillOutcome, status: Status
+) -> None:
+    """The journal has it until then. It is neither taken for a killed drill nor for a lost CPU."""
+    entry = ENTRY._replace(aftermath=AFTERMATH._replace(fired=True))
+    drill = KilledDrill(tmp_path, monkeypatch, boot_id, entry)
+    monkeypatch.setattr(session, "write_journal", partial(write_journal, directory=str(tmp_path)))
+    (tmp_path / f"{ENTRY.id}.json.new").mkdir()  # the disk refuses the result, and not the journal
+    monkeypatch.setattr(session, "write_result", partial(write_result, directory=str(tmp_path)))
+    told = drill_of(entry, print).end(DrillResult(outcome), b"the log")
+    assert told["outcome"] == outcome
+    assert told["reasons"] == [
+        "The result could not be stored (Is a directory): `sdeictl drill resume` tries again."
+    ]
+    assert drill.is_open
+    assert not [*tmp_path.glob("*.log")]
+    with pytest.raises(SdeictlError, match="its result could not be stored: Is a directory"):
+        drill.resume()
+    assert drill.is_open
+    (tmp_path / f"{ENTRY.id}.json.new").rmdir()
+    assert drill.resume() is status
+    assert [(each["outcome"], each["reasons"], each["evidence"]) for each in drill.results()] == [
+        (outcome, [], None)
+    ]
+    assert [each.settings for each in drill.restored] == [()] * (boot_id == "boot")
+    assert not drill.is_open
+
+
+def test_full_disk_leaves_the_journal_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = ENTRY._replace(aftermath=None)
+    drill = KilledDrill(tmp_path, monkeypatch, "boot", entry)
+    full = OSError(28, "No space left on device")
+
+    def fail(_path: str, _data: bytes, _mode: int) -> None:
+        raise full
+
+    monkeypatch.setattr(session, "write_journal", partial(write_journal, directory=str(tmp_path)))
+    monkeypatch.setattr(session, "write_result", partial(write_result, directory=str(tmp_path)))
+    with monkeypatch.context() as patch:
+        patch.setattr(journal, "write_whole", fail)
+        patch.setattr(results, "write_whole", fail)
+        told = drill_of(entry, print).end(DrillResult(DrillOutcome.PASS))
+    why = "The result could not be stored (No space left on device):"
+    assert told["reasons"] == [f"{why} `sdeictl drill resume` ends the drill without it."]
+    assert drill.is_open
+    assert drill.resume() is Status.GOOD
+    (result,) = drill.results()
+    why = "It was killed before its end, or its result could not be stored."
+    assert (result["outcome"], result["reasons"]) == ("unknown", [why])
 
 
 def test_evidence_is_sought_twice_per_boot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

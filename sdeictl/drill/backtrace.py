@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 
 from sdeictl.drill.aftermath import choose_channel, make_aftermath
-from sdeictl.drill.case import Case, Tell, make_entry, open_case, refuse_case, store_drill
+from sdeictl.drill.case import Case, Tell, make_entry, open_case, refuse_case
 from sdeictl.drill.judge import Observed, judge_backtrace, predict
 from sdeictl.drill.mask import Mask, make_mask
 from sdeictl.drill.plan import Plan, make_plan, occupied_cpus, plan_lines, quiet_console, risk_lines
@@ -49,9 +49,7 @@ def run_backtrace(request: WindowRequest, tell: Tell) -> DrillDocument:
         observed = observe(session, BacktraceSteps(session, plan))
         result = judge_backtrace(plan, predict(case.survey.facts), observed)
         window = window_document(result, plan) if request.masked else None
-        document = store_drill(case.identity, tell, result, observed.log, window)
-        session.close_journal()
-    return document
+        return session.end(result, observed.log, window)
 
 
 def plan_backtrace(request: WindowRequest) -> list[PlanLine]:

@@ -1,4 +1,4 @@
-"""One call of a drill: which drill it is, the host before it, and how its result is stored."""
+"""One call of a drill: which drill it is, the host before it, and what is stored of it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sdeictl.host.paths import DRILL_RESULTS
 from sdeictl.host.root import Root
 from sdeictl.interlock.journal import Aftermath, Entry, Setting
 from sdeictl.interlock.refusals import Reason
-from sdeictl.interlock.results import DrillDocument, WindowDocument, write_result
+from sdeictl.interlock.results import DrillDocument, WindowDocument
 from sdeictl.interlock.survey import Survey, read_boot_id, read_survey
 from sdeictl.probe.collect import collect
 from sdeictl.probe.drills import DrillKind, time_stamp
@@ -68,7 +68,7 @@ def make_entry(case: Case, settings: tuple[Setting, ...], aftermath: Aftermath |
     )
 
 
-def store_drill(
+def describe_drill(
     identity: Identity,
     tell: Tell,
     result: DrillResult,
@@ -76,34 +76,10 @@ def store_drill(
     window: WindowDocument | None = None,
     evidence: str | None = None,
 ) -> DrillDocument:
-    """Keep a result and its log slice; return the document, which says if it could not be kept."""
-    document = _document_of(identity, tell, result, log, window, evidence)
-    try:
-        write_result(document, log)
-    except OSError as error:
-        document["evidence"] = None
-        document["reasons"].append(f"The result could not be stored: {error.strerror}.")
-    return document
+    """Return what is stored of a drill; if a CPU is lost, tell first that storing it may never end.
 
-
-def store_drill_or_raise(
-    identity: Identity, tell: Tell, result: DrillResult, log: bytes, evidence: str | None
-) -> DrillDocument:
-    """Keep a result and its log slice; raise OSError if they cannot be kept."""
-    document = _document_of(identity, tell, result, log, None, evidence)
-    write_result(document, log)
-    return document
-
-
-def _document_of(
-    identity: Identity,
-    tell: Tell,
-    result: DrillResult,
-    log: bytes,
-    window: WindowDocument | None,
-    evidence: str | None,
-) -> DrillDocument:
-    """Return what is stored of a drill; if a CPU is lost, tell first that storing it may never end."""
+    `evidence` is the file that it was judged from, if its own log slice is not stored.
+    """
     if result.lost_cpus:
         # The commit of a file system's journal can need the lost CPU: then this process ends with the host.
         cpus = list_cpus(result.lost_cpus)

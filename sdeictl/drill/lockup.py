@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 
 from sdeictl.drill.aftermath import choose_channel, make_aftermath
-from sdeictl.drill.case import Case, Tell, make_entry, open_case, refuse_case, store_drill
+from sdeictl.drill.case import Case, Tell, make_entry, open_case, refuse_case
 from sdeictl.drill.judge import Observed, predict
 from sdeictl.drill.judge_lockup import judge_lockup
 from sdeictl.drill.mask import LockupMarks, make_mask
@@ -54,9 +54,7 @@ def run_lockup(cpu: int | None, thresh: int | None, consent: Consent, tell: Tell
     with Session(case, entry, tell) as session:
         observed = observe(session, LockupSteps(session, plan))
         result = judge_lockup(plan, predict(case.survey.facts), observed)
-        document = store_drill(case.identity, tell, result, observed.log, window_document(result, plan))
-        session.close_journal()
-    return document
+        return session.end(result, observed.log, window_document(result, plan))
 
 
 def plan_lockup(cpu: int | None, thresh: int | None, consent: Consent) -> list[PlanLine]:

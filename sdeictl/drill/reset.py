@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from sdeictl.drill.aftermath import Channel, choose_channel, make_aftermath
-from sdeictl.drill.case import Case, Tell, make_entry, open_case, refuse_case, store_drill
+from sdeictl.drill.case import Case, Tell, make_entry, open_case, refuse_case
 from sdeictl.drill.catalog import Ending, Reset, Survivor, find_variant
 from sdeictl.drill.helper import Helper, find_stuck
 from sdeictl.drill.lockup import DEFAULT_THRESH, THRESHOLDS
@@ -104,10 +104,7 @@ def run_reset(request: ResetRequest, consent: Consent, tell: Tell) -> DrillDocum
     with Session(case, entry, tell) as session:
         returned = observe(session, ResetSteps(session, reset, aftermath))
         outcome = DrillOutcome.LOST if returned.stuck else DrillOutcome.UNKNOWN
-        result = DrillResult(outcome, (returned.why,), lost_cpus=returned.stuck)
-        document = store_drill(case.identity, tell, result)
-        session.close_journal()
-    return document
+        return session.end(DrillResult(outcome, (returned.why,), lost_cpus=returned.stuck))
 
 
 def plan_reset(request: ResetRequest, consent: Consent) -> list[PlanLine]:

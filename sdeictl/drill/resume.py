@@ -6,7 +6,7 @@ import os
 from typing import NamedTuple
 
 from sdeictl.drill.after_reset import UNKNOWN, judge_dump, judge_interrupted, judge_log
-from sdeictl.drill.case import Tell, store_drill_or_raise
+from sdeictl.drill.case import Tell, describe_drill
 from sdeictl.drill.catalog import Survivor, find_variant
 from sdeictl.drill.evidence import find_dump, find_log
 from sdeictl.drill.helper import find_stuck
@@ -23,7 +23,7 @@ from sdeictl.interlock.journal import (
     write_journal,
 )
 from sdeictl.interlock.lock import BusyError, Lock
-from sdeictl.interlock.results import DrillDocument, read_result
+from sdeictl.interlock.results import DrillDocument, read_result, write_result
 from sdeictl.interlock.survey import read_boot_id
 from sdeictl.probe.collect import collect
 from sdeictl.probe.drills import DRILL_OUTCOMES, DrillOutcome
@@ -94,7 +94,9 @@ def _read_known_entry() -> Entry | None:
 def _end(root: LiveRoot, entry: Entry, evidence: str | None, tell: Tell) -> Resumed:
     same_boot = entry.boot_id == read_boot_id(root)
     kept = read_result(entry.id)
-    if kept:  # it was killed after its result was kept
+    if not kept and entry.unstored:
+        kept = _keep(entry.unstored)
+    if kept:  # it was killed after its result was kept, or the result could not be kept before
         return _finish(root, entry, kept, same_boot=same_boot)
     fired = entry.aftermath if entry.aftermath and entry.aftermath.fired else None
     if same_boot:
@@ -120,7 +122,7 @@ def _finish(root: LiveRoot, entry: Entry, kept: DrillDocument, *, same_boot: boo
 
 def _end_killed(root: LiveRoot, entry: Entry, fired: Aftermath | None, tell: Tell) -> Resumed:
     """End a drill of this boot that was killed."""
-    result = UNKNOWN._replace(reasons=("It was killed before its end.",))
+    result = UNKNOWN._replace(reasons=("It was killed before its end, or its result could not be stored.",))
     stuck = find_stuck(fired.online, LOST_SECONDS) if fired else ()
     if stuck:
         why = f"It was killed, and nothing runs on {name_cpus(stuck)} any more: this host needs a reset."
@@ -200,8 +202,14 @@ def _store(
     """Store the result of a drill; raise SdeictlError, and leave the journal open, if that fails."""
     host = entry.aftermath.host if entry.aftermath else describe_host(collect(root))
     identity = Identity(entry.id, entry.drill, entry.variant, host, entry.boot_id)
+    return _keep(describe_drill(identity, tell, result, log, evidence=path), log)
+
+
+def _keep(document: DrillDocument, log: bytes = b"") -> DrillDocument:
+    """Write a result and return it; raise SdeictlError if that fails."""
     try:
-        return store_drill_or_raise(identity, tell, result, log, path)
+        write_result(document, log)
     except OSError as error:
-        text = f"the drill {entry.id} has not ended: The result could not be stored: {error.strerror}."
+        text = f"the drill {document['id']} has not ended: its result could not be stored: {error.strerror}"
         raise SdeictlError(text, Status.UNKNOWN) from error
+    return document

@@ -9,8 +9,9 @@ from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from typing import NamedTuple, NoReturn, Protocol, TypeVar
 
-from sdeictl.drill.case import Case, DrillRefusedError, Tell
+from sdeictl.drill.case import Case, DrillRefusedError, Tell, describe_drill
 from sdeictl.drill.helper import Helper, HelperError, find_stuck
+from sdeictl.drill.result import DrillResult
 from sdeictl.drill.signals import InterruptedDrillError, Signals
 from sdeictl.errors import SdeictlError, Status, error_text
 from sdeictl.formats.interrupts import TIMER_ROW, parse_interrupts
@@ -27,6 +28,7 @@ from sdeictl.interlock.journal import (
 )
 from sdeictl.interlock.lock import BusyError, Lock
 from sdeictl.interlock.refusals import Reason, ReasonKind
+from sdeictl.interlock.results import DrillDocument, WindowDocument, write_result
 from sdeictl.interlock.survey import read_online
 from sdeictl.interlock.writes import (
     fire_affinities,
@@ -128,7 +130,7 @@ class Session:
     """One run of a drill. As a context manager it takes the lock and writes the journal.
 
     After the run the host is as before, or the journal lists the settings that are not. The journal stays
-    until close_journal(): a drill that is killed before its result is stored has not ended.
+    until end(): a drill that is killed before its result is stored has not ended.
     """
 
     def __init__(self, case: Case, entry: Entry, tell: Tell) -> None:
@@ -180,7 +182,7 @@ class Session:
             if not pending:
                 write_journal(self.entry)
         if pending:
-            text = f"The drill {pending.id} was killed: `sdeictl drill resume` restores its changes."
+            text = f"The drill {pending.id} has not ended: `sdeictl drill resume` restores its changes."
             self.refuse(ReasonKind.POLICY, text)
 
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
@@ -194,9 +196,33 @@ class Session:
         if isinstance(error, OSError):
             raise _interrupted_by(error) from error
 
-    def close_journal(self) -> None:
-        """Close the journal: everything is restored, and the result is stored."""
+    def end(
+        self, result: DrillResult, log: bytes = b"", window: WindowDocument | None = None
+    ) -> DrillDocument:
+        """Store the result with its log slice, and close the journal: everything is restored.
+
+        If the result cannot be stored, the returned document says so. The journal then stays with the
+        result, until `drill resume` stores it. Raises OSError if the journal cannot be closed.
+        """
+        document = describe_drill(self.case.identity, self.tell, result, log, window)
+        try:
+            write_result(document, log)
+        except OSError as error:
+            return self._note_unstored(document, error)
         close_journal()
+        return document
+
+    def _note_unstored(self, document: DrillDocument, error: OSError) -> DrillDocument:
+        document["evidence"] = None
+        document.pop("evidence_sha256", None)
+        hint = "`sdeictl drill resume` tries again"
+        ended = self.entry._replace(settings=(), affinities=(), unstored=document)
+        try:
+            write_journal(ended)
+        except JournalError:  # the entry before this one stays, and is resumed as that of a killed drill
+            hint = "`sdeictl drill resume` ends the drill without it"
+        why = f"The result could not be stored ({error.strerror}): {hint}."
+        return {**document, "reasons": [*document["reasons"], why]}
 
     @contextmanager
     def restoring(self) -> Iterator[None]:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from sdeictl.host.files import read_file, sync_directory, write_whole
 from sdeictl.host.json_text import parse_json
 from sdeictl.host.paths import CONSOLE_LEVEL, DRILL_JOURNAL, DRILL_RESULTS, HARDLOCKUP_PANIC, WATCHDOG_THRESH
+from sdeictl.interlock.results import DrillDocument, is_result
 from sdeictl.probe.document import HostDocument
 from sdeictl.probe.drills import DrillKind
 
@@ -66,6 +67,8 @@ class Entry(NamedTuple):
     """What is needed to judge it if the host goes down in it."""
     affinities: tuple[Affinity, ...] = ()
     """Of threads that the drill moves; they are restored."""
+    unstored: DrillDocument | None = None
+    """The result of a drill that is over, if it could not be stored. It has no log slice."""
 
 
 class JournalError(Exception):
@@ -120,6 +123,8 @@ def _parse_entry(data: bytes) -> Entry:
         raise ValueError("an affinity that is not of numbers")
     if not (isinstance(entry.id, str) and isinstance(entry.boot_id, str) and isinstance(entry.pid, int)):
         raise ValueError("a drill without a name, a boot or a process")
+    if entry.unstored is not None and not (is_result(entry.unstored) and entry.unstored["id"] == entry.id):
+        raise ValueError("a result that is not of this drill")
     return entry._replace(
         drill=DrillKind(entry.drill), settings=settings, aftermath=aftermath, affinities=affinities
     )

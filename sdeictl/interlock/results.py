@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Mapping
@@ -111,11 +112,21 @@ class StoredResults(NamedTuple):
 
 
 def write_result(document: DrillDocument, log: bytes, directory: str = DRILL_RESULTS) -> None:
-    """Keep a result (0644) and, if it has one, its log slice (0600); raise OSError."""
-    if log:
-        write_whole(os.path.join(directory, f"{document['id']}.log"), log, 0o600)
+    """Keep a result (0644) and, if it has one, its log slice (0600).
+
+    Raises OSError; then it may be kept all the same, but no log is without its result.
+    """
+    path, log_path = (os.path.join(directory, f"{document['id']}.{end}") for end in ("json", "log"))
     data = json.dumps(document, indent=1).encode() + b"\n"
-    write_whole(os.path.join(directory, f"{document['id']}.json"), data, 0o644)
+    try:
+        if log:
+            write_whole(log_path, log, 0o600)
+        write_whole(path, data, 0o644)
+    except OSError:
+        if log and not os.path.exists(path):
+            with contextlib.suppress(OSError):
+                os.unlink(log_path)
+        raise
 
 
 def read_result(identifier: str, directory: str = DRILL_RESULTS) -> DrillDocument | None:
@@ -174,10 +185,11 @@ def _read_one(path: str) -> DrillDocument | None:
         result = parse_json(read_file(path))
     except (OSError, ValueError):
         return None
-    return cast("DrillDocument", result) if isinstance(result, dict) and _is_result(result) else None
+    return cast("DrillDocument", result) if isinstance(result, dict) and is_result(result) else None
 
 
-def _is_result(document: Mapping[str, object]) -> bool:
+def is_result(document: Mapping[str, object]) -> bool:
+    """Tell whether a JSON object is a result."""
     return (
         document.keys() >= _REQUIRED
         and document["outcome"] in set(map(str, STORED_OUTCOMES))

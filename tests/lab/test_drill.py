@@ -81,7 +81,7 @@ def test_every_obstacle_is_named(lab: Lab, tmp_path: Path) -> None:
     sentences = {
         "too long": "A window of 60 s is longer than 5 s, half of watchdog_thresh (10 s).",
         "another drill": "Another drill is running, or has not ended yet.",
-        "a killed drill": "was killed: `sdeictl drill resume` restores its changes.",
+        "a killed drill": "has not ended: `sdeictl drill resume` restores its changes.",
         "cpu off line": "CPU 3 is not online.",
         "not armed": "`sdeictl drill arm --for 10m` allows one drill that can take the host down.",
         "another costly drill": "Another drill is running, or has not ended yet.",
