@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+from functools import partial
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sdeictl.bench import experiment_runner
 from sdeictl.bench.experiment import (
     MAX_ATTEMPTS,
     Action,
@@ -29,6 +32,7 @@ from sdeictl.bench.experiment_journal import (
     read_experiment,
     write_experiment,
 )
+from sdeictl.bench.experiment_runner import resume_experiment
 from sdeictl.bench.kexec import KernelFiles, Kexec, find_encrypted, find_kernel
 from sdeictl.bench.measure import Timing
 from sdeictl.bench.text import render_ab
@@ -36,6 +40,7 @@ from sdeictl.errors import SdeictlError, Status
 from sdeictl.formats.cmdline import wants_pseudo_nmi
 from sdeictl.formats.interrupts import Interrupts
 from sdeictl.interlock.consent import Consent
+from sdeictl.interlock.lock import Lock
 from sdeictl.interlock.survey import Survey
 from sdeictl.klog.bootlog import BootLog
 from sdeictl.probe.facts import DrillAbilities, HostFacts, KernelConfig
@@ -286,13 +291,10 @@ def test_journal_with_a_wrong_value(change: dict[str, object], tmp_path: Path) -
     assert found.value.status is Status.UNKNOWN
 
 
-@pytest.mark.parametrize(
-    "data", [FORMER_JOURNAL[:100], b"", b"[]", b"{}", b"null", b"[" * 100_000, b"\xff", None]
-)
-def test_journal_is_damaged(data: bytes | None, tmp_path: Path) -> None:
+@pytest.mark.parametrize("data", [FORMER_JOURNAL[:100], b"", b"[]", b"{}", b"null", b"[" * 100_000, b"\xff"])
+def test_journal_is_damaged(data: bytes, tmp_path: Path) -> None:
     path = tmp_path / "ab.journal"
-    if data is not None:
-        path.write_bytes(data)
+    path.write_bytes(data)
     with pytest.raises(SdeictlError, match="is damaged"):
         read_experiment(str(path))
 
@@ -319,6 +321,61 @@ def test_result_in_words() -> None:
     ended = EXPERIMENT._replace(runs=("1.json",))
     text = to_plain(render_ab(ab_document(ended, ["Boot 2 of 4 did not start in 2 attempts."], None)))
     assert text == "not complete  1 of 4 boots were measured\nBoot 2 of 4 did not start in 2 attempts.\n"
+
+
+def test_unreadable_device_is_an_error(tmp_path: Path) -> None:
+    """It may be the encrypted one."""
+    mounts = "22 1 254:0 / / rw - ext4 /dev/mapper/root rw\n"
+    (tmp_path / "254:0/dm/uuid").mkdir(parents=True)
+    with pytest.raises(IsADirectoryError):
+        find_encrypted(mounts, str(tmp_path))
+    (tmp_path / "254:0/dm/uuid").rmdir()
+    (tmp_path / "254:0/slaves").touch()
+    with pytest.raises(NotADirectoryError):
+        find_encrypted(mounts, str(tmp_path))
+
+
+class Resuming:
+    """A host whose resume finds a journal, and fails; it notes whether it returns to its original boot."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, directory: Path, line: str) -> None:
+        self.returned = False
+        self.journal = directory / "ab.journal"
+        self.journal.write_text(json.dumps(experiment_document(EXPERIMENT)))
+        monkeypatch.setattr(os, "geteuid", lambda: 0)
+        monkeypatch.setattr(experiment_runner, "EXPERIMENT_JOURNAL", str(self.journal))
+        monkeypatch.setattr(experiment_runner, "Lock", partial(Lock, str(directory)))
+        monkeypatch.setattr(experiment_runner, "read_boot", lambda _root: ThisBoot(line, BUILD))
+        monkeypatch.setattr(experiment_runner, "_return", self._return)
+
+    def _return(self, _tell: object, *, again: bool) -> None:
+        self.returned = not again
+
+    def resume(self) -> SdeictlError:
+        with pytest.raises(SdeictlError) as found:
+            resume_experiment(print)
+        return found.value
+
+
+@pytest.mark.parametrize("in_experiment", [False, True])
+def test_failed_call_leaves_the_boot(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_experiment: bool
+) -> None:
+    """A host in a boot of the experiment returns; its unit tries again only after status 4."""
+    host = Resuming(monkeypatch, tmp_path, EXPERIMENT.command_line(0) if in_experiment else ORIGINAL)
+    monkeypatch.setattr(experiment_runner, "read_experiment", lambda: read_experiment(str(tmp_path)))
+    error = host.resume()
+    assert error.status is Status.REFUSED
+    assert str(error).startswith("the experiment could not continue: ")
+    assert host.returned is in_experiment
+
+
+def test_unknown_journal_is_not_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    host = Resuming(monkeypatch, tmp_path, EXPERIMENT.command_line(0))
+    monkeypatch.setattr(experiment_runner, "EXPERIMENT_JOURNAL", str(tmp_path / ("x" * 300)))
+    error = host.resume()
+    assert (error.status, host.returned) == (Status.REFUSED, False)
+    assert str(error).endswith("File name too long")
 
 
 @pytest.mark.parametrize(

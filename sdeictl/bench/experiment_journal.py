@@ -116,10 +116,11 @@ def write_experiment(experiment: Experiment, path: str = EXPERIMENT_JOURNAL) -> 
 
 
 def read_experiment(path: str = EXPERIMENT_JOURNAL) -> Experiment:
-    """Return the experiment that has not ended; raise SdeictlError if its journal cannot be used."""
+    """Return the experiment that has not ended; raise OSError, or SdeictlError for a damaged journal."""
+    data = read_file(path)
     try:
-        return parse_experiment(read_file(path))
-    except (OSError, ValueError, TypeError, AttributeError) as error:
+        return parse_experiment(data)
+    except (ValueError, TypeError, AttributeError) as error:
         text = (
             f"the journal {path} is damaged: reboot the host if its command line is not the usual one,"
             " then remove the journal"

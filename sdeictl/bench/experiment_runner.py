@@ -34,8 +34,8 @@ from sdeictl.bench.kexec import KernelFiles, read_kexec
 from sdeictl.bench.labels import IDLE_LOAD_PER_CPU
 from sdeictl.bench.measure import Timing
 from sdeictl.bench.run import WORKLOAD_SECONDS, run_bench, store_bench
-from sdeictl.errors import SdeictlError, Status
-from sdeictl.host.files import write_whole
+from sdeictl.errors import SdeictlError, Status, error_text
+from sdeictl.host.files import exists, write_whole
 from sdeictl.host.live import LiveRoot
 from sdeictl.host.paths import (
     BENCH_RESULTS,
@@ -157,7 +157,7 @@ def read_boot(root: Root) -> ThisBoot:
 
 
 def _has_systemd() -> bool:
-    return os.path.isdir(SYSTEMD)
+    return exists(SYSTEMD)
 
 
 def _is_unit_enabled() -> bool:
@@ -170,8 +170,8 @@ def _is_unit_enabled() -> bool:
 
 
 def _read_pending() -> str | None:
-    """Return which experiment or drill has not ended, a sentence."""
-    if os.path.exists(EXPERIMENT_JOURNAL):
+    """Return which experiment or drill has not ended, a sentence; raise OSError if that cannot be told."""
+    if exists(EXPERIMENT_JOURNAL):
         return "An experiment has not ended: `sdeictl bench resume` continues it, and with --stop ends it."
     try:
         return "A drill has not ended: `sdeictl drill resume` ends it." if read_journal() else None
@@ -188,7 +188,7 @@ def _lock() -> Iterator[None]:
         text = f"a drill or an experiment is running (`systemctl stop {UNIT}` ends the experiment's process)"
         raise SdeictlError(text, Status.REFUSED) from error
     except JournalError as error:
-        raise SdeictlError(str(error), Status.UNKNOWN) from error
+        raise SdeictlError(str(error), Status.REFUSED) from error
     try:
         yield
     finally:
@@ -215,17 +215,25 @@ def resume_experiment(tell: Tell, *, stop: bool = False) -> Ended:
     """Continue an experiment in this boot; with `stop` return to the original boot. Raises SdeictlError."""
     if os.geteuid():
         raise SdeictlError("only root can continue or end an experiment", Status.UNKNOWN)
-    root = LiveRoot()
-    if not os.path.exists(EXPERIMENT_JOURNAL):
-        return Ended(Status.GOOD, sentence="no experiment is pending")
-    with _lock():
-        try:
-            return _carry_on(root, _end_if_late(read_experiment(), stop=stop), tell)
-        except SdeictlError:
-            # The journal cannot be read or written. The host must not stay in a boot of the experiment.
-            if is_experiment_boot(read_boot(root).line):
-                _return(tell, again=False)
-            raise
+    try:
+        if not exists(EXPERIMENT_JOURNAL):
+            return Ended(Status.GOOD, sentence="no experiment is pending")
+        with _lock():
+            return _carry_on_or_return(LiveRoot(), tell, stop=stop)
+    except OSError as error:
+        # Not with Status.UNKNOWN: after that the unit does not try again.
+        text = f"the experiment could not continue: {error_text(error)}"
+        raise SdeictlError(text, Status.REFUSED) from error
+
+
+def _carry_on_or_return(root: Root, tell: Tell, *, stop: bool) -> Ended:
+    """Take the experiment on; if that fails, the host must not stay in a boot of the experiment."""
+    try:
+        return _carry_on(root, _end_if_late(read_experiment(), stop=stop), tell)
+    except (SdeictlError, OSError):
+        if is_experiment_boot(read_boot(root).line):
+            _return(tell, again=False)
+        raise
 
 
 def _end_if_late(experiment: Experiment, *, stop: bool) -> Experiment:
@@ -318,7 +326,9 @@ def _compare(experiment: Experiment) -> tuple[list[str], ComparisonDocument | No
         reasons += wrong_states([run["conditions"].get("pseudo_nmi") for run in runs])
         if runs and not reasons:
             return reasons, compare_runs(runs[::2], runs[1::2])
-    except (SdeictlError, ValueError, OSError) as error:
+    except OSError as error:
+        reasons.append(f"The runs cannot be compared: {error_text(error)}.")
+    except (SdeictlError, ValueError) as error:
         reasons.append(f"The runs cannot be compared: {error}.")
     return reasons, None
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from sdeictl.errors import SdeictlError, Status
+from sdeictl.host.files import exists
 from sdeictl.host.lenient import text_if_exists
 from sdeictl.host.paths import BLOCK_DEVICES, BOOT_DIRECTORY, DEVICE_TREE, EFI, KEXEC_DISABLED, OWN_MOUNTS
 from sdeictl.host.programs import has_program
@@ -50,13 +51,13 @@ class Kexec(NamedTuple):
 
 
 def read_kexec(root: Root, facts: HostFacts, named: KernelFiles) -> Kexec:
-    """Read the means of this host; raise SdeictlError for a named file that does not exist."""
+    """Read the means of this host; raise SdeictlError for a named file that does not exist, OSError."""
     return Kexec(
         installed=has_program("kexec"),
         files=_find_files(facts.release, named),
         disabled=read_number(root, KEXEC_DISABLED) == 1,
         has_its=_has_its(root),
-        efi=os.path.isdir(EFI),
+        efi=exists(EFI),
         encrypted=find_encrypted(text_if_exists(root, OWN_MOUNTS)),
     )
 
@@ -84,7 +85,7 @@ def find_kernel(release: str | None, boot: str = BOOT_DIRECTORY) -> tuple[str | 
 
 
 def find_encrypted(mounts: str, devices: str = BLOCK_DEVICES) -> str:
-    """Return the encrypted device below the root file system, "" without one.
+    """Return the encrypted device below the root file system, "" without one; raise OSError.
 
     `mounts` is /proc/self/mountinfo: the third field is the device of the mount point in the fifth.
     """
@@ -96,30 +97,34 @@ def find_encrypted(mounts: str, devices: str = BLOCK_DEVICES) -> str:
         device = waiting.pop()
         if _uuid(device).startswith(_CRYPT):
             return os.path.basename(os.path.realpath(device))
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(FileNotFoundError):  # only a device that lies on others has slaves
             waiting += [f"{device}/slaves/{name}" for name in os.listdir(f"{device}/slaves")]
     return ""
 
 
 def _uuid(device: str) -> str:
     try:
-        with open(f"{device}/dm/uuid", encoding="ascii", errors="replace") as file:
-            return file.read()
-    except OSError:
+        with open(f"{device}/dm/uuid", "rb") as file:
+            return file.read().decode("ascii", "replace")
+    except FileNotFoundError:  # it is not of the device mapper
         return ""
 
 
 def _has_its(root: Root) -> bool | None:
     """Look for an interrupt translation service in the device tree; False on a host without one."""
-    if not os.path.isdir(DEVICE_TREE):
-        return False
     try:
-        for directory, _names, files in os.walk(DEVICE_TREE):
+        if not exists(DEVICE_TREE):
+            return False
+        for directory, _names, files in os.walk(DEVICE_TREE, onerror=_fail):
             if "compatible" in files and ITS in root.read(f"{directory}/compatible").split(b"\0"):
                 return True
     except OSError:
         return None
     return False
+
+
+def _fail(error: OSError) -> None:
+    raise error
 
 
 def refusals_for_kexec(facts: HostFacts, kexec: Kexec) -> Iterator[Reason]:

@@ -15,6 +15,7 @@ from sdeictl.drill.result import DrillResult
 from sdeictl.drill.signals import InterruptedDrillError, Signals
 from sdeictl.errors import SdeictlError, Status, error_text
 from sdeictl.formats.interrupts import TIMER_ROW, parse_interrupts
+from sdeictl.host.files import exists
 from sdeictl.host.kmsg import KmsgFollower, open_end
 from sdeictl.host.paths import CPU_LATENCY, EXPERIMENT_JOURNAL, INTERRUPTS
 from sdeictl.host.root import Root
@@ -174,7 +175,7 @@ class Session:
             self.refuse(ReasonKind.PRIVILEGE, str(error))
 
     def _open_journal(self) -> None:
-        if os.path.exists(EXPERIMENT_JOURNAL):
+        if exists(EXPERIMENT_JOURNAL):
             text = "An experiment of `bench ab` has not ended: `sdeictl bench resume --stop` ends it."
             self.refuse(ReasonKind.POLICY, text)
         with self._needing_journal():

@@ -172,6 +172,15 @@ def _any_of(words: Iterable[bytes]) -> bytes:
     return branches[0] if len(branches) == 1 else b"(?:%b)" % b"|".join(branches)
 
 
+def exists(path: str) -> bool:
+    """Tell whether a path exists; raise OSError if that cannot be told, where os.path.exists() says no."""
+    try:
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
+
+
 def not_found(path: str) -> FileNotFoundError:
     """Return the error that open(2) reports for a path that does not exist."""
     return FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)

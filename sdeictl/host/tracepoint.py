@@ -31,7 +31,7 @@ def counting(directory: str, condition: str, cpus: Iterable[int]) -> Iterator[Co
     `directory` is the one of the tracepoint in tracefs, `condition` a filter such as `cb == 0x12`.
     Raises OSError. Without the permission to trace (CAP_PERFMON) that is a PermissionError.
     """
-    with open(f"{directory}/id", encoding="ascii") as stream:
+    with open(f"{directory}/id", "rb") as stream:
         text = stream.read(32)
     if not text.strip().isdigit():
         raise OSError(errno.EINVAL, f"{directory}/id does not contain a number")

@@ -15,6 +15,7 @@ import psutil
 
 from sdeictl.formats.cpulist import parse_cpulist
 from sdeictl.formats.sysctl import parse_number
+from sdeictl.host.files import exists
 from sdeictl.host.lenient import text_if_exists, text_of
 from sdeictl.host.paths import (
     BOOT_ID,
@@ -121,8 +122,8 @@ def read_survey(root: Root, facts: HostFacts, *, providers: bool, trial: bool = 
         loads=read_loads(root, online, isolated),
         console_level=read_number(root, CONSOLE_LEVEL),
         deep_idle=any(read_idle_usage(root, online)),
-        has_cpu_latency=os.path.exists(CPU_LATENCY),
-        has_sysrq=os.path.exists(SYSRQ_TRIGGER),
+        has_cpu_latency=exists(CPU_LATENCY),
+        has_sysrq=exists(SYSRQ_TRIGGER),
         providers=find_providers(root, facts.release, trial=trial) if providers else FoundProviders(),
         crash_types=read_crash_types(root),
         host_name=socket.gethostname(),
@@ -134,7 +135,7 @@ def read_survey(root: Root, facts: HostFacts, *, providers: bool, trial: bool = 
         heartbeats=read_heartbeats(),
         free_bytes=_free_bytes(DRILL_RESULTS),
         forgets=forgetful_type(DRILL_RESULTS, text_if_exists(root, OWN_MOUNTS)),
-        in_container=any(map(os.path.exists, CONTAINER_MARKS)),
+        in_container=any(map(exists, CONTAINER_MARKS)),
         unresolved=read_unresolved(),
     )
 
@@ -196,7 +197,7 @@ def _other_users() -> tuple[str, ...]:
     for descriptor in (0, 1, 2):
         with contextlib.suppress(OSError):  # not a terminal, or one without a name, as in a container
             own.add(os.ttyname(descriptor).removeprefix(TERMINALS))
-    if os.path.exists(UTMP):
+    if exists(UTMP):
         found = {(user.name, user.terminal or "") for user in psutil.users()}
     else:
         found = {
