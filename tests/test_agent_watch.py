@@ -8,8 +8,10 @@ import socket
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
+from sdeictl_agent import watcher as watcher_module
 from sdeictl_agent.notify import notify, watchdog_seconds
 from sdeictl_agent.watch_file import (
     Counters,
@@ -25,6 +27,10 @@ from sdeictl_agent.watcher import FRESH_SECONDS, REQUEST_SECONDS, WRITE_SECONDS,
 from tests.test_agent_counters import LONG, TOTAL, lockup
 
 BOOT = "boot"
+
+
+def fail(*_: object) -> None:
+    raise OSError(24, "Too many open files")
 
 
 class Clock:
@@ -158,6 +164,8 @@ def test_systemd_is_notified(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         notify("READY=1", "STATUS=watching")
         assert service_manager.recv(100) == b"READY=1\nSTATUS=watching"
     notify("WATCHDOG=1")  # systemd does not listen any more
+    monkeypatch.setattr(socket, "socket", fail)
+    notify("WATCHDOG=1")  # no descriptor is left
     monkeypatch.setenv("NOTIFY_SOCKET", "")
     notify("READY=1")
 
@@ -174,3 +182,29 @@ def test_watchdog_gets_half_the_limit(
     assert watchdog_seconds() == seconds
     monkeypatch.setenv("WATCHDOG_PID", str(os.getpid()))
     assert watchdog_seconds() == (10.0 if limit == "20000000" else None)
+
+
+def test_end_requests_the_probe_that_waits(tmp_path: Path) -> None:
+    clock = Clock()
+    watcher = Watcher(str(tmp_path), BOOT, clock)
+    watcher.take_event("cpu", "online")
+    watcher.write_due()
+    (tmp_path / "probe.request").unlink()
+    watcher.take_event("cpu", "online")
+    watcher.write_due()
+    assert not (tmp_path / "probe.request").exists()  # too early
+    watcher.finish()
+    assert (tmp_path / "probe.request").exists()
+    assert watch_file(tmp_path)["events"] == {"cpu_online": 2, "cpu_offline": 0, "requests": 2}
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left", "/a"), ImportError("No library named udev")])
+def test_failed_start_is_one_sentence(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    def fails() -> None:
+        raise error
+
+    monkeypatch.setattr(watcher_module, "_watch", fails)
+    done = CliRunner().invoke(watcher_module.main, [])
+    assert done.exit_code == 3
+    assert done.output.startswith("sdeictl-agent-watch: ")
+    assert done.output.count("\n") == 1

@@ -87,7 +87,7 @@ def main() -> None:
     try:
         write_report(LiveRoot())
     except OSError as error:
-        click.echo(f"sdeictl-agent-collect: {error_text(error)}", err=True)
+        click.echo(f"sdeictl-agent-collect: a system call failed: {error_text(error)}", err=True)
         sys.exit(Status.UNKNOWN)
 
 

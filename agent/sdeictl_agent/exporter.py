@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import errno
 import os
 import signal
 import socket
 import ssl
 import sys
 import time
-from typing import NamedTuple, NoReturn
+from typing import NamedTuple
 
 import click
 from prometheus_client import generate_latest
@@ -124,10 +126,14 @@ def listen(
 async def run(config: Config, sources: Sources, path: str | None, address: Address | None) -> None:
     """Serve until SIGTERM or SIGINT; on SIGHUP, read the configuration file `path` again."""
     loop = asyncio.get_running_loop()
+    loop.set_exception_handler(_report)
     ended, reload = asyncio.Event(), asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, ended.set)
-    loop.add_signal_handler(signal.SIGHUP, reload.set)
+    try:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, ended.set)
+        loop.add_signal_handler(signal.SIGHUP, reload.set)
+    except RuntimeError as error:  # asyncio makes it of the OSError of signal.set_wakeup_fd()
+        raise OSError(errno.EIO, f"no signal can be received: {error}") from error
     now = listen(config, sources, address)
     notify("READY=1")
     while not ended.is_set():
@@ -138,6 +144,15 @@ async def run(config: Config, sources: Sources, path: str | None, address: Addre
             now = await _reload(now, sources, path)
     notify("STOPPING=1")
     await now.exporter.drain()
+
+
+def _report(loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
+    """Say that a client was not served. It harms only itself, unless sdeictl has a bug."""
+    error = context.get("exception")
+    if isinstance(error, OSError):
+        _say(f"a client was not served: {error_text(error)}")
+    else:
+        loop.default_exception_handler(context)
 
 
 async def _wait_for_any(one: asyncio.Event, other: asyncio.Event, seconds: float | None) -> None:
@@ -171,12 +186,18 @@ def write_textfile(sources: Sources, path: str) -> None:
 
 
 def _keep_writing(sources: Sources, path: str, seconds: int) -> None:
-    """Write the textfile again and again until SIGTERM or SIGINT; raise OSError if the first write fails."""
+    """Write the textfile again and again until SIGTERM or SIGINT.
+
+    Raises ConfigError if it cannot be written the first time.
+    """
     ends: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda received, _frame: ends.append(received))
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    write_textfile(sources, path)
+    try:
+        write_textfile(sources, path)
+    except OSError as error:
+        raise ConfigError(error_text(error)) from error
     _say(f"writing {path} every {seconds} s")
     notify("READY=1")
     while not ends:
@@ -233,11 +254,15 @@ def main(listen_at: str | None, textfile: str | None, path: str | None) -> None:
         if directory:
             _keep_writing(Sources(Places()), os.path.join(directory, TEXTFILE), config.textfile_seconds)
         else:
-            asyncio.run(run(config, Sources(Places()), path, address))
+            # Not by asyncio.run(): if the loop fails, that goes on with it, and fails again.
+            asyncio.new_event_loop().run_until_complete(run(config, Sources(Places()), path, address))
+            os._exit(Status.GOOD)  # the clients that are left have had their time
     except OSError as error:
-        _fail(error_text(error))
+        _say(f"a system call failed: {error_text(error)}")
+        os._exit(Status.UNKNOWN)
     except ConfigError as error:
-        _fail(str(error))
+        _say(str(error))
+        sys.exit(Status.USAGE)
 
 
 def _parse_option(listen_at: str | None) -> Address | None:
@@ -249,12 +274,8 @@ def _parse_option(listen_at: str | None) -> Address | None:
 
 
 def _say(message: str) -> None:
-    click.echo(f"sdeictl-agent: {message}", err=True)
-
-
-def _fail(message: str) -> NoReturn:
-    _say(message)
-    sys.exit(Status.USAGE)
+    with contextlib.suppress(OSError):  # whether or not somebody reads that, the exporter serves
+        click.echo(f"sdeictl-agent: {message}", err=True)
 
 
 if __name__ == "__main__":

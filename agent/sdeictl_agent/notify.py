@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 
@@ -13,12 +14,13 @@ def notify(*lines: str) -> None:
         return
     if address.startswith("@"):
         address = f"\0{address[1:]}"
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel:
-        try:
-            channel.connect(address)
-            channel.sendall("\n".join(lines).encode())
-        except OSError:
-            return  # systemd does not listen any more
+    # If systemd does not listen any more, or no descriptor is left, the service is not at fault.
+    with (
+        contextlib.suppress(OSError),
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel,
+    ):
+        channel.connect(address)
+        channel.sendall("\n".join(lines).encode())
 
 
 def watchdog_seconds() -> float | None:

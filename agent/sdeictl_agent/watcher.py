@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from itertools import islice
-from typing import Protocol
+from typing import NoReturn, Protocol
 
 import click
 import pyudev
@@ -120,6 +120,12 @@ class Watcher:
             self.write()
         return self._seconds_until_due(now)
 
+    def finish(self) -> None:
+        """Write what is not written yet. A request that still waits would be lost with this process."""
+        if self._probe_wanted:
+            self._request_probe(self._clock())
+        self.write()
+
     def _request_probe(self, now: float) -> None:
         self._requested_at, self._probe_wanted = now, False
         self._events = self._events._replace(requests=self._events.requests + 1)
@@ -160,14 +166,20 @@ def main() -> None:
     try:
         _watch()
     except OSError as error:
-        click.echo(f"sdeictl-agent-watch: {error_text(error)}", err=True)
-        sys.exit(Status.UNKNOWN)
+        _fail(f"a system call failed: {error_text(error)}")
+    except ImportError as error:  # pyudev looks for its library when it is used
+        _fail(f"the hotplug of CPUs cannot be followed: {error}")
+
+
+def _fail(message: str) -> NoReturn:
+    click.echo(f"sdeictl-agent-watch: {message}", err=True)
+    sys.exit(Status.UNKNOWN)
 
 
 def _watch() -> None:
     """Watch until SIGTERM or SIGINT; raise OSError."""
-    with open(BOOT_ID, encoding="ascii") as file:
-        boot_id = file.read().strip()
+    with open(BOOT_ID, "rb") as file:
+        boot_id = file.read().decode("ascii", "replace").strip()
     os.makedirs(WATCH_DIRECTORY, mode=0o755, exist_ok=True)
     watcher = Watcher(WATCH_DIRECTORY, boot_id)
     stop, monitor, kmsg = _open_stop(), _open_monitor(), open_kmsg()
@@ -184,7 +196,7 @@ def _watch() -> None:
         watcher.take_records(read_records(kmsg))
         _take_events(watcher, monitor)
     notify("STOPPING=1")
-    watcher.write()
+    watcher.finish()
 
 
 def _open_stop() -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime, timezone
 from typing import NamedTuple
 
@@ -9,6 +10,7 @@ from sdeictl.errors import Status
 from sdeictl.text import Word
 
 _STAMP = "%Y%m%dT%H%M%S.%fZ"
+_STAMP_PARTS = re.compile(r"(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)\.(\d{6})Z", re.ASCII)
 
 
 class DrillKind(Word):
@@ -65,5 +67,9 @@ def time_stamp() -> str:
 
 def stamped_at(identifier: str) -> float:
     """Return when an identifier, `STAMP-...`, was made, in seconds since 1970; raise ValueError."""
-    made = datetime.strptime(identifier.split("-", maxsplit=1)[0], _STAMP)
-    return made.replace(tzinfo=timezone.utc).timestamp()
+    # Not by strptime(): it imports a module when it is used, and the exporter must not need files then.
+    parts = _STAMP_PARTS.fullmatch(identifier.split("-", maxsplit=1)[0])
+    if not parts:
+        raise ValueError(f"{identifier!r} does not begin with a time")
+    year, month, day, hour, minute, second, micros = map(int, parts.groups())
+    return datetime(year, month, day, hour, minute, second, micros, timezone.utc).timestamp()
