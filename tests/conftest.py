@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,6 +12,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from tests.lab.machines import MACHINES
+from tests.support import faults
 
 pytest.register_assert_rewrite("tests.support.wedge_story")
 
@@ -89,3 +91,21 @@ class Golden:
 @pytest.fixture
 def golden(request: pytest.FixtureRequest) -> Golden:
     return Golden(request.config.getoption("--update-goldens"))
+
+
+@pytest.fixture(scope="session")
+def faults_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the library in which a call fails (tests/tools/faults.c)."""
+    return faults.build_library(tmp_path_factory.mktemp("faults"))
+
+
+@pytest.fixture(params=faults.SHIFTS)
+def inject(
+    request: pytest.FixtureRequest, faults_library: Path, tmp_path: Path,
+    record_property: Callable[[str, object], None],
+) -> Iterator[faults.Inject]:  # fmt: skip
+    """Return what runs a program once for each call, in a directory of the test."""
+    injector = faults.Inject(faults_library, tmp_path, request.param)
+    yield injector
+    for name, number in sorted(injector.counts.items()):
+        record_property(name, number)

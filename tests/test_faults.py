@@ -2,87 +2,20 @@
 
 from __future__ import annotations
 
-import gzip
 import json
-import os
 import shutil
-import subprocess
-import sys
-from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from sdeictl.interlock.journal import Entry, Setting, write_journal
 from sdeictl.probe.drills import DrillKind
-from tests.conftest import PROJECT, load_host
+from tests.conftest import load_host
 from tests.support.core_builder import FakeCpu, FakeKernel, address_of, elf_core
 from tests.support.drillable_host import BOOT_ID, make_drillable, write
-from tests.support.tools import tool
-
-SOURCE = PROJECT / "tests/tools/faults.c"
-LOOKUPS = ("open64", "opendir", "readlink", "stat64", "lstat64")
-"""What ENOENT fails in these cannot be told from a file that does not exist."""
-SHIFTS = range(5) if os.environ.get("SDEICTL_FAULTS") == "all" else range(1)
-"""Each call fails with one of five errors in turn; in `make soak PART=faults` with each of them."""
-STATUSES = (0, 1, 2, 3, 4)
+from tests.support.faults import Inject, is_lookup, runs_of
 
 DEAD_PID = 4_000_000
-
-Run = Mapping[str, Any]
-Inject = Callable[..., Iterator[Run]]
-
-
-@pytest.fixture(scope="session")
-def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the library in which a call fails."""
-    built = tmp_path_factory.mktemp("faults") / "faults.so"
-    subprocess.run([tool("cc"), "-O1", "-shared", "-fPIC", "-o", built, SOURCE, "-ldl"], check=True)
-    return built
-
-
-@pytest.fixture(params=SHIFTS)
-def inject(request: pytest.FixtureRequest, library: Path, tmp_path: Path) -> Inject:
-    """Return what runs a command once for each call; its first run is without a fault."""
-
-    def run(*command: str) -> Iterator[Run]:
-        words = [sys.executable, "-m", "tests.support.fault_runner", tmp_path, request.param, *command]
-        with subprocess.Popen(
-            list(map(str, words)), stdout=subprocess.PIPE, text=True, cwd=PROJECT,
-            env=os.environ | {"LD_PRELOAD": str(library)},
-        ) as process:  # fmt: skip
-            assert process.stdout
-            for line in process.stdout:
-                yield json.loads(line)
-        assert process.returncode == 0
-
-    return run
-
-
-def check_end(sound: Run, run: Run) -> None:
-    """Assert that a run ended as a command may: with a status, a sentence, and no file that is not whole."""
-    assert run["status"] in STATUSES, run
-    assert "Traceback" not in run["said"], run
-    assert "internal error" not in run["said"], run
-    if run["status"] != sound["status"] and not run["output"] and run["failed"] != "write":
-        assert run["said"].strip(), run
-    assert set(run["files"]) <= {*sound["files"], *sound["before"]}, run
-    for name, content in run["files"].items():
-        if name.endswith(".json"):
-            json.loads(content)
-        if name.endswith(".gz"):
-            gzip.decompress(content.encode("latin-1"))
-
-
-def runs_of(runs: Iterator[Run]) -> Iterator[tuple[Run, Run]]:
-    """Yield the run without a fault, and each other one."""
-    sound = next(runs)
-    run = sound
-    for run in runs:
-        check_end(sound, run)
-        yield sound, run
-    assert (run["failed"], run["index"] > 0) == ("", True)  # the last one had no call left that could fail
 
 
 @pytest.mark.parametrize("name", ["dt-none", "acpi-sdei"])
@@ -155,7 +88,7 @@ def test_obstacle_is_never_overlooked(inject: Inject, tmp_path: Path, obstacle: 
         write(tree / path, text)
     for sound, run in runs_of(inject("drill", "backtrace", "--masked", "--dry-run")):
         assert sound["status"] == 4
-        assert run["status"] in (3, 4) or (run["error"] == "ENOENT" and run["failed"] in LOOKUPS), run
+        assert run["status"] in (3, 4) or is_lookup(run), run
 
 
 def test_arming(inject: Inject, tmp_path: Path) -> None:
@@ -168,6 +101,7 @@ def test_arming(inject: Inject, tmp_path: Path) -> None:
         assert run["status"] in (0, 4) or "the result cannot be written" in run["said"], run
 
 
+RESUME = ("sdeictl", "drill", "resume")
 PRINTK = "host/proc/sys/kernel/printk"
 JOURNAL = "host/var/lib/sdeictl/drills/journal.json"
 
@@ -181,7 +115,7 @@ def test_resume_of_a_killed_drill(inject: Inject, tmp_path: Path) -> None:
         settings=(Setting(f"{tree}/proc/sys/kernel/printk", 7, 1),),
     )  # fmt: skip
     write_journal(entry, str(tree / "var/lib/sdeictl/drills"))
-    for sound, run in runs_of(inject("drill", "resume", "--then", "drill", "resume")):
+    for sound, run in runs_of(inject("drill", "resume", then=RESUME)):
         assert sound["files"][PRINTK].startswith("7"), sound
         assert run["files"][PRINTK].startswith("7") or JOURNAL in run["files"], run
         end = run["then"]["files"]

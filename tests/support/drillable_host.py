@@ -32,6 +32,7 @@ def make_drillable(place: Path, name: str = "dt-sdei") -> Path:
     write(tree / "proc/sys/kernel/random/boot_id", f"{BOOT_ID}\n")
     write(tree / "proc/self/mountinfo", f"22 1 254:0 / {tree} rw - ext4 /dev/vda rw\n")
     write(tree / "proc/stat", CPU_TIMES)
+    write(tree / "proc/self/stat", SUPERVISOR)
     add_process(tree, 1, SUPERVISOR)
     return tree
 

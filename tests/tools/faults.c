@@ -5,7 +5,8 @@
  * number returns -1 with the error, and does nothing. All others do what they do. faults_count() returns
  * how many calls there were: with an index of -1 none fails.
  *
- * Not counted: mappings of no file, by which Python gets its memory. close(), which closes even if it fails.
+ * Not counted: mappings of no file, by which Python gets its memory. close(), which closes even if it fails. A byte
+ * that a process writes to a pipe or a socket of its own, to wake itself up in a signal: that cannot fail.
  */
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -112,14 +113,12 @@ OPEN(openat64, (int at, const char *path, int flags, ...), (at, path, flags, mod
 SIZE(read, (int fd, void *to, size_t size), (fd, to, size))
 SIZE(pread, (int fd, void *to, size_t size, off_t at), (fd, to, size, at))
 SIZE(pread64, (int fd, void *to, size_t size, off64_t at), (fd, to, size, at))
-SIZE(write, (int fd, const void *from, size_t size), (fd, from, size))
 SIZE(pwrite, (int fd, const void *from, size_t size, off_t at), (fd, from, size, at))
 SIZE(pwrite64, (int fd, const void *from, size_t size, off64_t at), (fd, from, size, at))
 SIZE(readv, (int fd, const struct iovec *to, int number), (fd, to, number))
 SIZE(writev, (int fd, const struct iovec *from, int number), (fd, from, number))
 SIZE(readlink, (const char *path, char *to, size_t size), (path, to, size))
 SIZE(readlinkat, (int at, const char *path, char *to, size_t size), (at, path, to, size))
-SIZE(send, (int fd, const void *from, size_t size, int flags), (fd, from, size, flags))
 SIZE(recv, (int fd, void *to, size_t size, int flags), (fd, to, size, flags))
 SIZE(sendto,
      (int fd, const void *from, size_t size, int flags, const struct sockaddr *to, socklen_t length),
@@ -183,6 +182,38 @@ WRAP(pid_t, -1, fork, (void), ())
 WRAP(DIR *, NULL, opendir, (const char *path), (path))
 WRAP(DIR *, NULL, fdopendir, (int fd), (fd))
 WRAP(pid_t, -1, waitpid, (pid_t pid, int *status, int options), (pid, status, options))
+
+static int wakes(int fd, size_t size)
+{
+	static off_t (*seek)(int, off_t, int);
+	int before = errno, is_pipe;
+
+	if (size != 1)
+		return 0;
+	if (!seek)
+		seek = (off_t(*)(int, off_t, int))dlsym(RTLD_NEXT, "lseek");
+	is_pipe = seek(fd, 0, SEEK_CUR) < 0 && errno == ESPIPE;
+	errno = before;
+	return is_pipe;
+}
+
+ssize_t write(int fd, const void *from, size_t size)
+{
+	static ssize_t (*real)(int, const void *, size_t);
+
+	if (!real)
+		real = (ssize_t(*)(int, const void *, size_t))dlsym(RTLD_NEXT, "write");
+	return !wakes(fd, size) && fails("write") ? -1 : real(fd, from, size);
+}
+
+ssize_t send(int fd, const void *from, size_t size, int flags)
+{
+	static ssize_t (*real)(int, const void *, size_t, int);
+
+	if (!real)
+		real = (ssize_t(*)(int, const void *, size_t, int))dlsym(RTLD_NEXT, "send");
+	return !wakes(fd, size) && fails("send") ? -1 : real(fd, from, size, flags);
+}
 
 /* A function that calls vfork() must not return in the child, so this one forks. */
 pid_t vfork(void)
