@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +120,21 @@ def without_time(root: Root) -> dict[str, Any]:
     return {**build_report(collect(root)), "generated_at": None}
 
 
+@pytest.fixture
+def make_canaries(record_property: Callable[[str, object], None]) -> Iterator[Callable[[], Canaries]]:
+    """Return what makes canaries that must not leave; how many there were is recorded."""
+    made: list[Canaries] = []
+
+    def make() -> Canaries:
+        made.append(Canaries())
+        return made[-1]
+
+    yield make
+    record_property("canaries planted", sum(len(each.places) for each in made))
+    record_property("places of the canaries", sum(len({*each.places.values()}) for each in made))
+    record_property("canaries that left", sum(len(each.left) for each in made))
+
+
 def check_clean(root: Planted, canaries: Canaries, tmp_path: Path) -> None:
     """Assert that no canary leaves, and that the capture has the report of the host."""
     packed = pack(make_capture(root))
@@ -126,15 +142,15 @@ def check_clean(root: Planted, canaries: Canaries, tmp_path: Path) -> None:
     (tmp_path / "c.tar.gz").write_bytes(packed)
     captured = open_root(str(tmp_path / "c.tar.gz"))
     host, capture = without_time(root), without_time(captured)
-    assert canaries.found_in(json.dumps(host).encode()) == {}
+    assert canaries.leaks_in(json.dumps(host).encode()) == {}
     assert host == capture
-    assert canaries.found_in(exposition(build_report(collect(captured)))) == {}
+    assert canaries.leaks_in(exposition(build_report(collect(captured)))) == {}
     assert pack(make_capture(captured)) == packed
 
 
 @pytest.mark.parametrize("name", HOST_NAMES)
-def test_no_canary_leaves(name: str, tmp_path: Path) -> None:
-    canaries = Canaries()
+def test_no_canary_leaves(name: str, tmp_path: Path, make_canaries: Callable[[], Canaries]) -> None:
+    canaries = make_canaries()
     root = planted_host(name, canaries)
     check_clean(root, canaries, tmp_path)
     assert root.unknown == set()
@@ -148,7 +164,9 @@ BINARY = r"/proc/config\.gz|/sys/firmware/acpi/tables/.*|/sys/firmware/devicetre
 
 @pytest.mark.parametrize("plant", [plants.plant_everywhere, plants.plant_without_end, plants.plant_in_lines])
 @pytest.mark.parametrize("name", HOSTS_OF_EACH_KIND)
-def test_no_canary_of_broken_sources(name: str, plant: Plant, tmp_path: Path) -> None:
+def test_no_canary_of_broken_sources(
+    name: str, plant: Plant, tmp_path: Path, make_canaries: Callable[[], Canaries]
+) -> None:
     """Whatever stands in a file, it does not leave; the gaps of the host stay."""
     kept = "/proc/version|/sys/class/dmi/id/.*|/sys/bus/soc/.*|/sys/firmware/devicetree/base/model"
     of_binary = plants.plant_everywhere if plant is plants.plant_in_lines else plant
@@ -156,7 +174,7 @@ def test_no_canary_of_broken_sources(name: str, plant: Plant, tmp_path: Path) ->
         {BINARY: of_binary},
         *({BINARY: plants.plant_nothing, group: plant} for group in ("/dev/kmsg", "/proc/.*", "/sys/.*")),
     ):
-        canaries = Canaries()
+        canaries = make_canaries()
         check_clean(planted_host(name, canaries, {kept: STAYS, **planted, **PLANTS}), canaries, tmp_path)
 
 
@@ -240,8 +258,8 @@ class _PlantedTree(Planted):
 
 
 @pytest.mark.parametrize("name", ["acpi-sdei", "dt-sdei"])
-def test_no_canary_of_sos_leaves(name: str, tmp_path: Path) -> None:
-    canaries = Canaries()
+def test_no_canary_of_sos_leaves(name: str, tmp_path: Path, make_canaries: Callable[[], Canaries]) -> None:
+    canaries = make_canaries()
     tree = _PlantedTree(DirectoryRoot(str(TESTS / "hosts" / name / "sos")), canaries, SOS_PLANTS)
     root = SosRoot(tree)
     packed = pack(make_capture(root))
@@ -250,7 +268,7 @@ def test_no_canary_of_sos_leaves(name: str, tmp_path: Path) -> None:
     (tmp_path / "c.tar.gz").write_bytes(packed)
     captured = open_root(str(tmp_path / "c.tar.gz"))
     assert without_time(captured) == without_time(root)
-    assert canaries.found_in(json.dumps(without_time(root)).encode()) == {}
+    assert canaries.leaks_in(json.dumps(without_time(root)).encode()) == {}
     assert pack(make_capture(captured)) == packed
 
 
@@ -283,13 +301,13 @@ LOG_FORMS = {
 
 
 @pytest.mark.parametrize("form", LOG_FORMS)
-def test_no_canary_of_a_log(form: str) -> None:
-    canaries = Canaries()
+def test_no_canary_of_a_log(form: str, make_canaries: Callable[[], Canaries]) -> None:
+    canaries = make_canaries()
     lines = plants.log_lines(lambda kind="zqx": canaries.at("the log", kind))
     first = "Booting Linux on physical CPU 0x0000000000 [0x411fd070]"
     log = LOG_FORMS[form]([first, *lines]).encode()
     cleaned = public_log(log)
-    assert canaries.found_in(cleaned) == {}
+    assert canaries.leaks_in(cleaned) == {}
     assert len(canaries.found_in(log)) > 150
     assert b"Booting Linux on physical CPU" in cleaned
     assert public_log(cleaned) == cleaned

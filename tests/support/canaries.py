@@ -27,6 +27,8 @@ class Canaries:
 
     def __init__(self) -> None:
         self.places: dict[str, str] = {}
+        self.left: set[str] = set()
+        """Those that were found where none may be."""
 
     def at(self, place: str, kind: str = "zqx") -> str:
         """Return a new canary for a place; of the kind `5ec4e7` it is hexadecimal."""
@@ -40,6 +42,12 @@ class Canaries:
         text = b"\n".join([data, *_unpacked(data)])
         found = {match.decode().lower() for match in _CANARY.findall(text)}
         return {name: self.places.get(name, "?") for name in sorted(found)}
+
+    def leaks_in(self, data: bytes) -> dict[str, str]:
+        """As found_in(), of bytes in which none may be."""
+        leaks = self.found_in(data)
+        self.left.update(leaks)
+        return leaks
 
 
 def _unpacked(data: bytes) -> Iterable[bytes]:
@@ -56,7 +64,7 @@ def leaks_of(canaries: Canaries, packed: bytes) -> dict[str, str]:
         for member in archive:
             file = archive.extractfile(member) if member.isfile() else None
             for data in (member.name.encode(), member.linkname.encode(), file.read() if file else b""):
-                found.update(canaries.found_in(data))
+                found.update(canaries.leaks_in(data))
     return found
 
 

@@ -2,8 +2,9 @@
 
     python -m tests.tools.soak [PART...]    without a name: all parts
 
-Each step is one run of pytest. When it ends, its figures are added to the table in docs/soak.md, so that they
-add up over runs. build/soak holds how many steps an interrupted part has done.
+Each step is one run of pytest. When it ends, its figures are added to the tables in docs/soak.md, so that
+they add up over runs: how many tests passed, and what the tests have counted (record_property with a number).
+build/soak holds how many steps an interrupted part has done.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import re
 import shlex
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 from xml.etree import ElementTree
@@ -21,10 +23,8 @@ from tests.conftest import PROJECT
 
 PAGE = PROJECT / "docs" / "soak.md"
 STATE = PROJECT / "build" / "soak"
-HEADING = "## Figures"
-_ROW = re.compile(
-    r"\| `(?P<part>[\w-]+)` \| `(?P<step>[^`]+)` \| (?P<runs>\d+) \| (?P<passed>\d+) \| (?P<failed>\d+) \|$"
-)
+FIGURES = "## Figures"
+COUNTS = "## Counts"
 
 
 class Step(NamedTuple):
@@ -44,6 +44,14 @@ class Figures(NamedTuple):
     runs: int = 0
     passed: int = 0
     failed: int = 0
+
+
+class Ended(NamedTuple):
+    """What one run of a step has given."""
+
+    figures: Figures
+    counts: Mapping[str, int] = {}
+    """By what was counted, such as `canaries planted`."""
 
 
 def _examples(number: int, *files: str) -> list[Step]:
@@ -71,10 +79,12 @@ PARTS: Mapping[str, Sequence[Step]] = {
         *[_lab("test_drill.py -k no_drill_loses", SDEICTL_ROUNDS="40")] * 5,
     ],
     "faults": [
-        Step("test_faults.py", {"SDEICTL_FAULTS": "all"}),
-        _lab("test_drill.py -k failing_call", SDEICTL_FAULTY_RUNS="400"),
+        Step(f"test_{name}.py", {"SDEICTL_FAULTS": "all"})
+        for name in ("faults", "faults_bench", "faults_agent")
     ],
     "fleet": [Step("lab/test_fleet.py", {"SDEICTL_LAB_EXTRA": "1"})],
+    "faults-guest": [_lab("test_drill.py -k failing_call", SDEICTL_FAULTY_RUNS="400")],
+    "canaries": [Step("test_canaries.py")],
     "watchdog": [_lab("test_watchdog.py", SDEICTL_ROUNDS="20")],
     "drill": [
         _lab("test_drill.py -k 'not control and not no_drill_loses and not failing_call'"),
@@ -99,51 +109,80 @@ def run_part(name: str) -> bool:
             file=sys.stderr,
             flush=True,
         )
-        figures = run_step(step)
-        PAGE.write_text(add_figures(PAGE.read_text(), name, step, figures))
-        good = good and not figures.failed
+        ended = run_step(step)
+        page = add_figures(PAGE.read_text(), name, step, ended.figures)
+        PAGE.write_text(add_counts(page, name, ended.counts))
+        good = good and not ended.figures.failed
         state.parent.mkdir(parents=True, exist_ok=True)
         state.write_text(str(number + 1))
     state.unlink(missing_ok=True)
     return good
 
 
-def run_step(step: Step) -> Figures:
+def run_step(step: Step) -> Ended:
     """Run pytest once; a run that ends without results has failed."""
     results = STATE / "results.xml"
     STATE.mkdir(parents=True, exist_ok=True)
     results.unlink(missing_ok=True)
-    command = [sys.executable, "-m", "pytest", "-q", "--junitxml", str(results)]
+    # Only this family has properties of tests.
+    family = ["--override-ini", "junit_family=xunit1"]
+    command = [sys.executable, "-m", "pytest", "-q", "--junitxml", str(results), *family]
     arguments = shlex.split(f"tests/{step.arguments}")
     status = subprocess.run(
         [*command, *arguments], cwd=PROJECT, env={**os.environ, **step.environment}, check=False
     )
     if not results.exists():
-        return Figures(1, 0, 1)
+        return Ended(Figures(1, 0, 1))
     suite = ElementTree.parse(results).getroot().find("testsuite")
     assert suite is not None
     total, skipped = int(suite.attrib["tests"]), int(suite.attrib["skipped"])
     failed = int(suite.attrib["failures"]) + int(suite.attrib["errors"])
-    return Figures(1, total - skipped - failed, max(failed, int(status.returncode != 0)))
+    figures = Figures(1, total - skipped - failed, max(failed, int(status.returncode != 0)))
+    return Ended(figures, read_counts(suite))
+
+
+def read_counts(suite: ElementTree.Element) -> dict[str, int]:
+    """Return the sums of the numbers that tests have recorded as properties."""
+    counts: Counter[str] = Counter()
+    for each in suite.iterfind("testcase/properties/property"):
+        if each.attrib["value"].isdecimal():
+            counts[each.attrib["name"]] += int(each.attrib["value"])
+    return counts
 
 
 def add_figures(page: str, part: str, step: Step, new: Figures) -> str:
     """Return the page with the figures of one more run of a step."""
-    before, _, table = page.partition(HEADING)
-    lines = table.splitlines()
+    return _add_row(page, FIGURES, f"| `{part}` | `{step.text()}` |", new)
+
+
+def add_counts(page: str, part: str, counts: Mapping[str, int]) -> str:
+    """Return the page with what the tests of one more run of a step have counted."""
+    for name, number in sorted(counts.items()):
+        page = _add_row(page, COUNTS, f"| `{part}` | {name} |", (number,))
+    return page
+
+
+def _add_row(page: str, heading: str, key: str, new: Sequence[int]) -> str:
+    """Add numbers to the row of a table that begins with `key`; without one, add the row.
+
+    The table is the last thing below its heading.
+    """
+    before, _, rest = page.partition(f"{heading}\n")
+    table, next_heading, after = rest.partition("\n## ")
+    lines = table.rstrip("\n").splitlines()
+    numbers = [*new]
     for number, line in enumerate(lines):
-        row = _ROW.match(line)
-        if row and (row["part"], row["step"]) == (part, step.text()):
-            old = Figures(int(row["runs"]), int(row["passed"]), int(row["failed"]))
-            lines[number] = _row(part, step, Figures(*map(sum, zip(old, new))))
+        if line.startswith(key):
+            old = map(int, re.findall(r"\d+", line[len(key) :]))
+            lines[number] = _row(key, [*map(sum, zip(old, numbers))])
             break
     else:
-        lines.append(_row(part, step, new))
-    return before + HEADING + "\n".join(lines) + "\n"
+        lines.append(_row(key, numbers))
+    return f"{before}{heading}\n" + "\n".join(lines) + "\n" + next_heading + after
 
 
-def _row(part: str, step: Step, figures: Figures) -> str:
-    return f"| `{part}` | `{step.text()}` | {' | '.join(map(str, figures))} |"
+def _row(key: str, numbers: Sequence[int]) -> str:
+    return f"{key} {' | '.join(map(str, numbers))} |"
 
 
 def main() -> int:
