@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sdeictl.klog.analysis import analyze
 from sdeictl.klog.bootlog import read_bootlog
+from sdeictl.klog.kmsg import parse_head
 from sdeictl.klog.log import parse_log
 from sdeictl.klog.records import KernelLog, Record
 
@@ -46,6 +48,38 @@ def boots(log: bytes) -> list[tuple[int, str]]:
 )
 def test_line_formats(line: bytes, record: Record) -> None:
     assert parse_log(line) == KernelLog((record,), 0, relayed=b"host kernel: " in line)
+
+
+@pytest.mark.parametrize(
+    ("record", "head"),
+    [
+        (b"6,339,5140900,-;text", (6, 339, 5140900)),
+        (b"6,%d,1,-;text" % (2**64 - 1), (6, 2**64 - 1, 1)),
+        (b"6,%b,1,-;text" % (b"9" * 5000), None),
+        (b"6,1,%b,-;text" % (b"9" * 400), None),
+        (b" SUBSYSTEM=pci", None),
+        (b"6,339,5140900", None),
+        (b"6,-1,1,-;text", None),
+    ],
+)
+def test_head_of_a_record(record: bytes, head: tuple[int, int, int] | None) -> None:
+    assert parse_head(record) == head
+
+
+@pytest.mark.parametrize("text", ["panic", "panic \\x09"])
+@pytest.mark.parametrize(
+    ("flags", "caller"),
+    [
+        ("-,caller=C3", "C3"), ("c,caller=T12,SUBSYSTEM=pci", "T12"), ("-", None), ("-,caller=Cx", None),
+        ("-,caller=C3x", None), ("-,caller=C" + "9" * 5000, None), ("-,notcaller=C3", None),
+    ],
+)  # fmt: skip
+def test_only_a_known_caller_counts(flags: str, caller: str | None, text: str) -> None:
+    """A record with an escape is read alone, any other one together with its neighbours."""
+    log = f"6,1,1000000,{flags};Kernel panic - not syncing: {text}\n".encode()
+    assert [record.caller for record in parse_log(log).records] in ([caller], [])
+    assert len(parse_log(log).records) == (len(flags) < 200)
+    analyze(parse_log(log))
 
 
 @pytest.mark.parametrize(

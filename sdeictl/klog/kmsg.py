@@ -13,13 +13,15 @@ from sdeictl.klog.records import Line, Run
 
 # `grep -n` adds a number, and netconsole the release.
 _BEFORE = r"(?:\d{1,9}:)?(?:\d{1,3}\.\d{1,3}[^,;\s]{0,60},)?"
+_CALLER = r"[^;\n]{0,80}?,caller=([TC]\d{1,10})(?:,[^;\n]{0,99})?"
 # The priority, the sequence number, the time, the caller, and the text.
 _RECORD = re.compile(
-    rf"^{_BEFORE}"
-    r"(\d{1,10}),(\d{1,20}),(\d{1,20}),(?:[^;\n]{0,200}?caller=([TC]\d{1,10})[^;\n]{0,100}|[^;\n]{0,200});(.*)$",
+    rf"^{_BEFORE}" + r"(\d{1,10}),(\d{1,20}),(\d{1,20}),(?:" + _CALLER + r"|[^;\n]{0,200});(.*)$",
     re.ASCII | re.MULTILINE,
 )
 _MIN_FIELDS = 4
+_MAX_DIGITS = 20
+"""Of a number of 64 bits; Python does not convert thousands of digits."""
 _SAMPLE_LINES = 500
 """How many lines at the start of a text decide about its format."""
 
@@ -42,9 +44,12 @@ class RecordHead(NamedTuple):
 def parse_head(record: bytes) -> RecordHead | None:
     """Return the head of a record; None if the bytes are a continuation line or not a record."""
     fields = record.split(b",", _MIN_FIELDS - 1)
-    if len(fields) < _MIN_FIELDS or not all(field.isdigit() for field in fields[:3]):
+    numbers = fields[:3]
+    if len(fields) < _MIN_FIELDS or not all(map(bytes.isdigit, numbers)):
         return None
-    return RecordHead(*map(int, fields[:3]))
+    if max(map(len, numbers)) > _MAX_DIGITS:
+        return None
+    return RecordHead(*map(int, numbers))
 
 
 def split_record(line: str) -> tuple[str, str, str] | None:
