@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from sdeictl.errors import SdeictlError
+from sdeictl.formats.cpuinfo import parse_architecture, parse_cpuinfo
 from sdeictl.host.directory import DirectoryRoot
 from sdeictl.host.kmsg import open_kmsg
 from sdeictl.host.live import LiveRoot
@@ -26,6 +27,7 @@ from sdeictl.klog.bootlog import read_bootlog
 from sdeictl.klog.log import parse_log
 from sdeictl.klog.public import public_log
 from sdeictl.probe.capture import make_capture, pack
+from sdeictl.probe.clean_text import clean_cpuinfo, clean_interrupts
 from sdeictl.probe.collect import collect
 from sdeictl.probe.report import build_report
 from tests.conftest import TESTS, CapturedHost, load_host
@@ -309,6 +311,44 @@ def test_two_interrupt_controllers_stay_two(tmp_path: Path) -> None:
     assert found[0] == found[1]
     assert found[1] is not None
     assert found[1].gic is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        " CPU0 CPU1\n 5: 1 2 Timer broadcast interrupts\n",
+        " CPU0 CPU1\n 5: 1 2 other Timer broadcast interrupts\n IPI4:\t1\t2\tTimer broadcast interrupts\n",
+        " CPU0 CPU1\n 5: 1 Timer broadcast interrupts\n",
+        " CPU0 CPU1\n 5: " + "9" * 5000 + " 2 Timer broadcast interrupts\n",
+        "no header with CPU backtrace interrupts\n 5: 1 2 Timer broadcast interrupts\n",
+        "",
+    ],
+)
+def test_captured_interrupts_say_the_same(text: str, tmp_path: Path) -> None:
+    tree = changed_host(tmp_path, proc_interrupts=text)
+    out = write_capture(tmp_path / "c.tar.gz", tree)
+    found = [collect(open_root(str(path))).interrupts for path in (tree, out)]
+    assert found[0] == found[1]
+    cleaned = clean_interrupts(text.encode())
+    assert clean_interrupts(cleaned) == cleaned
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "processor\t: 0CPU implementer\t: 0x41\nCPU part\t: 0xd4f\n",
+        "processor\t: 0\nCPU implementer\t: 0x41\nCPU part\t: 0xd4f 5\nprocessor\t: 123456\n",
+        "processor\n: 0\nCPU implementer\n: 0x41\n",
+        "processor\t: \u0663\nCPU implementer\t: 0x41\nCPU part\t: \u0663\n",
+        "processor\t: 0\nhart\t: s\n", "hart\t: 0\n", "cpu family\t: 6\n", "isa : rv64\n",
+        "CPU architecture: 7x\n",
+    ],
+)  # fmt: skip
+def test_captured_cpuinfo_says_the_same(text: str) -> None:
+    cleaned = clean_cpuinfo(text)
+    assert parse_architecture(cleaned) == parse_architecture(text)
+    assert parse_cpuinfo(cleaned) == parse_cpuinfo(text)
+    assert clean_cpuinfo(cleaned) == cleaned
 
 
 def test_older_capture_leaves_names_unknown(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from sdeictl.formats.cpuinfo import parse_architecture, parse_cpuinfo
 from sdeictl.formats.cpulist import parse_cpulist
 from sdeictl.formats.interrupts import parse_interrupts
 from sdeictl.formats.kconfig import gunzip, parse_kconfig
+from sdeictl.formats.sysctl import parse_number
 from sdeictl.host.files import find_words
 from sdeictl.interlock.bpf import COPIED_BYTES, COPIES_PER_SECOND, assemble, assemble_with_counter
 
@@ -141,6 +142,11 @@ def test_cpuinfo() -> None:
     assert parse_cpuinfo("") == (0, None, None, ())
 
 
+def test_field_begins_its_line() -> None:
+    assert parse_cpuinfo("processor\t: 0CPU implementer\t: 0x41\nCPU part\t: 0xd4f\n").midr is None
+    assert parse_cpuinfo("processor\t: 0\nCPU implementer\n: 0x41\nCPU part\t: 0xd4f\n").midr is None
+
+
 @pytest.mark.parametrize(
     ("cpuinfo", "architecture"),
     [
@@ -178,6 +184,14 @@ def test_interrupt_rows_by_their_text() -> None:
     assert parse_interrupts(INTERRUPTS, "arch_timer") == {0: 702, 2: 138, 3: 113}
     assert parse_interrupts(INTERRUPTS, "no such row") is None
     assert parse_interrupts("", "arch_timer") is None
+
+
+def test_count_of_thousands_of_digits() -> None:
+    """Python does not convert them: such a row is damaged, as is a value of a sysctl."""
+    assert parse_interrupts(INTERRUPTS.replace(" 5 ", f" {'9' * 5000} "), "CPU backtrace interrupts") is None
+    assert parse_number(f"{2**64 - 1}\n") == 2**64 - 1
+    assert parse_number("9" * 5000) is None
+    assert parse_number("4\t4\t1\t" + "7" * 400) is None
 
 
 @given(cut=st.integers(0, len(INTERRUPTS)), noise=st.text(max_size=30))

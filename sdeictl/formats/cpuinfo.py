@@ -31,16 +31,15 @@ _CORES = {
 }
 # Lines that only the cpuinfo of another architecture contains.
 _OTHER_ARCHITECTURES = (
-    ("x86", r"^(?:vendor_id\s*: (?!IBM/S390)|cpu family\s*: \d)"),
-    ("s390", r"^vendor_id\s*: IBM/S390"),
-    ("powerpc", r"^cpu\s*: (?:POWER|PPC|Cell|e\d)"),
-    ("riscv", r"^(?:hart|isa)\s*: "),
-    ("loongarch", r"^CPU Family\s*: Loongson"),
+    ("x86", r"^(?:vendor_id[ \t]*: (?!IBM/S390)|cpu family[ \t]*: \d)"),
+    ("s390", r"^vendor_id[ \t]*: IBM/S390"),
+    ("powerpc", r"^cpu[ \t]*: (?:POWER|PPC|Cell|e\d)"),
+    ("riscv", r"^(?:hart|isa)[ \t]*: "),
+    ("loongarch", r"^CPU Family[ \t]*: Loongson"),
 )
-_PROCESSOR = re.compile(r"^processor\s*: \d+", re.MULTILINE)
-_FIELD = re.compile(
-    r"^CPU (implementer|variant|part|revision)\s*: (0x[0-9a-fA-F]{1,4}|\d{1,4})", re.MULTILINE
-)
+_LINES = re.ASCII | re.MULTILINE
+_PROCESSOR = re.compile(r"^processor[ \t]*: \d.*", _LINES)
+_FIELD = re.compile(r"^CPU (implementer|variant|part|revision)[ \t]*: (0x[0-9a-fA-F]{1,4}|\d{1,4})", _LINES)
 
 
 class Cpus(NamedTuple):
@@ -58,13 +57,11 @@ class Cpus(NamedTuple):
 
 def parse_architecture(cpuinfo: str) -> str | None:
     """Return `arm64` or the name of another architecture; None without a line that shows one."""
-    if re.search(r"^CPU architecture\s*: [4-7]", cpuinfo, re.MULTILINE):
+    if re.search(r"^CPU architecture[ \t]*: [4-7]", cpuinfo, re.MULTILINE):
         return "arm"
-    if re.search(r"^CPU implementer\s*: ", cpuinfo, re.MULTILINE):
+    if re.search(r"^CPU implementer[ \t]*: ", cpuinfo, re.MULTILINE):
         return "arm64"
-    return next(
-        (name for name, pattern in _OTHER_ARCHITECTURES if re.search(pattern, cpuinfo, re.MULTILINE)), None
-    )
+    return next((name for name, pattern in _OTHER_ARCHITECTURES if re.search(pattern, cpuinfo, _LINES)), None)
 
 
 def parse_cpuinfo(cpuinfo: str) -> Cpus:

@@ -23,15 +23,17 @@ BROKEN = LEFT_OUT.encode()
 OTHER = "other"
 """Stands for a name."""
 _CPUINFO_LINE = re.compile(
-    r"(?:processor|hart)\s*: \d{1,5}|cpu family\s*: \d{1,3}"
-    r"|CPU (?:implementer|architecture|variant|part|revision)\s*: (?:0x)?[0-9a-fA-F]{1,4}",
+    r"(?:processor|hart)[ \t]*: \d{1,5}|cpu family[ \t]*: \d{1,3}"
+    r"|CPU (?:implementer|architecture|variant|part|revision)[ \t]*: (?:0x)?[0-9a-fA-F]{1,4}",
     re.ASCII,
 )
 _OTHER_CPUS = (
-    (r"vendor_id\s*: IBM/S390", "vendor_id\t: IBM/S390"), (r"vendor_id\s*: ", f"vendor_id\t: {LEFT_OUT}"),
-    (r"cpu\s*: (?:POWER|PPC|Cell|e\d)", "cpu\t\t: POWER"), (r"isa\s*: ", f"isa\t\t: {LEFT_OUT}"),
-    (r"CPU Family\s*: Loongson", "CPU Family\t: Loongson"),
-    (r"CPU implementer\s*: ", f"CPU implementer\t: {LEFT_OUT}"),
+    (r"vendor_id[ \t]*: IBM/S390", "vendor_id\t: IBM/S390"),
+    (r"vendor_id[ \t]*: ", f"vendor_id\t: {LEFT_OUT}"),
+    (r"cpu[ \t]*: (?:POWER|PPC|Cell|e\d)", "cpu\t\t: POWER"),
+    (r"(?:hart|isa)[ \t]*: ", f"isa\t\t: {LEFT_OUT}"),
+    (r"CPU Family[ \t]*: Loongson", "CPU Family\t: Loongson"),
+    (r"CPU implementer[ \t]*: ", f"CPU implementer\t: {LEFT_OUT}"),
 )  # fmt: skip
 """Lines of /proc/cpuinfo that show the architecture by their beginning, and what stands for them."""
 
@@ -89,7 +91,9 @@ def clean_interrupts(data: bytes) -> bytes:
     """Return /proc/interrupts with a row for each interrupt controller and for three kinds of IPI."""
     header, _, rows = data.partition(b"\n")
     controllers = sorted({match[1] for match in GIC_ROW.finditer(data)})
-    kept = [header if is_cpu_header(header) else BROKEN]
+    if not is_cpu_header(header):
+        return BROKEN
+    kept = [header]
     kept += [b"IRQ: 0 %b 0 Level %b" % (gic, BROKEN) for gic in controllers]
     kept += [b"IPI: %b" % row.encode() for row in (BACKTRACE_ROW, STOP_ROW) if row.encode() in data]
     for line in lines_with(rows, BROADCAST_ROW.encode()):
