@@ -191,6 +191,11 @@ def test_unexpected_manifest_is_ignored(tmp_path: Path, manifest: bytes) -> None
     assert open_root(str(tmp_path)).names("/") == ("sdeictl-capture.json",)
 
 
+def test_listed_names_are_sorted_once(tmp_path: Path) -> None:
+    (tmp_path / "sdeictl-capture.json").write_text('{"listings": {"/a": ["c", "b", "c", 1]}}')
+    assert open_root(str(tmp_path)).names("/a") == ("1", "b", "c")
+
+
 def test_member_names_cannot_escape(tmp_path: Path) -> None:
     with tarfile.open(tmp_path / "c.tar.gz", "w:gz") as archive:
         for name in ("../../proc/version", "/proc/../proc/cpuinfo", "sdeictl-capture.json"):
