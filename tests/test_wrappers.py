@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from sdeictl.klog.analysis import analyze
 from sdeictl.klog.episodes import Episode
 from sdeictl.klog.log import CUT_LINE, parse_log
+from sdeictl.klog.unwrap import Wrapping
 from tests.test_analysis_properties import EXAMPLES
 
 TEXTS = (
@@ -83,6 +84,14 @@ def test_nested_wrappers(names: list[str], end: str) -> None:
     for name in names:
         lines = WRAPPERS[name](lines)
     assert episodes(joined(lines, end)) == EXPECTED
+
+
+def test_nothing_is_left_twice() -> None:
+    lines = quopri.encodestring(joined(TIMED).encode()).decode().split("\n")
+    wrapping = Wrapping(lines)
+    wrapping.read(lines)
+    wrapping.rest()
+    assert wrapping.rest() == []
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le"])

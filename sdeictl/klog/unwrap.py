@@ -129,7 +129,7 @@ def _has_soft_breaks(lines: Sequence[str]) -> bool:
 def _join_soft_breaks(lines: list[str]) -> list[str]:
     """Undo quoted-printable."""
     joined = "\n".join(lines).replace("=\n", "")
-    return [_unescape(line) for line in joined.split("\n")]
+    return [_unescape(line) for line in joined.split("\n")] if lines else []
 
 
 def _unescape(line: str) -> str:
