@@ -28,6 +28,7 @@ from tests.support.core_builder import (
     NOTES_OFFSET,
     PERCPU_BYTES,
     PERCPU_PHYS,
+    RING_OFFSETS,
     FakeCpu,
     FakeKernel,
     address_of,
@@ -159,6 +160,15 @@ def test_log_wraps_around_its_buffer(last_bytes: int) -> None:
     texts = [line.partition(b";")[2] for line in core.log.splitlines()]
     assert texts[-2:] == [b"8" * last_bytes, b"last"]
     assert texts[:-2] == [line.partition(" ")[2].encode() for line in full[-len(texts) + 2 :]]
+
+
+@pytest.mark.parametrize("offset", [-(10**30), -1000, 10**6, 10**20])
+@pytest.mark.parametrize("name", sorted(RING_OFFSETS))
+def test_log_at_a_false_offset(name: str, offset: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(RING_OFFSETS, name, offset)
+    core = read(elf_core(STOPPED))
+    assert core.log is None or not name.startswith(("prb_desc.", "prb_data_blk_lpos.", "printk_info."))
+    validate("vmcore-1", vmcore_document(core))
 
 
 def test_relative_base_of_older_kernels() -> None:

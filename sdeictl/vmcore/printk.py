@@ -34,6 +34,8 @@ class _Array:
 
     def unpack(self, layout: str, record_id: int, offset: int) -> tuple[int, ...]:
         """Return the members at an offset in an element; raise struct.error if they are not in the array."""
+        if not 0 <= offset < self._size:  # unpack_from() would count a negative one from the end of the array
+            raise struct.error(f"an offset of {offset} in a structure of {self._size} bytes")
         return struct.unpack_from(layout, self._data, record_id % self._count * self._size + offset)
 
 
