@@ -377,6 +377,7 @@ def test_damaged_table_stays_damaged(signature: str) -> None:
             data[:cut],
             data[:cut] + b"\xff" + data[cut + 1 :],
             data[:cut] + b"\0\0" + data[cut + 2 :],
+            data[:4] + cut.to_bytes(4, "little") + data[8:],
         ):
             cleaned = clean_table(signature, table)
             assert outcome(cleaned) == outcome(table), (cut, table[:44].hex())

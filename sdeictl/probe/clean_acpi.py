@@ -40,9 +40,12 @@ def clean_table(signature: str, data: bytes) -> bytes:
 
 
 def _keep_sum(clean: bytearray, data: bytes) -> None:
-    """Give the cleaned table the sum of the whole one, so that its checksum is right or wrong by the same."""
-    if len(data) >= HEADER.size:
-        (length,) = struct.unpack_from("<I", data, 4)
+    """Give the cleaned table the sum of the whole one, so that its checksum is right or wrong by the same.
+
+    A table without a length of its own has no checksum.
+    """
+    (length,) = struct.unpack_from("<I", data, 4) if len(data) >= HEADER.size else (0,)
+    if length >= HEADER.size:
         clean[_FILLER_AT] = (sum(data[:length]) - sum(clean[:length])) & 0xFF
 
 
