@@ -200,9 +200,14 @@ def test_textfile_excludes_listening() -> None:
         (b"GET http://x/ HTTP/1.1\r\n\r\n", 400),
         (b"GET /metrics HTTP/9\r\n\r\n", 400),
         (b"POST /metrics HTTP/1.1\r\n\r\n", 405),
+        (b"GET /metrics HTTP/1.1\r\nAccept: application/openmetrics-text;version=1\nX: y\r\n\r\n", 400),
+        (b"GET /metrics HTTP/1.1\r\nX: a\rb\r\n\r\n", 400),
+        (b"GET /metrics HTTP/1.1\r\nX: a\0b\r\n\r\n", 400),
+        (b"GET /metrics HTTP/1.1\r\nX: a\tb\r\n\r\n", 200),
         (b"GET /metrics HTTP/1.1\r\nX: " + b"x" * (10 << 20) + b"\r\n\r\n", 431),
     ],
-    ids=["word", "empty", "tls", "proxy", "version", "method", "size"],  # the last one is too long for an id
+    # The last one is too long for an id.
+    ids=["word", "empty", "tls", "proxy", "version", "method", "lf", "cr", "nul", "tab", "size"],
 )  # fmt: skip
 def test_bad_request_is_answered(served: Served, data: bytes, status: int) -> None:
     assert served.ask(data).startswith(f"HTTP/1.1 {status} ".encode())

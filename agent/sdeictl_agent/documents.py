@@ -160,6 +160,6 @@ def parse_bench(data: bytes) -> Bench:
             for result in run["results"]
             if result["undisturbed"] is not None
         ),
-        conditions=BenchConditions(*(str(value or "") for value in conditions)),
+        conditions=BenchConditions(*(text(str(value or "")) for value in conditions)),
         notes=len(run["labels"]),
     )

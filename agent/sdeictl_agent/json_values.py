@@ -25,7 +25,8 @@ def number(value: object) -> float:
 
 
 def text(value: object) -> str:
-    """Return a text; raise ValueError for anything else."""
+    """Return a text; raise ValueError for anything else, also for one with half of a surrogate pair."""
     if not isinstance(value, str):
         raise ValueError(f"{value!r} is not text")
+    value.encode()
     return value

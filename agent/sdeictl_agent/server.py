@@ -37,6 +37,8 @@ TEXT = "text/plain; charset=utf-8"
 HTML = "text/html; charset=utf-8"
 METHODS = ("GET", "HEAD")
 _VERSION = re.compile(rb"HTTP/1\.[0-9]")
+# The version in an Accept header comes back in Content-Type: a bare line feed would begin another header.
+_CONTROL = re.compile(rb"[\0-\x08\n-\x1f\x7f]")
 
 
 class Request(NamedTuple):
@@ -70,6 +72,8 @@ def parse_request(head: bytes) -> Request:
     lines = head.split(b"\r\n")
     words = lines[0].split(b" ")
     if len(words) != 3 or not _VERSION.fullmatch(words[2]) or not words[1].startswith(b"/"):
+        raise BadRequestError(HTTPStatus.BAD_REQUEST)
+    if _CONTROL.search(b"".join(lines)):
         raise BadRequestError(HTTPStatus.BAD_REQUEST)
     method = words[0].decode("latin-1")
     if method not in METHODS:
