@@ -400,3 +400,5 @@ def test_encrypted_root_is_found(tmp_path: Path, uuids: dict[str, str], found: s
     (tmp_path / "block/254:0").symlink_to(tmp_path / "devices/dm-0")
     mounts = "22 1 254:0 / / rw - ext4 /dev/mapper/root rw\n23 22 0:5 / /proc rw - proc proc rw\nshort\n"
     assert find_encrypted(mounts, str(tmp_path / "block")) == found
+    for number in ("254:0\0", "../devices/dm-0", "x", "254"):
+        assert find_encrypted(mounts.replace("254:0", number), str(tmp_path / "block")) == ""

@@ -33,6 +33,7 @@ from sdeictl.host.root import Root
 from sdeictl.interlock import bpf
 from sdeictl.interlock.bpf import BpfWindow
 from sdeictl.interlock.journal import (
+    Aftermath,
     Entry,
     JournalError,
     Setting,
@@ -44,7 +45,7 @@ from sdeictl.interlock.lock import BusyError, Lock
 from sdeictl.interlock.providers import FoundProviders, find_providers
 from sdeictl.interlock.refusals import Reason, ReasonKind, refused_status
 from sdeictl.interlock.results import read_results, write_result
-from sdeictl.interlock.survey import Survey, read_survey
+from sdeictl.interlock.survey import Survey, forgetful_type, read_survey
 from sdeictl.interlock.window import BPF, TEST_LOCKUP, WindowRequest, provider_problem
 from sdeictl.probe.collect import collect
 from sdeictl.probe.drills import DrillKind, DrillOutcome
@@ -296,10 +297,48 @@ def test_journal_restores_only_known_settings(tmp_path: Path, setting: object) -
         read_journal(str(tmp_path))
 
 
+AFTERMATH = Aftermath(True, 3, "ramoops", None, IDENTITY.host, {"0": 4096}, (0, 1))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"variant": {}}, {"variant": 5}, {"aftermath": {"path": 0}}, {"aftermath": {"path": []}},
+        {"aftermath": {"channel": 5}}, {"aftermath": {"tried_in": None}}, {"aftermath": {"online": ["0"]}},
+    ],
+)  # fmt: skip
+def test_journal_of_another_type_is_damaged(tmp_path: Path, damage: dict[str, object]) -> None:
+    write_journal(ENTRY._replace(aftermath=AFTERMATH), str(tmp_path))
+    journal = tmp_path / "journal.json"
+    document = json.loads(journal.read_text())
+    for name, value in damage.items():
+        whole = document[name]
+        document[name] = {**whole, **value} if isinstance(value, dict) and isinstance(whole, dict) else value
+    journal.write_text(json.dumps(document))
+    with pytest.raises(JournalError, match="is damaged"):
+        read_journal(str(tmp_path))
+
+
 def test_unwritable_journal_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(JournalError, match="cannot be written"):
         write_journal(ENTRY, str(tmp_path / "file"))
+
+
+@pytest.mark.parametrize(
+    ("mounts", "kind"),
+    [
+        ("22 1 0:20 / / rw - tmpfs tmpfs rw\n", "tmpfs"),
+        ("22 1 0:20 / / rw - tmpfs tmpfs rw\n30 22 8:1 / /var rw shared:1 - ext4 /dev/sda1 rw\n", ""),
+        ("22 1 8:1 / / rw - ext4 /dev/sda1 rw\n30 22 0:9 / /var/lib rw - overlay o rw\n", "overlay"),
+        ("22 1 8:1 / / rw - ext4 /dev/sda1 rw\n30 22 0:9 / /var/li rw - tmpfs o rw\n", ""),
+        ("22 1 0:20 / / rw -  \n", ""),
+        ("22 1 0:20 / / rw - ", ""),
+        ("", ""),
+    ],
+)
+def test_file_system_that_forgets(mounts: str, kind: str) -> None:
+    assert forgetful_type("/var/lib/sdeictl", mounts) == kind
 
 
 def test_one_drill_at_a_time(tmp_path: Path) -> None:
@@ -317,9 +356,13 @@ def test_last_result_of_each_drill_counts(tmp_path: Path) -> None:
     (tmp_path / "4.json").write_text("{")
     (tmp_path / "5.json").write_text("[1]")
     (tmp_path / "6.json").write_text('{"drill": "backtrace", "variant": null, "id": "6", "outcome": "pass"}')
+    whole = make_result(DrillKind.BACKTRACE, None, "7", DrillOutcome.PASS)
+    wrong: tuple[dict[str, object], ...] = ({"host": 5}, {"id": None}, {"path": []}, {"variant": {}})
+    for name, damage in enumerate(wrong, 7):
+        (tmp_path / f"{name}.json").write_text(json.dumps({**whole, **damage}))
     stored = read_results(str(tmp_path))
     assert [result["id"] for result in stored.latest] == ["3", "2"]
-    assert stored.unreadable == tuple(str(tmp_path / f"{number}.json") for number in (4, 5, 6))
+    assert stored.unreadable == tuple(sorted(str(tmp_path / f"{number}.json") for number in range(4, 11)))
     assert (tmp_path / "1.json").stat().st_mode & 0o777 == 0o644
     assert (tmp_path / "1.log").stat().st_mode & 0o777 == 0o600
     assert read_results(str(tmp_path / "none")).latest == ()

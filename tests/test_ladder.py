@@ -226,7 +226,11 @@ def test_arming_holds_once_this_boot(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert armed_seconds("boot", directory) is not None
     disarm(directory)
     assert armed_seconds("boot", directory) is None
-    for text in ("", "[]", '{"boot_id": "boot"}', '{"boot_id": "boot", "until": 1e300}'):
+    now = time.clock_gettime(time.CLOCK_BOOTTIME)
+    for text in (
+        "", "[]", '{"boot_id": "boot"}', '{"boot_id": "boot", "until": 1e300}', f'{{"until": {now + 60}}}',
+        f'{{"boot_id": "boot", "until": {"9" * 400}}}',
+    ):  # fmt: skip
         (tmp_path / "state/armed").write_text(text)
         assert armed_seconds("boot", directory) is None, text
     arm(MAX_SECONDS, "boot", directory)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -90,7 +91,7 @@ def find_encrypted(mounts: str, devices: str = BLOCK_DEVICES) -> str:
     `mounts` is /proc/self/mountinfo: the third field is the device of the mount point in the fifth.
     """
     numbers = [fields[2] for fields in map(str.split, mounts.splitlines()) if fields[4:5] == ["/"]]
-    waiting = [f"{devices}/{number}" for number in numbers[-1:]]
+    waiting = [f"{devices}/{number}" for number in numbers[-1:] if re.fullmatch(r"\d+:\d+", number, re.ASCII)]
     for _ in range(_MAX_DEVICES):
         if not waiting:
             break

@@ -125,6 +125,8 @@ def _parse_entry(data: bytes) -> Entry:
         raise ValueError("a drill without a name, a boot or a process")
     if entry.unstored is not None and not (is_result(entry.unstored) and entry.unstored["id"] == entry.id):
         raise ValueError("a result that is not of this drill")
+    if not isinstance(entry.variant, (str, type(None))):
+        raise ValueError("a variant that is not a name")
     return entry._replace(
         drill=DrillKind(entry.drill), settings=settings, aftermath=aftermath, affinities=affinities
     )
@@ -141,6 +143,11 @@ def _parse_aftermath(data: dict[str, object]) -> Aftermath:
         raise ValueError("a place of no CPU")
     if not isinstance(found.host, dict) or not isinstance(found.fired, bool):
         raise ValueError("no host")
+    optional = (found.channel, found.path)
+    if not all(isinstance(text, (str, type(None))) for text in optional) or not isinstance(
+        found.tried_in, str
+    ):
+        raise ValueError("a channel, a path or a boot that is not text")
     return found._replace(online=tuple(found.online))
 
 

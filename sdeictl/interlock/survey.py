@@ -218,7 +218,7 @@ def forgetful_type(path: str, mounts: str) -> str:
     for line in mounts.splitlines():
         before, _, after = line.partition(" - ")
         fields = before.split()
-        if len(fields) < 5 or not after:
+        if len(fields) < 5 or not after.strip():
             continue
         point = fields[4].replace("\\040", " ")
         if (path == point or path.startswith(point.rstrip("/") + "/")) and len(point) >= len(best):
