@@ -35,6 +35,7 @@ from tests.test_analysis_properties import as_kmsg
 from tests.test_cli import sdeictl
 
 HOSTS = TESTS / "hosts"
+LOCKUP = "watchdog: CPU0: Watchdog detected hard LOCKUP on cpu 1"
 SECRETS = {
     "proc/version": "Linux version 7.3.4 (alice@secret-builder) (gcc 12) #1 SMP\n",
     "proc/cmdline": "root=UUID=secret-uuid crashkernel=512M rd.luks.key=secret-key quiet\n",
@@ -368,6 +369,29 @@ def test_older_capture_leaves_names_unknown(tmp_path: Path) -> None:
     assert not facts.symbols.complete
     assert not any(config.of_running_kernel for config in facts.configs)
     assert "another version" in next(gap.detail for gap in facts.gaps if gap.source == "/proc/kallsyms")
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        # Two lines of the same time and text count twice at the beginning of a boot.
+        [(0.0, LOCKUP), (0.001, "Modules linked in:"), (0.0, LOCKUP), (0.007, "pc : spin+0x8/0x24")],
+        [(0.0, LOCKUP), (0.0, LOCKUP), (2.0, "x"), (0.0, LOCKUP), (3.0, "y")],
+        [
+            (1.0, "sysrq: x"),
+            (1.1, " spin+0x8/0x24junk"),
+            (1.2, " spin+0x8/0x24 [module]"),
+            (1.3, "pc : 0x12"),
+        ],
+    ],
+)
+def test_clean_lines_stay_apart(lines: list[tuple[float, str]]) -> None:
+    log = "".join(f"[{at:12.6f}] {text}\n" for at, text in lines).encode()
+    clean = public_log(log)
+    assert public_log(clean) == clean
+    raw, found = parse_log(log), parse_log(clean)
+    assert len(found.records) == len(raw.records)
+    assert analyze(found).episodes == analyze(raw).episodes
 
 
 def test_clean_text_has_same_episodes(host: CapturedHost) -> None:

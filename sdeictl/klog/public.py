@@ -64,7 +64,7 @@ def _place(text: str) -> str:
     """Return a place in the kernel's own code; of a module or a user's program only that it is one."""
     match = _PLACE.match(text)
     if not match:
-        return f"{NAME}+0x0" if backtrace.PLACE.match(text) else LEFT_OUT
+        return f"{NAME}+0x0/0x0" if backtrace.PLACE.match(text) else LEFT_OUT
     foreign = match[3] or match[1].startswith("bpf_prog_")
     return f"{NAME}{match[2]} [{NAME}]" if foreign else match[1] + match[2]
 
@@ -296,15 +296,20 @@ class _Shown:
         self._lines = SeenLines()
         self._early: set[int] = set()
         """Those of the first 10 ms: each boot begins with the same ones."""
+        self._waiting: set[int] = set()
+        """Those of the first 10 ms for which no later line has decided whether they count once."""
         self._numbers: dict[float, int] = {}
         """How many lines of a time were left out."""
 
     def begin_boot(self) -> None:
         self._lines.begin_boot()
-        self._early, self._numbers = set(), {}
+        self._early, self._waiting, self._numbers = set(), set(), {}
 
     def unlike(self, at: float, text: str) -> str:
         """Return a text that no line of this time has: a line that repeats one is left out."""
+        if at >= BOOT_FALLBACK_SECONDS:
+            self._early |= self._waiting
+            self._waiting.clear()
         if text == LEFT_OUT or self._has(at, text):
             number = self._numbers.get(at, 0) + 1
             while self._has(at, text := _left_out(number)):
@@ -313,7 +318,7 @@ class _Shown:
                 self._numbers.clear()
             self._numbers[at] = number
         if at < BOOT_FALLBACK_SECONDS:
-            self._early.add(hash((at, text)))
+            self._waiting.add(hash((at, text)))
         else:
             self._lines.add(hash((at, text)))
         return text
