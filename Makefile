@@ -19,9 +19,10 @@ test-lab: lab
 	$(BIN)/pytest tests/lab $(PARALLEL) --durations=20
 
 # Long loops, before a release: many examples of each property, every story on every machine, the
-# extra ones too, and again where what is met is chance. PART=name runs one part of tests/tools/soak.py.
+# extra ones too, and again where what is met is chance. PART=name runs one part of tests/tools/soak.py;
+# the part fuzz needs no lab, and installs the fuzzer.
 soak: export SDEICTL_LAB_EXTRA = 1
-soak: lab
+soak: $(if $(filter fuzz,$(PART)),$(VENV)/ready,lab)
 	$(BIN)/python -m tests.tools.soak $(PART)
 
 bench: $(VENV)/ready

@@ -2,13 +2,15 @@
 
     python -m tests.tools.soak [PART...]    without a name: all parts
 
-Each step is one run of pytest. When it ends, its figures are added to the tables in docs/soak.md, so that
-they add up over runs: how many tests passed, and what the tests have counted (record_property with a number).
-build/soak holds how many steps an interrupted part has done.
+Each step is one run of pytest, or one of the fuzzer on one target. When it ends, its figures are added to the
+tables in docs/soak.md, so that they add up over runs: how many tests passed, what the tests have counted
+(record_property with a number), and what the fuzzer did. build/soak holds how many steps an interrupted part
+has done.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import shlex
@@ -16,15 +18,65 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 from xml.etree import ElementTree
 
 from tests.conftest import PROJECT
+from tests.fuzz.harness import FINDING, WORK, target_names
 
 PAGE = PROJECT / "docs" / "soak.md"
 STATE = PROJECT / "build" / "soak"
-FIGURES = "## Figures"
+HEADING = "## Figures"
 COUNTS = "## Counts"
+FUZZ_HEADING = "## Fuzzing"
+FUZZ_SECONDS = int(os.environ.get("SDEICTL_FUZZ_SECONDS", "600"))
+"""CPU time for each target."""
+NO_FUZZER = (
+    "soak: the part fuzz needs atheris, which has packages for Python 3.11 to 3.13 on x86-64 only. There, run"
+    " `make clean` and then `make soak PART=fuzz PYTHON=python3.11`."
+)
+
+
+class Figures(NamedTuple):
+    """What all runs of a step have given."""
+
+    runs: int = 0
+    passed: int = 0
+    failed: int = 0
+
+    def plus(self, new: Figures) -> Figures:
+        """Return the figures with those of further runs."""
+        return Figures(*map(sum, zip(self, new)))
+
+
+class Count(NamedTuple):
+    """What the tests of all runs have counted under one name."""
+
+    number: int = 0
+
+    def plus(self, new: Count) -> Count:
+        """Return the sum."""
+        return Count(self.number + new.number)
+
+
+class FuzzFigures(NamedTuple):
+    """What all runs of the fuzzer on a target have given."""
+
+    runs: int = 0
+    seconds: int = 0
+    """Of CPU time."""
+    executions: int = 0
+    edges: int = 0
+    """How many edges of sdeictl's code the best run has reached."""
+    features: int = 0
+    """How many features of them, as libFuzzer counts: an edge that is taken more often is another feature."""
+    findings: int = 0
+    """How many kinds of failure each run has met."""
+
+    def plus(self, new: FuzzFigures) -> FuzzFigures:
+        """Return the figures with those of further runs."""
+        total = FuzzFigures(*map(sum, zip(self, new)))
+        return total._replace(edges=max(self.edges, new.edges), features=max(self.features, new.features))
 
 
 class Step(NamedTuple):
@@ -38,12 +90,14 @@ class Step(NamedTuple):
         return " ".join([*(f"{name}={value}" for name, value in self.environment.items()), self.arguments])
 
 
-class Figures(NamedTuple):
-    """What all runs of a step have given."""
+class Fuzz(NamedTuple):
+    """One run of the fuzzer."""
 
-    runs: int = 0
-    passed: int = 0
-    failed: int = 0
+    target: str
+
+    def text(self) -> str:
+        """Return the name of the target."""
+        return self.target
 
 
 class Ended(NamedTuple):
@@ -65,12 +119,13 @@ def _lab(arguments: str, **environment: str) -> Step:
     )
 
 
-PARTS: Mapping[str, Sequence[Step]] = {
+PARTS: Mapping[str, Sequence[Step | Fuzz]] = {
     "parsers": [
         *_examples(20000, "analysis_properties", "monotone", "hostile", "vmcore", "bench", "ab"),
         *_examples(20000, "agent_counters", "agent_server"),
         *_examples(5000, "drill_logs"),
     ],
+    "fuzz": [Fuzz(name) for name in target_names()],
     "hosts": [_lab("test_hosts.py"), _lab("test_probe.py")],
     "wedge": [_lab("test_wedge.py")] * 3,
     # Five runs: 1,000 masked drills on dt-idle and 200 on acpi-idle.
@@ -98,6 +153,9 @@ PARTS: Mapping[str, Sequence[Step]] = {
 
 def run_part(name: str) -> bool:
     """Run the steps of a part that are not done yet; tell whether all passed."""
+    if any(isinstance(step, Fuzz) for step in PARTS[name]) and not install_fuzzer():
+        print(NO_FUZZER, file=sys.stderr)
+        return False
     state = STATE / name
     done = int(state.read_text()) if state.exists() else 0
     good = True
@@ -109,14 +167,26 @@ def run_part(name: str) -> bool:
             file=sys.stderr,
             flush=True,
         )
-        ended = run_step(step)
-        page = add_figures(PAGE.read_text(), name, step, ended.figures)
-        PAGE.write_text(add_counts(page, name, ended.counts))
-        good = good and not ended.figures.failed
+        good = _run_and_add(name, step) and good
         state.parent.mkdir(parents=True, exist_ok=True)
         state.write_text(str(number + 1))
     state.unlink(missing_ok=True)
     return good
+
+
+def _run_and_add(part: str, step: Step | Fuzz) -> bool:
+    """Run a step and add its figures to the page; tell whether it passed."""
+    page = PAGE.read_text()
+    if isinstance(step, Fuzz):
+        found = run_fuzz(step)
+        PAGE.write_text(add_figures(page, FUZZ_HEADING, f"`{step.target}`", found))
+        return not found.findings
+    figures, counts = run_step(step)
+    page = add_figures(page, HEADING, f"`{part}` | `{step.text()}`", figures)
+    for what, number in sorted(counts.items()):
+        page = add_figures(page, COUNTS, f"`{part}` | {what}", Count(number))
+    PAGE.write_text(page)
+    return not figures.failed
 
 
 def run_step(step: Step) -> Ended:
@@ -150,39 +220,62 @@ def read_counts(suite: ElementTree.Element) -> dict[str, int]:
     return counts
 
 
-def add_figures(page: str, part: str, step: Step, new: Figures) -> str:
-    """Return the page with the figures of one more run of a step."""
-    return _add_row(page, FIGURES, f"| `{part}` | `{step.text()}` |", new)
+def install_fuzzer() -> bool:
+    """Install atheris, unless it is there; tell whether it is there now."""
+    if importlib.util.find_spec("atheris") is None:
+        command = [sys.executable, "-m", "pip", "install", "--quiet", "--editable", ".[fuzz]"]
+        subprocess.run(command, cwd=PROJECT, check=False)
+        importlib.invalidate_caches()
+    return importlib.util.find_spec("atheris") is not None
 
 
-def add_counts(page: str, part: str, counts: Mapping[str, int]) -> str:
-    """Return the page with what the tests of one more run of a step have counted."""
-    for name, number in sorted(counts.items()):
-        page = _add_row(page, COUNTS, f"| `{part}` | {name} |", (number,))
-    return page
+def run_fuzz(step: Fuzz) -> FuzzFigures:
+    """Run the fuzzer on a target. If it ends by itself, a crash, a time-out or its memory ended it."""
+    command = [sys.executable, "-m", "tests.fuzz", step.target, str(FUZZ_SECONDS)]
+    log = WORK / step.target / "log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("wb") as output:
+        status = subprocess.run(command, cwd=PROJECT, stdout=output, stderr=output, check=False).returncode
+    figures = parse_fuzz_log(log.read_text(errors="replace"))
+    if status:
+        print(f"soak: the fuzzer ended with {status}, see {log}", file=sys.stderr)
+    return figures._replace(seconds=FUZZ_SECONDS, findings=figures.findings + int(status != 0))
 
 
-def _add_row(page: str, heading: str, key: str, new: Sequence[int]) -> str:
-    """Add numbers to the row of a table that begins with `key`; without one, add the row.
+def parse_fuzz_log(text: str) -> FuzzFigures:
+    """Return the figures in what the fuzzer printed; a run without them gives 0."""
+    last = {
+        name: int(value) for name, value in re.findall(r"\b(cov|ft|number_of_executed_units): (\d+)", text)
+    }
+    findings = re.findall(f"^{re.escape(FINDING)}.*", text, re.MULTILINE)
+    for line in findings:
+        print(f"soak: {line}", file=sys.stderr)
+    return FuzzFigures(
+        1, 0, last.get("number_of_executed_units", 0), last.get("cov", 0), last.get("ft", 0), len(findings)
+    )
 
-    The table is the last thing below its heading.
-    """
-    before, _, rest = page.partition(f"{heading}\n")
-    table, next_heading, after = rest.partition("\n## ")
-    lines = table.rstrip("\n").splitlines()
-    numbers = [*new]
+
+AnyFigures = TypeVar("AnyFigures", Figures, Count, FuzzFigures)
+
+
+def add_figures(page: str, heading: str, label: str, new: AnyFigures) -> str:
+    """Return the page with the figures of one more run: a row of the table below a heading."""
+    before, _, rest = page.partition(heading)
+    table, more, after = rest.partition("\n## ")
+    lines = table.rstrip("\n").split("\n")
+    begins = f"| {label} | "
     for number, line in enumerate(lines):
-        if line.startswith(key):
-            old = map(int, re.findall(r"\d+", line[len(key) :]))
-            lines[number] = _row(key, [*map(sum, zip(old, numbers))])
+        if line.startswith(begins):
+            old = type(new)(*map(int, line[len(begins) :].strip(" |").split(" | ")))
+            lines[number] = _row(begins, old.plus(new))
             break
     else:
-        lines.append(_row(key, numbers))
-    return f"{before}{heading}\n" + "\n".join(lines) + "\n" + next_heading + after
+        lines.append(_row(begins, new))
+    return before + heading + "\n".join(lines) + "\n" + more + after
 
 
-def _row(key: str, numbers: Sequence[int]) -> str:
-    return f"{key} {' | '.join(map(str, numbers))} |"
+def _row(begins: str, figures: Sequence[int]) -> str:
+    return f"{begins}{' | '.join(map(str, figures))} |"
 
 
 def main() -> int:
