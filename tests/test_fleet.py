@@ -102,6 +102,16 @@ def test_first_lines_say_what_is_wrong(reports: Path) -> None:
     assert max(map(len, done.stdout.splitlines())) <= 100
 
 
+def test_only_a_ready_host_is_at_risk(reports: Path) -> None:
+    """A host of which nothing else is known can have a hazard too."""
+    text = fleet("report", "--reports", reports).stdout
+    seen = [host for host in HOSTS if host.up and host.reported and host.cohort.hazard]
+    at_risk = sum(host.ready is True for host in seen)
+    assert 0 < at_risk < len(seen)
+    assert f"{at_risk} hosts AT RISK" in text
+    assert f"{len(seen)} hosts with a hazard" in text
+
+
 def test_text_of_hosts_is_harmless(tmp_path: Path) -> None:
     model = build_report(collect(open_root(str(load_host("acpi-sdei").root))))
     (host,) = [host for host in make_fleet(100) if host.cohort.path == "sdei"][:1]

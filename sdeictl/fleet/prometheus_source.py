@@ -87,6 +87,7 @@ class PrometheusSource:
                 no_detector=begun.no_detector.result(),
                 detector_unknown=begun.detector_unknown.result(),
                 hazards=begun.hazards.result(),
+                at_risk=begun.at_risk.result(),
                 drills=_drill_counts(*drills.result(), hosts=reported),
                 kdump=KdumpCounts(loaded, not_loaded, reported - loaded - not_loaded),
                 events=events.result(),
@@ -99,6 +100,7 @@ class PrometheusSource:
         """Begin the queries that need no other answer."""
         up, path, ready = self._of("up"), f"{self._of(_PATH)} == 1", self._of("sdeictl_ready")
         detector, stamp = self._check("hard-lockup-detector"), self._of("sdeictl_report_timestamp_seconds")
+        hazards = f"{self._of('sdeictl_hazards')} > 0"
         return _Begun(
             silent=pool.submit(self._count, f"{up} == 0"),
             no_report=pool.submit(self._count, f"{up} == 1 unless on (instance) {stamp}"),
@@ -107,7 +109,8 @@ class PrometheusSource:
             ready=pool.submit(self._by_cohort, f"{ready} == 1"),
             not_ready=pool.submit(self._by_cohort, f"{ready} == 0"),
             stale=pool.submit(self._count, f"time() - {stamp} > {self._stale_after:.0f}"),
-            hazards=pool.submit(self._by_cohort, f"{self._of('sdeictl_hazards')} > 0"),
+            hazards=pool.submit(self._by_cohort, hazards),
+            at_risk=pool.submit(self._count, f"{hazards} and on (instance) {ready} == 1"),
             no_detector=pool.submit(self._by_cohort, f"{detector} == 0"),
             detector_unknown=pool.submit(self._count, f"{detector} == -1"),
         )
@@ -253,6 +256,7 @@ class _Begun(NamedTuple):
     not_ready: Future[Counts]
     stale: Future[int]
     hazards: Future[Counts]
+    at_risk: Future[int]
     no_detector: Future[Counts]
     detector_unknown: Future[int]
 

@@ -42,6 +42,8 @@ class Coverage(NamedTuple):
     no_report: int
     stale: int
     """Hosts with an old report. They are counted by its verdict too."""
+    at_risk: int
+    """Hosts that are ready and have a hazard. They are counted as ready too."""
 
     @property
     def no_data(self) -> int:
@@ -150,6 +152,7 @@ def _coverage(tallies: Tallies) -> Coverage:
         no_agent=tallies.no_agent,
         no_report=tallies.no_report,
         stale=tallies.stale,
+        at_risk=tallies.at_risk,
     )
 
 

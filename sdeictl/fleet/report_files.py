@@ -124,6 +124,7 @@ class FileSource:
             no_detector=Counter(host.group for host in hosts if host.outcomes.get(detector) == Outcome.FAIL),
             detector_unknown=sum(host.outcomes.get(detector) == Outcome.UNKNOWN for host in hosts),
             hazards=Counter(host.group for host in hosts if host.hazard),
+            at_risk=sum(host.hazard and host.ready is True for host in hosts),
             drills=None,
             kdump=KdumpCounts(kdump[True], kdump[False], kdump[None]),
             events=None,

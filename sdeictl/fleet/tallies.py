@@ -88,7 +88,9 @@ class Tallies(NamedTuple):
     """Hosts without a hard-lockup detector."""
     detector_unknown: int
     hazards: Counts
-    """Hosts with at least one hazard."""
+    """Hosts with at least one hazard, ready or not."""
+    at_risk: int
+    """Hosts that are ready and have a hazard."""
     drills: Sequence[DrillCounts] | None
     """None: the source does not say."""
     kdump: KdumpCounts

@@ -80,9 +80,9 @@ def _reason(report: FleetReport, width: int) -> Iterator[Line]:
 
 def _coverage(report: FleetReport) -> Iterator[Line]:
     hosts = report.coverage
-    hazards = f"{_hosts(report.hazards.hosts)} AT RISK, with a hazard" if report.hazards.hosts else ""
+    at_risk = f"{_hosts(hosts.at_risk)} AT RISK, with a hazard" if hosts.at_risk else ""
     rows = [
-        ("ready", hosts.ready, "green", hazards),
+        ("ready", hosts.ready, "green", at_risk),
         ("not ready", hosts.not_ready, "red", ""),
         ("unknown", hosts.unknown, "yellow", "the report could not tell"),
         ("not arm64", hosts.not_applicable, "dim", ""),
@@ -152,7 +152,7 @@ def _detector(report: FleetReport) -> Iterator[Line]:
 
 def _hazards(report: FleetReport) -> Iterator[Line]:
     if report.hazards.hosts:
-        text = f"{_hosts(report.hazards.hosts)} AT RISK; `sdeictl probe` on a host names its hazard"
+        text = f"{_hosts(report.hazards.hosts)} with a hazard; `sdeictl probe` on a host names it"
         yield ((f"{_INDENT}{text}", "yellow"),)
         yield from _spread(report, report.hazards, 2)
 

@@ -52,7 +52,7 @@ COHORTS = (
     Cohort("6.18.20", "ampere-1.8", "Mt. Collins", "pseudo-nmi", 20,
            drills=(("backtrace-masked", "pass", True),)),
     Cohort("7.3.4", 'lab "quoted" \\ 1', "Grün é\u4e2d", "sdei", 5, ("idle-keeps-sdei",), hazard=True),
-    Cohort("5.10.200", "old-1", "Kunpeng", "unknown", 5, drills=(), kdump=None),
+    Cohort("5.10.200", "old-1", "Kunpeng", "unknown", 5, hazard=True, drills=(), kdump=None),
 )  # fmt: skip
 
 UPDATED = Cohort("7.3.3", "ampere-1.8", "Mt. Collins", "sdei", 0)
@@ -247,6 +247,7 @@ def truth(fleet: list[Host], *, with_server: bool) -> Truth:
             "total": len(fleet), "ready": len(ready), "not_ready": len(not_ready),
             "unknown": len(seen) - len(ready) - len(not_ready), "not_applicable": 0, "no_agent": no_agent,
             "no_report": no_report, "no_data": no_agent + no_report, "stale": sum(h.age > DAY for h in seen),
+            "at_risk": sum(h.cohort.hazard for h in ready),
         },
         "paths": dict(Counter(h.cohort.path for h in seen)),
         "cohorts": {
