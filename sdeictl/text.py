@@ -45,10 +45,11 @@ def show_ladder(rungs: Iterable[str]) -> str:
 
 def to_plain(lines: Iterable[Line]) -> str:
     """Return lines as plain text, with control characters in kernel text made visible."""
-    return "".join(f"{''.join(_visible(text) for text, _ in line).rstrip()}\n" for line in lines)
+    return "".join(f"{''.join(visible(text) for text, _ in line).rstrip()}\n" for line in lines)
 
 
-def _visible(text: str) -> str:
+def visible(text: str) -> str:
+    """Return a text with its control characters made visible."""
     return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
@@ -59,4 +60,4 @@ def print_styled(lines: Iterable[Line]) -> None:
 
     console = Console(highlight=False, soft_wrap=True)
     for line in lines:
-        console.print(Text.assemble(*((_visible(text), style) for text, style in line)))
+        console.print(Text.assemble(*((visible(text), style) for text, style in line)))

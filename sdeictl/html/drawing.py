@@ -1,0 +1,71 @@
+"""Small pictures as inline SVG, each with its text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+from xml.etree.ElementTree import Element
+
+from sdeictl.html.element import Node, element
+from sdeictl.html.kind import SIGNS, Kind
+
+_HEIGHT = 32
+_MIN_SIGN = 3.0
+"""A part of less percent has no room for its sign; the legend has it."""
+_MIN_PART = 1.0
+"""A part of less percent is drawn as wide as this: one host of 10,000 must be seen."""
+
+
+class Part(NamedTuple):
+    """One part of a whole."""
+
+    word: str
+    value: int
+    kind: Kind
+
+
+def stacked_bar(parts: Sequence[Part]) -> Element:
+    """Return a bar of the width of the page, divided in proportion; a screen reader gets a sentence.
+
+    Parts of value 0 are left out. Its lengths are in percent, so that signs keep their size.
+    """
+    shown = [part for part in parts if part.value]
+    widths = _widths(shown)
+    drawn: list[Node] = []
+    start = 0.0
+    for part, width in zip(shown, widths):
+        drawn.append(_rectangle(start, width, part))
+        if width >= _MIN_SIGN:
+            drawn.append(_sign(start + width / 2, part.kind))
+        start += width
+    size = {"width": "100%", "height": str(_HEIGHT), "class_": "bar"}
+    return element("svg", *drawn, role="img", aria_label=_sentence(shown), **size)
+
+
+def marked(kind: Kind | None, word: str) -> Element:
+    """Return a word behind the sign of its kind, as the bar has it; None: behind an empty place."""
+    if kind is None:
+        return element("span", element("span", class_="sign"), word, class_="marked")
+    shown = element("span", SIGNS[kind], class_=f"sign {kind}", aria_hidden="true")
+    return element("span", shown, word, class_="marked")
+
+
+def _widths(parts: Sequence[Part]) -> list[float]:
+    """Return the width of each part in percent; together they are 100."""
+    total = sum(part.value for part in parts)
+    widths = [max(100 * part.value / total, _MIN_PART) for part in parts]
+    return [100 * width / sum(widths) for width in widths]
+
+
+def _sentence(parts: Sequence[Part]) -> str:
+    return ", ".join(f"{part.value:,} {part.word}" for part in parts)
+
+
+def _rectangle(start: float, width: float, part: Part) -> Element:
+    size = {"x": f"{start:.3f}%", "width": f"{width:.3f}%", "height": str(_HEIGHT)}
+    return element("rect", element("title", _sentence([part])), class_=str(part.kind), **size)
+
+
+def _sign(middle: float, kind: Kind) -> Element:
+    place = {"x": f"{middle:.3f}%", "y": "50%", "dy": "0.35em", "text_anchor": "middle"}
+    return element("text", SIGNS[kind], class_=str(kind), aria_hidden="true", **place)
