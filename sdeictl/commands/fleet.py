@@ -29,6 +29,7 @@ from sdeictl.fleet.diff import (
     render_diff,
 )
 from sdeictl.fleet.document import Object, fleet_document, host_document
+from sdeictl.fleet.page import fleet_page
 from sdeictl.fleet.prometheus import Client, Server, check_url
 from sdeictl.fleet.prometheus_source import PrometheusSource
 from sdeictl.fleet.report import FleetReport, build_fleet_report
@@ -185,10 +186,10 @@ def _names(inventory: str | None) -> tuple[str, ...]:
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["text", "json", "csv"]),
+    type=click.Choice(["text", "json", "csv", "html"]),
     default="text",
     show_default=True,
-    help="How to print the result; csv has a row for each cohort, or host.",
+    help="How to print the result; csv: a row for each cohort, or host; html: a page.",
 )
 @click.argument("more", nargs=-1, type=FILE, metavar="[PATH]...")
 @click.pass_context
@@ -218,6 +219,8 @@ def fleet_report(
         raise click.UsageError(f"unexpected argument {more[0]!r}; files go with --reports")
     if reports and at:
         raise click.UsageError("--time goes with --prometheus: a file has one time")
+    if hosts is not None and form == "html":
+        raise click.UsageError("--format html has no list of hosts; --hosts goes with text, json and csv")
     moment = _moment(at) if at else time.time()
     source: Source = _files((*reports, *more), asked) if reports else _server(asked, moment)
     if hosts is not None:
@@ -253,8 +256,8 @@ def _progress(done: int, files: int) -> None:
 
 
 def _print_report(report: FleetReport, form: str) -> None:
-    if form == "csv":
-        write(cohort_table(report).encode())
+    if form in ("csv", "html"):
+        write(cohort_table(report).encode() if form == "csv" else fleet_page(report))
         return
     columns = shutil.get_terminal_size().columns if sys.stdout is not None and sys.stdout.isatty() else 80
     print_result(form, fleet_document(report), render_fleet(report, columns))
