@@ -25,7 +25,7 @@ from sdeictl.host.open import open_root
 from sdeictl.probe.collect import collect
 from sdeictl.probe.report import build_report
 from tests.conftest import load_host, validate
-from tests.support.planted_fleet import expect, make_fleet, report_document
+from tests.support.planted_fleet import expect, make_fleet, report_document, write_reports
 from tests.support.tools import tool
 
 SECRET = "tok3n-that-nobody-may-see"
@@ -47,13 +47,7 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a directory with the reports of a planted fleet."""
     directory = tmp_path_factory.mktemp("reports")
     model = build_report(collect(open_root(str(load_host("acpi-sdei").root))))
-    now = int(time.time())
-    for host in HOSTS:
-        name = directory / f"{host.name.partition(':')[0]}.json"
-        if host.up and host.reported:
-            name.write_text(json.dumps(report_document(host, now, model)))
-        elif host.up:
-            name.write_text('{"schema": "sdeictl.report/1", "gener')
+    write_reports(HOSTS, directory, model)
     return directory
 
 

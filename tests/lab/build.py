@@ -59,6 +59,7 @@ TOOLS = {
     "patch": "patch",
     "g++": "g++",
     "iasl": "acpica-tools",
+    "npm": "npm",
 }
 LIBRARIES = {
     "/usr/include/openssl/ssl.h": "libssl-dev",

@@ -88,6 +88,7 @@ PARTS_TABLE = (
     Part("sdei-refused", ("sdei_refused.c", "kernel.sh", "kernel.config"), ("sdei_refused.ko",)),
     Part("system", ("system-configure", "system-story"), ("system.ext4",)),
     Part("iasl", (), ("usr",)),
+    Part("chromium", (), ("usr",)),
     Part("debian", (), ("root.tar",)),
     Part("bullseye", ("python.sh",), ("root.tar",)),
     Part("trixie", ("python.sh",), ("root.tar",)),

@@ -5,10 +5,13 @@ The hosts are of a few cohorts. Each cohort has its own fault; single hosts diff
 
 from __future__ import annotations
 
+import json
 import random
+import time
 from collections import Counter
 from collections.abc import Iterator
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from sdeictl.klog.words import NmiPath
@@ -229,6 +232,16 @@ def report_document(host: Host, now: int, model: ReportDocument) -> ReportDocume
             for check in CHECKS
         ],
     }  # fmt: skip
+
+
+def write_reports(fleet: list[Host], directory: Path, model: ReportDocument) -> None:
+    """Write the report of each host that is up into a file; the file of one without a report is cut short."""
+    now = int(time.time())
+    for host in fleet:
+        if host.up:
+            text = json.dumps(report_document(host, now, model))
+            cut = len(text) if host.reported else 40
+            (directory / f"{host.name.partition(':')[0]}.json").write_text(text[:cut])
 
 
 Truth = dict[str, Any]
