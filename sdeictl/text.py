@@ -1,10 +1,12 @@
-"""Words and lines for people and scripts. Kernel text is never markup here."""
+"""Words, records and lines for people and scripts. Kernel text is never markup here."""
 
 from __future__ import annotations
 
+from collections import namedtuple
 from collections.abc import Iterable
 from enum import Enum
 from itertools import groupby
+from typing import TYPE_CHECKING
 
 Piece = tuple[str, str]
 """(text, style); the style is one of rich's names, "" for none."""
@@ -16,6 +18,31 @@ class Word(str, Enum):
 
     # Without this an f-string prints `Class.MEMBER` from Python 3.12 on.
     __str__ = str.__str__
+
+
+if TYPE_CHECKING:
+    from typing import NamedTuple as NamedTuple  # noqa: PLC0414 - others import it from here
+else:
+
+    class _Maker(type):
+        """Makes a named tuple of the fields, the defaults and the methods of a class."""
+
+        def __new__(cls, name, bases, body):
+            if not bases:
+                return super().__new__(cls, name, bases, body)
+            fields = list(body["__annotations__"])
+            defaults = [body.pop(field) for field in fields if field in body]
+            made = namedtuple(name, fields, defaults=defaults, module=body["__module__"])
+            for attribute, value in body.items():
+                setattr(made, attribute, value)
+            return made
+
+    class NamedTuple(metaclass=_Maker):
+        """typing.NamedTuple, but made in a third of the time.
+
+        That one compiles the text of each annotation, although no program reads it: 200 of them when a probe
+        starts, which took 4 % of its time.
+        """
 
 
 MAX_LISTED_CPUS = 16

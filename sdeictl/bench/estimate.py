@@ -15,7 +15,8 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Sequence
-from typing import NamedTuple
+
+from sdeictl.text import NamedTuple
 
 BLOCKS = 20
 FLOOR = 0.01

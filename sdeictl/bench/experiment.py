@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from enum import Enum
-from typing import NamedTuple, TypedDict
+from typing import TypedDict
 
 from sdeictl.bench.compare import ComparisonDocument
 from sdeictl.bench.kexec import Kexec, refusals_for_kexec
@@ -30,6 +30,7 @@ from sdeictl.interlock.refusals import (
 from sdeictl.interlock.survey import Survey
 from sdeictl.probe.facts import HostFacts
 from sdeictl.probe.settings import setting
+from sdeictl.text import NamedTuple
 
 AB_SCHEMA = "sdeictl.bench-ab/1"
 MARKER = "sdeictl.ab"

@@ -7,7 +7,6 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import NamedTuple
 
 import psutil
 
@@ -58,6 +57,7 @@ from sdeictl.interlock.writes import fire_kexec, fire_return, fire_unload
 from sdeictl.probe.collect import collect
 from sdeictl.probe.drills import time_stamp
 from sdeictl.probe.facts import HostFacts
+from sdeictl.text import NamedTuple
 
 IDLE_SECONDS = 120.0
 """How long to wait for a fresh boot to become idle; after that it is measured, and labelled, as it is."""

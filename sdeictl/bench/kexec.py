@@ -6,7 +6,6 @@ import contextlib
 import os
 import re
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from sdeictl.errors import SdeictlError, Status
 from sdeictl.host.files import exists
@@ -17,6 +16,7 @@ from sdeictl.host.root import Root
 from sdeictl.interlock.refusals import Reason, ReasonKind
 from sdeictl.probe.facts import HostFacts
 from sdeictl.probe.settings import read_number
+from sdeictl.text import NamedTuple
 
 _CRYPT = "CRYPT-"
 """How the UUID of an encrypted device of the device mapper begins (cryptsetup(8))."""

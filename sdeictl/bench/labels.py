@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import psutil
 
 from sdeictl.bench.conditions import HostConditions
 from sdeictl.bench.words import LoopKind, PseudoNmi
+from sdeictl.text import NamedTuple
 
 IDLE_LOAD_PER_CPU = 0.1
 MAX_STEAL = 0.01

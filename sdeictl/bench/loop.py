@@ -10,9 +10,9 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 from sdeictl.bench.words import LoopKind
+from sdeictl.text import NamedTuple
 
 LIBRARY = str(Path(__file__).with_name("libbench.so"))
 Timer = Callable[[int], int]

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
 
 from sdeictl.bench.loop import Timer
 from sdeictl.host.paths import OWN_STAT
+from sdeictl.text import NamedTuple
 
 SAMPLE_NS = 1_000_000
 """Short enough that some samples fall between two timer ticks, long enough for the clock's resolution."""

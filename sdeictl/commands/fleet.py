@@ -9,7 +9,6 @@ import sys
 import time
 from collections.abc import Sequence
 from datetime import datetime, timezone
-from typing import NamedTuple
 
 import click
 from click.decorators import FC
@@ -37,6 +36,7 @@ from sdeictl.fleet.report_files import FileSource
 from sdeictl.fleet.table import cohort_table, host_table
 from sdeictl.fleet.tallies import BY, HostRow, Source
 from sdeictl.fleet.text import render_fleet, render_hosts
+from sdeictl.text import NamedTuple
 
 MATCH = 'job="sdeictl"'
 _HEADER = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?)[ \t]*")

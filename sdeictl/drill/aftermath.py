@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from string import hexdigits
-from typing import NamedTuple
 
 from sdeictl.drill.case import Case
 from sdeictl.host.paths import cpu_device
 from sdeictl.host.root import Root
 from sdeictl.interlock.journal import Aftermath
 from sdeictl.probe.facts import HostFacts
+from sdeictl.text import NamedTuple
 
 
 class Channel(NamedTuple):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
 
 from sdeictl.drill.result import DrillResult, Identity, drill_document
 from sdeictl.host.live import LiveRoot
@@ -18,7 +17,7 @@ from sdeictl.interlock.survey import Survey, read_boot_id, read_survey
 from sdeictl.probe.collect import collect
 from sdeictl.probe.drills import DrillKind, time_stamp
 from sdeictl.probe.report import describe_host
-from sdeictl.text import list_cpus
+from sdeictl.text import NamedTuple, list_cpus
 
 Tell = Callable[[str], None]
 """Shows the operator the next step."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from enum import Enum
-from typing import NamedTuple
 
 from sdeictl.interlock.lkdtm import HARDLOCKUP, PANIC, PANIC_STOP_IRQOFF
 from sdeictl.probe.drills import DrillKind
+from sdeictl.text import NamedTuple
 
 
 class Ending(Enum):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from sdeictl.host.files import open_large, read_stream
 from sdeictl.host.paths import CRASH_DUMPS, PSTORE
 from sdeictl.interlock.journal import Aftermath
 from sdeictl.interlock.writes import MARKER
+from sdeictl.text import NamedTuple
 from sdeictl.vmcore.core import Core, read_core
 from sdeictl.vmcore.corefile import CoreError
 from sdeictl.vmcore.open import open_core

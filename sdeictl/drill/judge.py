@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
 
 from sdeictl.drill.plan import Plan
 from sdeictl.drill.result import DrillResult, PathEvidence, WindowEvidence
@@ -18,7 +17,7 @@ from sdeictl.probe.drills import DrillOutcome
 from sdeictl.probe.facts import HostFacts
 from sdeictl.probe.verdict import decide, judge_registered
 from sdeictl.probe.words import Outcome
-from sdeictl.text import name_cpus
+from sdeictl.text import NamedTuple, name_cpus
 
 Judgement = tuple[DrillOutcome, list[str]]
 """The outcome and the reasons for it, sentences."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from sdeictl.host.paths import CONSOLE_LEVEL, CPU_LATENCY, SYSCTLS, SYSRQ_TRIGGER
 from sdeictl.interlock.dry_run import PlanLine
 from sdeictl.interlock.journal import Setting
@@ -11,7 +9,7 @@ from sdeictl.interlock.refusals import load_words
 from sdeictl.interlock.survey import Survey, default_target
 from sdeictl.interlock.window import BPF, PROVIDERS, Provider, WindowRequest, provider_problem
 from sdeictl.probe.settings import setting
-from sdeictl.text import list_cpus
+from sdeictl.text import NamedTuple, list_cpus
 
 ASK_ALL = (
     "hardlockup_all_cpu_backtrace", "softlockup_all_cpu_backtrace", "hung_task_all_cpu_backtrace",

@@ -9,7 +9,6 @@ import os
 import time
 from collections import deque
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from sdeictl.drill.aftermath import Channel, choose_channel, make_aftermath
 from sdeictl.drill.case import Case, Tell, make_entry, open_case, refuse_case
@@ -60,6 +59,7 @@ from sdeictl.klog.messages.request import TIMED_OUT
 from sdeictl.probe.drills import DrillKind, DrillOutcome
 from sdeictl.probe.facts import HostFacts
 from sdeictl.probe.settings import number, read_number, setting
+from sdeictl.text import NamedTuple
 
 LOUD_CONSOLE = 7
 """The kernel logs the rungs of the stop ladder as information."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from sdeictl.drill.plan import Plan
 from sdeictl.interlock.refusals import Reason
 from sdeictl.interlock.results import (
@@ -21,6 +19,7 @@ from sdeictl.klog.words import NmiPath
 from sdeictl.probe.document import HostDocument
 from sdeictl.probe.drills import DrillKind, DrillOutcome
 from sdeictl.probe.words import Outcome
+from sdeictl.text import NamedTuple
 
 
 class Identity(NamedTuple):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from typing import NamedTuple
 
 from sdeictl.drill.after_reset import UNKNOWN, judge_dump, judge_interrupted, judge_log
 from sdeictl.drill.case import Tell, describe_drill
@@ -28,7 +27,7 @@ from sdeictl.interlock.survey import read_boot_id
 from sdeictl.probe.collect import collect
 from sdeictl.probe.drills import DRILL_OUTCOMES, DrillOutcome
 from sdeictl.probe.report import describe_host
-from sdeictl.text import name_cpus
+from sdeictl.text import NamedTuple, name_cpus
 
 WAIT_SECONDS = 30.0
 """How long the helpers of a killed drill may still be in the kernel."""

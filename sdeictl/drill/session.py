@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
-from typing import NamedTuple, NoReturn, Protocol, TypeVar
+from typing import NoReturn, Protocol, TypeVar
 
 from sdeictl.drill.case import Case, DrillRefusedError, Tell, describe_drill
 from sdeictl.drill.helper import Helper, HelperError, find_stuck
@@ -40,7 +40,7 @@ from sdeictl.interlock.writes import (
 )
 from sdeictl.klog.log import parse_log
 from sdeictl.probe.settings import read_idle_usage, read_number
-from sdeictl.text import list_cpus
+from sdeictl.text import NamedTuple, list_cpus
 
 SETTLE_SECONDS = 1.0
 """How long the latency request is held before the first request to a CPU."""

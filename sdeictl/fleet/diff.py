@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
 
 from sdeictl.fleet.document import FLEET_SCHEMA, Object
 from sdeictl.host.json_text import parse_json
-from sdeictl.text import Line
+from sdeictl.text import Line, NamedTuple
 
 MAX_FLEET_BYTES = 64 << 20
 """Limit for a stored report; one with 10,000 cohorts has 10 MiB."""

@@ -14,9 +14,9 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Mapping
-from typing import NamedTuple
 
 from sdeictl.errors import SdeictlError, Status, error_text
+from sdeictl.text import NamedTuple
 
 MAX_ANSWER_BYTES = 40 << 20
 """Limit for one answer. The list of 100,000 hosts takes less."""

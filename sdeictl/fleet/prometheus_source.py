@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import repeat
-from typing import NamedTuple
 
 from sdeictl.fleet.prometheus import Client, Series
 from sdeictl.fleet.tallies import (
@@ -28,6 +27,7 @@ from sdeictl.fleet.tallies import (
 from sdeictl.probe.checks.table import CHECKS
 from sdeictl.probe.drills import DRILL_OUTCOMES, DrillOutcome
 from sdeictl.probe.words import Outcome
+from sdeictl.text import NamedTuple
 
 _THREADS = 4
 """Queries at a time: a server has a limit of its own, 20 by default, and other users."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
-from typing import NamedTuple
 
 from sdeictl.errors import Status
 from sdeictl.fleet.tallies import Counts, DrillCounts, EventCounts, Group, KdumpCounts, Link, Source, Tallies
 from sdeictl.klog.words import NmiPath
 from sdeictl.probe.verdict import REGISTERED
 from sdeictl.probe.words import Outcome
+from sdeictl.text import NamedTuple
 
 OUTLIER_SHARE = 0.05
 """A host is an outlier if at most this part of its cohort has the same outcome, or if it is the only one."""

@@ -6,7 +6,6 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import NamedTuple
 
 from sdeictl.errors import SdeictlError, Status, error_text
 from sdeictl.fleet.tallies import (
@@ -27,6 +26,7 @@ from sdeictl.probe.document import FindingDocument, ReportDocument
 from sdeictl.probe.report import build_report
 from sdeictl.probe.verdict import NOTHING_KNOWN
 from sdeictl.probe.words import Outcome
+from sdeictl.text import NamedTuple
 
 LABELS: Mapping[str, str] = {
     "kernel": "kernel", "firmware": "firmware", "product": "model", "tables": "tables", "gic": "gic",

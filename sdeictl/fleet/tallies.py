@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from sdeictl.probe.checks.table import CHAIN, CHECKS
 from sdeictl.probe.words import Owner
+from sdeictl.text import NamedTuple
 
 Group = tuple[str, ...]
 """The values of the labels of a cohort, such as (kernel, firmware, product); "" where unknown."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import groupby
-from typing import NamedTuple
 
 from sdeictl.fleet.report import BrokenLink, FleetReport, Outlier
 from sdeictl.fleet.tallies import Group
+from sdeictl.text import NamedTuple
 
 PATHS = "Hosts by path"
 BROKEN = "Broken links of hosts that are not ready, by owner"

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+
+from sdeictl.text import NamedTuple
 
 HEADER = struct.Struct("<4sIBB6s8sI4sI")
 MAX_TABLE_BYTES = 1 << 20

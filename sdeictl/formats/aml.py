@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple, Union
+from typing import Union
 
 from sdeictl.formats.acpi import HEADER
+from sdeictl.text import NamedTuple
 
 MAX_DEPTH = 24
 """Nesting of scopes, and of packages; the namespace of a large server has a depth of 8."""

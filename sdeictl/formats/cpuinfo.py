@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+
+from sdeictl.text import NamedTuple
 
 # (implementer, part) to the name of the core. cputype.h names cores, not products.
 _CORES = {

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from itertools import takewhile
-from typing import NamedTuple
+
+from sdeictl.text import NamedTuple
 
 BACKTRACE_ROW = "CPU backtrace interrupts"
 """The row of IPI_CPU_BACKTRACE, by which a backtrace request reaches a CPU without SDEI."""

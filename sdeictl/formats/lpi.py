@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from sdeictl.formats.aml import MAX_CODE_BYTES, Tables, Unknown, Value
+from sdeictl.text import NamedTuple
 
 _FIRST_STATE = 3
 """Before the states: revision, level, number of states."""

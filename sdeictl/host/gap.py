@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
-from sdeictl.text import Word
+from sdeictl.text import NamedTuple, Word
 
 
 class GapKind(Word):

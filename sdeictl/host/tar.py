@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import tarfile
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple, Protocol
+from typing import Protocol
+
+from sdeictl.text import NamedTuple
 
 MAX_NAME_BYTES = 4096
 """Limit for a name: PATH_MAX of the kernel."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 from xml.etree.ElementTree import Element
 
 from sdeictl.html.element import Node, element
+from sdeictl.text import NamedTuple
 
 
 class Column(NamedTuple):

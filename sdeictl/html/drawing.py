@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 from xml.etree.ElementTree import Element
 
 from sdeictl.html.element import Node, element
 from sdeictl.html.kind import SIGNS, Kind
+from sdeictl.text import NamedTuple
 
 _HEIGHT = 32
 _MIN_SIGN = 3.0

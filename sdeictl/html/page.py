@@ -6,11 +6,11 @@ import re
 from base64 import b64encode
 from collections.abc import Sequence
 from hashlib import sha256
-from typing import NamedTuple
 from xml.etree.ElementTree import Element
 
 from sdeictl.html.element import Node, element, serialise
 from sdeictl.html.style import STYLE
+from sdeictl.text import NamedTuple
 
 
 class Section(NamedTuple):

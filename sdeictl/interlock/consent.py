@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from sdeictl.text import NamedTuple
 
 
 class Consent(NamedTuple):

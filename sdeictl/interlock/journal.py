@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from typing import NamedTuple
 
 from sdeictl.host.files import read_file, sync_directory, write_whole
 from sdeictl.host.json_text import parse_json
@@ -13,6 +12,7 @@ from sdeictl.host.paths import CONSOLE_LEVEL, DRILL_JOURNAL, DRILL_RESULTS, HARD
 from sdeictl.interlock.results import DrillDocument, is_result
 from sdeictl.probe.document import HostDocument
 from sdeictl.probe.drills import DrillKind
+from sdeictl.text import NamedTuple
 
 CHANGEABLE = (CONSOLE_LEVEL, WATCHDOG_THRESH, HARDLOCKUP_PANIC)
 """The only settings that drills change, and so the only ones that a journal may restore."""

@@ -10,11 +10,11 @@ import contextlib
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from typing import NamedTuple
 
 from sdeictl.formats.cpulist import parse_cpulist
 from sdeictl.host.paths import CGROUPS, INTERRUPTS, IRQS, PROC
 from sdeictl.host.root import Root
+from sdeictl.text import NamedTuple
 
 _POLICIES = {1: "real-time task", 2: "real-time task", 6: "deadline task"}
 """SCHED_FIFO, SCHED_RR and SCHED_DEADLINE (include/uapi/linux/sched.h)."""

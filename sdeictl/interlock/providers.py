@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-from typing import NamedTuple
 
 from sdeictl.formats.sysctl import parse_number
 from sdeictl.host.lenient import text_of
@@ -17,6 +16,7 @@ from sdeictl.host.paths import (
 )
 from sdeictl.host.root import Root
 from sdeictl.interlock.bpf import BpfWindow
+from sdeictl.text import NamedTuple
 
 _SUFFIXES = ("", ".gz", ".xz", ".zst")
 _SIGNATURE = b"~Module signature appended~\n"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
 
 from sdeictl.errors import Status
 from sdeictl.formats.cpulist import parse_cpulist
@@ -26,7 +25,7 @@ from sdeictl.probe.drills import DrillOutcome
 from sdeictl.probe.facts import HostFacts
 from sdeictl.probe.settings import setting
 from sdeictl.probe.stored_drills import Build
-from sdeictl.text import Word, list_cpus
+from sdeictl.text import NamedTuple, Word, list_cpus
 
 MIN_FREE_BYTES = 64 << 20
 """Journal, log slice and result take less than 1 MiB; a disk that is nearly full has trouble of its own."""

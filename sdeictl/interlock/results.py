@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 from collections.abc import Mapping
-from typing import NamedTuple, TypedDict, cast
+from typing import TypedDict, cast
 
 from sdeictl.host.files import read_file, write_whole
 from sdeictl.host.json_text import parse_json
@@ -14,6 +14,7 @@ from sdeictl.host.paths import DRILL_JOURNAL, DRILL_RESULTS
 from sdeictl.klog.document import CpuDocument, LadderDocument
 from sdeictl.probe.document import HostDocument
 from sdeictl.probe.drills import STORED_OUTCOMES, DrillKind, DrillOutcome
+from sdeictl.text import NamedTuple
 
 DRILL_SCHEMA = "sdeictl.drill/1"
 _REQUIRED = frozenset(("id", "drill", "variant", "host", "outcome", "path"))

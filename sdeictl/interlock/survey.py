@@ -9,7 +9,6 @@ import socket
 import time
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
-from typing import NamedTuple
 
 import psutil
 
@@ -43,6 +42,7 @@ from sdeictl.interlock.results import read_unresolved
 from sdeictl.interlock.watchdogs import Watchdog, read_watchdogs
 from sdeictl.probe.facts import HostFacts
 from sdeictl.probe.settings import number, read_idle_usage, read_number
+from sdeictl.text import NamedTuple
 
 HEARTBEATS = frozenset({"corosync", "sbd", "pacemaker-remoted", "pacemaker_remoted"})
 """Their peers fence a host that is silent for 1 to 5 s (corosync.conf(5), sbd(8))."""

@@ -10,7 +10,6 @@ import contextlib
 import os
 import re
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from sdeictl.host.lenient import names_if_exist, text_of
 from sdeictl.host.paths import (
@@ -25,6 +24,7 @@ from sdeictl.host.paths import (
 from sdeictl.host.programs import output_of
 from sdeictl.host.root import Root
 from sdeictl.probe.settings import read_number
+from sdeictl.text import NamedTuple
 
 IPMI = "ipmi_watchdog"
 MARGIN = 0.8

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from sdeictl.interlock.survey import Survey
+from sdeictl.text import NamedTuple
 
 MIN_SECONDS = 0.2
 """A shorter window can be over before the request is sent."""

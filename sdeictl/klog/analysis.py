@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby
 from operator import attrgetter
-from typing import NamedTuple
 
 from sdeictl.klog.boot_reader import BEGINNINGS, BootReader
 from sdeictl.klog.bootlog import BootLog
@@ -22,6 +21,7 @@ from sdeictl.klog.lines import LineBudget
 from sdeictl.klog.log import LogFile
 from sdeictl.klog.records import KernelLog, Record
 from sdeictl.klog.seen import SURE_LINES
+from sdeictl.text import NamedTuple
 
 MAX_CPU_ENTRIES = 100_000
 """With more CPUs in all requests, some of those whose answer the log lacks are left out."""

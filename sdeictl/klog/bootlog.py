@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
 
 from sdeictl.klog.messages import boot, lockups, pseudo_nmi, sdei
 from sdeictl.klog.records import Record
+from sdeictl.text import NamedTuple
 
 
 class BootLog(NamedTuple):

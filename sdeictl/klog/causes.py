@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from sdeictl.klog.records import Record
 from sdeictl.klog.words import Trigger
+from sdeictl.text import NamedTuple
 
 TRIGGER_SECONDS = 30.0
 """A lockup or stall report does not count as the trigger of a request that comes later than this."""

@@ -7,9 +7,10 @@ The fields become `sdeictl.analysis/1` under the same names.
 
 from __future__ import annotations
 
-from typing import NamedTuple, Union
+from typing import Union
 
 from sdeictl.klog.words import CpuState, NmiPath, StopReason, Trigger
+from sdeictl.text import NamedTuple
 
 
 class CpuAnswer(NamedTuple):

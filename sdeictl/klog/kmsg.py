@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
 
 from sdeictl.klog.records import Line, Run
+from sdeictl.text import NamedTuple
 
 # `grep -n` adds a number, and netconsole the release.
 _BEFORE = r"(?:\d{1,9}:)?(?:\d{1,3}\.\d{1,3}[^,;\s]{0,60},)?"

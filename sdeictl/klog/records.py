@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import repeat
-from typing import NamedTuple
+
+from sdeictl.text import NamedTuple
 
 
 class Record(NamedTuple):

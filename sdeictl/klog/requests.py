@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
 
 from sdeictl.formats.cpulist import MAX_CPU
 from sdeictl.klog.bootlog import BootLog
 from sdeictl.klog.episodes import Backtrace, CpuAnswer
 from sdeictl.klog.records import Record
 from sdeictl.klog.words import CpuState, NmiPath, Trigger
+from sdeictl.text import NamedTuple
 
 PSTATE_I = 0x80
 """The bit of pstate that masks interrupts (PSR_I_BIT, arch/arm64/include/uapi/asm/ptrace.h)."""

@@ -16,7 +16,7 @@ import re
 import tarfile
 from collections.abc import Mapping
 from datetime import datetime, timezone
-from typing import NamedTuple, TypedDict
+from typing import TypedDict
 
 from sdeictl import __version__
 from sdeictl.host.manifest import MANIFEST, parse_manifest_text
@@ -40,6 +40,7 @@ from sdeictl.probe.document import ToolDocument
 from sdeictl.probe.facts import HostFacts
 from sdeictl.probe.kept import Kept, KeptDocument, LpiDocument, read_kept
 from sdeictl.probe.kernel import CONFIG_SYMBOLS, KEPT_SYMBOLS
+from sdeictl.text import NamedTuple
 
 CAPTURE_SCHEMA = "sdeictl.capture/1"
 OTHER_SYMBOLS = "symbols that no check knows, and addresses"

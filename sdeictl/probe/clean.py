@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
 
 from sdeictl.formats.acpidump import MAX_DUMP_BYTES
 from sdeictl.formats.cpulist import parse_cpulist
@@ -79,6 +78,7 @@ from sdeictl.probe.settings import (
     STATE_NAME,
 )
 from sdeictl.probe.stored_drills import RESULT_ID, parse_cpu_states, parse_stored_drill
+from sdeictl.text import NamedTuple
 
 _RELEASE = r"[\w.+~:-]{1,64}"
 _NODE_PLACE = re.compile(rf"({DEVICE_TREE}/firmware/)([^/]+)(.*)")

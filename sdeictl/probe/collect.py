@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
 
 from sdeictl.formats.cmdline import wants_pseudo_nmi
 from sdeictl.formats.cpuinfo import Cpus, cpus_of_midrs, parse_architecture, parse_cpuinfo
@@ -38,6 +37,7 @@ from sdeictl.probe.settings import (
     read_settings,
 )
 from sdeictl.probe.stored_drills import read_stored_drills
+from sdeictl.text import NamedTuple
 
 MAX_EPISODE_BYTES = 48 << 20
 """So much memory the backtrace requests of a log may take."""

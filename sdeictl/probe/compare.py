@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple, TypedDict
+from typing import TypedDict
 
 from sdeictl.errors import SdeictlError, Status
 from sdeictl.host.files import read_start
 from sdeictl.host.json_text import MAX_JSON_BYTES, parse_json
 from sdeictl.probe.document import ReportDocument
 from sdeictl.probe.report import REPORT_SCHEMA
-from sdeictl.text import Line
+from sdeictl.text import Line, NamedTuple
 
 COMPARISON_SCHEMA = "sdeictl.comparison/1"
 

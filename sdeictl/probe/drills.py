@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import re
 from datetime import datetime, timezone
-from typing import NamedTuple
 
 from sdeictl.errors import Status
-from sdeictl.text import Word
+from sdeictl.text import NamedTuple, Word
 
 _STAMP = "%Y%m%dT%H%M%S.%fZ"
 _STAMP_PARTS = re.compile(r"(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)\.(\d{6})Z", re.ASCII)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from sdeictl.formats.cpuinfo import Cpus
 from sdeictl.formats.interrupts import Interrupts
@@ -11,6 +11,7 @@ from sdeictl.host.paths import KMSG
 from sdeictl.klog.bootlog import BootLog
 from sdeictl.klog.words import NmiPath
 from sdeictl.probe.stored_drills import StoredDrill
+from sdeictl.text import NamedTuple
 
 if TYPE_CHECKING:  # a host with a device tree does without
     from sdeictl.formats.acpi import Agdi, ErrorSource, Fadt, Madt

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, TypedDict
+from typing import TYPE_CHECKING, TypedDict
 
 from sdeictl.host.manifest import MANIFEST, parse_manifest_text
 from sdeictl.host.reader import Reader
+from sdeictl.text import NamedTuple
 
 if TYPE_CHECKING:  # few hosts have idle states that need it
     from sdeictl.formats.lpi import LpiStates

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
 
 from sdeictl.formats.cpulist import MAX_CPU
 from sdeictl.host.gap import GapKind
@@ -13,6 +12,7 @@ from sdeictl.host.paths import DRILL_RESULTS
 from sdeictl.host.reader import Reader
 from sdeictl.klog.words import IN_TIME
 from sdeictl.probe.drills import DrillKind
+from sdeictl.text import NamedTuple
 
 MAX_DRILLS = 200
 """So many of the last results are read."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from sdeictl.klog.words import IPI, NmiPath
 from sdeictl.probe.checks.check import Finding, judge
@@ -12,7 +11,7 @@ from sdeictl.probe.checks.table import CHAIN, CHECKS
 from sdeictl.probe.facts import HostFacts
 from sdeictl.probe.stored_drills import Build
 from sdeictl.probe.words import Outcome, Severity
-from sdeictl.text import name_cpus
+from sdeictl.text import NamedTuple, name_cpus
 
 REGISTERED = {NmiPath.SDEI: "sdei-nmi-registered", NmiPath.PSEUDO_NMI: "pseudo-nmi-enabled"}
 """The last link of each path decides; the links before it explain."""

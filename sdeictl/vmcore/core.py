@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from itertools import islice
-from typing import NamedTuple
 
+from sdeictl.text import NamedTuple
 from sdeictl.vmcore.corefile import MAX_NOTES, CoreError, CoreFile, DumpFormat, MissingDataError
 from sdeictl.vmcore.kernel_state import KernelState, read_state
 from sdeictl.vmcore.memory import KernelMemory

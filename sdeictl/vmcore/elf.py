@@ -6,11 +6,12 @@ kernel/vmcore_info.c, fs/proc/vmcore.c.
 from __future__ import annotations
 
 import os
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO
 
 from elftools.common.exceptions import ELFError
 from elftools.elf.elffile import ELFFile
 
+from sdeictl.text import NamedTuple
 from sdeictl.vmcore.corefile import MAX_NOTE_BYTES, CoreError, DumpFormat, MissingDataError
 
 _EM_AARCH64 = "EM_AARCH64"

@@ -13,8 +13,9 @@ import struct
 from array import array
 from collections.abc import Callable
 from itertools import accumulate
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO
 
+from sdeictl.text import NamedTuple
 from sdeictl.vmcore.compression import decompress
 from sdeictl.vmcore.corefile import MAX_NOTE_BYTES, CoreError, DumpFormat, MissingDataError
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
 
+from sdeictl.text import NamedTuple
 from sdeictl.vmcore.corefile import MissingDataError
 from sdeictl.vmcore.memory import KernelMemory
 from sdeictl.vmcore.symbols import KernelSymbols

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from typing import NamedTuple
+
+from sdeictl.text import NamedTuple
 
 _HEADER = struct.Struct("<3I")
 """struct elf_note: size of the name, size of the data, type."""

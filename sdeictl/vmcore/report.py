@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, TypedDict
+from typing import TypedDict
 
 from sdeictl.errors import Status
 from sdeictl.klog.analysis import find_episodes
@@ -11,6 +11,7 @@ from sdeictl.klog.document import LadderDocument, ladder_document
 from sdeictl.klog.episodes import Panic, Stop
 from sdeictl.klog.log import read_last_boot
 from sdeictl.klog.words import NmiPath
+from sdeictl.text import NamedTuple
 from sdeictl.vmcore.core import Core, CoreCpu
 from sdeictl.vmcore.notes import PSTATE_F, PSTATE_I, Registers
 

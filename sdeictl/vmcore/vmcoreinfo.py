@@ -6,8 +6,8 @@ Documentation/admin-guide/kdump/vmcoreinfo.rst, kernel/vmcore_info.c. No I/O her
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
 
+from sdeictl.text import NamedTuple
 from sdeictl.vmcore.corefile import MissingDataError
 from sdeictl.vmcore.notes import Note
 

@@ -7,7 +7,8 @@ pattern takes text that is not the kernel's own, klog/public.py says what of it 
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+
+from sdeictl.text import NamedTuple
 
 
 def run_of(*words: str) -> str:

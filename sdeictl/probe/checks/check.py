@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from sdeictl.host.paths import KALLSYMS, KMSG
 from sdeictl.klog.words import NmiPath
 from sdeictl.probe.facts import HostFacts
 from sdeictl.probe.words import Outcome, Owner, Severity
+from sdeictl.text import NamedTuple
 
 if TYPE_CHECKING:
     from sdeictl.probe.document import CheckDocument
