@@ -66,6 +66,12 @@ def test_head_of_a_record(record: bytes, head: tuple[int, int, int] | None) -> N
     assert parse_head(record) == head
 
 
+@pytest.mark.parametrize("text", ["x", "x \\x09"])
+@pytest.mark.parametrize(("priority", "count"), [("0", 1), ("7", 1), ("8", 0), ("07", 0), ("4294967295", 0)])
+def test_priority_of_a_kernel_record(priority: str, count: int, text: str) -> None:
+    assert len(parse_log(f"{priority},1,1000000,-;{text}\n".encode()).records) == count
+
+
 @pytest.mark.parametrize("text", ["panic", "panic \\x09"])
 @pytest.mark.parametrize(
     ("flags", "caller"),

@@ -16,7 +16,7 @@ _BEFORE = r"(?:\d{1,9}:)?(?:\d{1,3}\.\d{1,3}[^,;\s]{0,60},)?"
 _CALLER = r"[^;\n]{0,80}?,caller=([TC]\d{1,10})(?:,[^;\n]{0,99})?"
 # The priority, the sequence number, the time, the caller, and the text.
 _RECORD = re.compile(
-    rf"^{_BEFORE}" + r"(\d{1,10}),(\d{1,20}),(\d{1,20}),(?:" + _CALLER + r"|[^;\n]{0,200});(.*)$",
+    rf"^{_BEFORE}" + r"(0|[1-9]\d{0,9}),(\d{1,20}),(\d{1,20}),(?:" + _CALLER + r"|[^;\n]{0,200});(.*)$",
     re.ASCII | re.MULTILINE,
 )
 _MIN_FIELDS = 4
