@@ -26,6 +26,8 @@ PROJECT = Path(__file__).resolve().parents[2]
 TARGETS = PROJECT / "tests" / "fuzz" / "targets"
 WORK = PROJECT / "build" / "fuzz"
 PACKAGES = ("sdeictl", "sdeictl_agent")
+LIBRARIES = ("elftools", "prometheus_client", "tarfile", "tomllib")
+"""What parses for them and is written in Python."""
 SECONDS_PER_INPUT = 30
 """What DESIGN allows for any input."""
 MIB = 1024
@@ -70,7 +72,7 @@ def fuzz(name: str, seconds: float) -> None:
     """Fuzz a target for some seconds of CPU time. libFuzzer ends the process."""
     import atheris  # noqa: PLC0415 - it exists for few versions of Python, and only fuzzing needs it
 
-    with atheris.instrument_imports(include=list(PACKAGES)):
+    with atheris.instrument_imports(include=[*PACKAGES, *LIBRARIES]):
         for package in PACKAGES:
             _import_all(importlib.import_module(package))
     target = load_target(name)

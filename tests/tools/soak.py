@@ -67,7 +67,7 @@ class FuzzFigures(NamedTuple):
     """Of CPU time."""
     executions: int = 0
     edges: int = 0
-    """How many edges of sdeictl's code the best run has reached."""
+    """How many edges of the code the best run has reached, of sdeictl and of what parses for it."""
     features: int = 0
     """How many features of them, as libFuzzer counts: an edge that is taken more often is another feature."""
     findings: int = 0
