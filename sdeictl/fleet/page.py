@@ -16,7 +16,7 @@ from sdeictl.html.page import Page, Section, render_page
 MAX_BYTES = 1 << 20
 _LIMITS = (100, 30, 10, 3, 1)
 """How many entries a list has at most: the first number with which the page is not too large."""
-_COHORTS_SHOWN = 10
+_SHOWN = 10
 _SPREAD_SHOWN = 3
 """How many entries of a list stand open; the rest is folded."""
 _KINDS = {
@@ -176,10 +176,10 @@ def _cohorts(report: FleetReport, limit: int) -> Iterator[Node]:
         for each in report.cohorts[:limit]
     ]
     if rows:
-        shown, rest = rows[:_COHORTS_SHOWN], rows[_COHORTS_SHOWN:]
+        shown, rest = rows[:_SHOWN], rows[_SHOWN:]
         yield table("Cohorts, the largest first", columns, shown)
-        folded_away = table("The next cohorts", columns, rest) if rest else None
-        yield from _rest(len(report.cohorts) - len(shown), folded_away, len(rest), "csv")
+        listed = table("The next cohorts", columns, rest)
+        yield from _rest(len(report.cohorts) - len(shown), listed, len(rest), ("cohorts", "csv"))
 
 
 def _detector(report: FleetReport, limit: int) -> Iterator[Node]:
@@ -231,8 +231,10 @@ def _outlier(outlier: Outlier) -> Iterator[Node]:
 
 def _gaps(report: FleetReport, limit: int) -> Iterator[Node]:
     if report.gaps:
-        yield items(report.gaps[:limit])
-        yield from _noted(len(report.gaps) - limit, "gaps", "json")
+        gaps = report.gaps[:limit]
+        shown, rest = gaps[:_SHOWN], gaps[_SHOWN:]
+        yield items(shown)
+        yield from _rest(len(report.gaps) - len(shown), items(rest), len(rest), ("gaps", "json"))
 
 
 def _spread(report: FleetReport, spread: Spread, limit: int) -> Iterator[Node]:
@@ -242,20 +244,23 @@ def _spread(report: FleetReport, spread: Spread, limit: int) -> Iterator[Node]:
     lines = [f"{hosts:,}: {name_group(group)}" for group, hosts in spread.cohorts[:limit]]
     shown, rest = lines[:_SPREAD_SHOWN], lines[_SPREAD_SHOWN:]
     yield _cohort_list(shown)
-    yield from _rest(
-        len(spread.cohorts) - len(shown), _cohort_list(rest) if rest else None, len(rest), "json"
-    )
+    yield from _rest(len(spread.cohorts) - len(shown), _cohort_list(rest), len(rest), ("cohorts", "json"))
 
 
 def _cohort_list(lines: Sequence[str]) -> Node:
     return element("ul", *(element("li", line) for line in lines), class_="cohorts")
 
 
-def _rest(count: int, listed: Node | None, length: int, form: str) -> Iterator[Node]:
-    """Yield the cohorts behind those that stand open, folded: `length` of `count` are listed."""
+def _rest(count: int, listed: Node, length: int, named: tuple[str, str]) -> Iterator[Node]:
+    """Yield what is behind the entries that stand open, folded: `length` of `count` are listed.
+
+    `named` is what they are, and which format lists all of them.
+    """
     if count > 0:
-        note = _noted(count - length, "cohorts", form)
-        yield folded(f"{count:,} more cohorts", listed, *note)
+        what, form = named
+        yield folded(
+            f"{count:,} more {what}", listed if length else None, *_noted(count - length, what, form)
+        )
 
 
 def _columns(heading: Sequence[str]) -> list[Column]:

@@ -152,7 +152,8 @@ def _coverage(tallies: Tallies) -> Coverage:
         no_agent=tallies.no_agent,
         no_report=tallies.no_report,
         stale=tallies.stale,
-        at_risk=tallies.at_risk,
+        # Two answers of a server can be of two moments.
+        at_risk=min(tallies.at_risk, ready),
     )
 
 

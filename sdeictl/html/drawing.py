@@ -27,9 +27,9 @@ class Part(NamedTuple):
 def stacked_bar(parts: Sequence[Part]) -> Element:
     """Return a bar of the width of the page, divided in proportion; a screen reader gets a sentence.
 
-    Parts of value 0 are left out. Its lengths are in percent, so that signs keep their size.
+    Parts without a value are left out. Its lengths are in percent, so that signs keep their size.
     """
-    shown = [part for part in parts if part.value]
+    shown = [part for part in parts if part.value > 0]
     widths = _widths(shown)
     drawn: list[Node] = []
     start = 0.0
