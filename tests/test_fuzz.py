@@ -139,7 +139,7 @@ def test_without_edits_the_file_stays() -> None:
     assert patched(b"0123456789", Dice(b"\1\3\4\1x\0\2")) == b"01"
 
 
-@pytest.mark.parametrize("edits", [bytes([6, at, value]) for at in range(5) for value in range(40)])
+@pytest.mark.parametrize("edits", [bytes([6, at, value]) for at in range(5) for value in range(44)])
 def test_any_value_can_be_written(edits: bytes) -> None:
     assert edited_json({"a": [1, {"b": None}], "c": "text"}, edits)
 

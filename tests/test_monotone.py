@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Callable, Iterable
 from typing import TypeVar
@@ -71,7 +72,7 @@ class Damaged:
     def _call(self, path: str, call: Callable[[str], T]) -> T:
         for source, damage in self._damage.items():
             if isinstance(damage, str) and (path == source or path.startswith(f"{source}/")):
-                raise ERRORS[damage]
+                raise copy.copy(ERRORS[damage])  # one that is raised again keeps each traceback
         return call(path)
 
     def read(self, path: str) -> bytes:

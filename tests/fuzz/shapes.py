@@ -18,14 +18,17 @@ Json = Any
 _Place = tuple[Union[dict[str, Json], list[Json]], Union[str, int]]
 RAW = 0xFF
 """An input that begins with this byte is the file itself."""
-_HUGE, _DEEP, _HALF = "@huge@", "@deep@", "@half@"
-_INSTEAD = {f'"{_HUGE}"': "9" * 5000, f'"{_DEEP}"': "[" * 3000 + "]" * 3000, f'"{_HALF}"': '"\\ud800"'}
+_HUGE, _LARGE, _DEEP, _HALF = "@huge@", "@large@", "@deep@", "@half@"
+_INSTEAD = {
+    f'"{_HUGE}"': "9" * 5000, f'"{_LARGE}"': "9" * 400, f'"{_DEEP}"': "[" * 3000 + "]" * 3000,
+    f'"{_HALF}"': '"\\ud800"',
+}  # fmt: skip
 """What json.dumps() cannot write, and json.loads() reads or refuses."""
 VALUES: tuple[Json, ...] = (
     None, True, False, 0, 1, -1, 3, 1.5, -0.0, 1e308, float("nan"), float("inf"), 2**31, 2**64, 10**30,
     "", "0", "-1", "x", "\0", "\n", "\x1b[2J", "pass", "fail", "unknown", "none", "sdei", "99999999999",
-    "20261125T180000.000000Z-backtrace", "1970-01-01T00:00:00", [], {}, [0], [[]], {"x": None}, [None],
-    _HUGE, _DEEP, _HALF,
+    "20261125T180000.000000Z-backtrace", "1970-01-01T00:00:00", "0001-01-01T00:00:00", [], {}, [0], [[]],
+    {"x": None}, [None], [float("inf")], [_LARGE], _HUGE, _LARGE, _DEEP, _HALF,
 )  # fmt: skip
 _SHORT = 256
 _MAX_PLACES, _MAX_DEPTH = 5000, 50

@@ -38,7 +38,9 @@ def check(data: bytes) -> None:
         b"\xff",
         b"\xfe",
     ):  # the first piece shows the encoding
-        assert pieces == whole
+        assert pieces.episodes == whole.episodes
+        if not any(piece.isspace() for piece in logs.pieces_of(data)):  # blank pieces become one empty line
+            assert pieces == whole
     assert (len(parsed.records), parsed.lost) == (whole.records, whole.records_lost)
     assert analyze(parsed).episodes == whole.episodes
     assert whole.records or not whole.episodes
