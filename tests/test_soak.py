@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -121,18 +122,33 @@ def test_fuzz_log_is_read() -> None:
     assert parse_fuzz_log("ModuleNotFoundError: atheris\n") == FuzzFigures(1)
 
 
-@pytest.mark.parametrize(("code", "findings"), [(f"print({LOG!r}, end='')", 1), ("raise SystemExit(77)", 1)])
-def test_end_of_the_fuzzer_counts(
-    code: str, findings: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def run(_command: list[str], **options: object) -> object:
-        return run_program([sys.executable, "-c", code], **options)  # type: ignore[call-overload]
-
+@pytest.fixture
+def as_fuzzer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Return a function that lets some code run instead of the fuzzer."""
     run_program = subprocess.run
+
+    def take(code: str) -> None:
+        def run(_command: list[str], **options: object) -> object:
+            return run_program([sys.executable, "-c", code], **options)  # type: ignore[call-overload]
+
+        monkeypatch.setattr(subprocess, "run", run)
+
     monkeypatch.setattr(soak, "WORK", tmp_path)
-    monkeypatch.setattr(subprocess, "run", run)
+    return take
+
+
+@pytest.mark.parametrize("code", [f"print({LOG!r}, end='')", "raise SystemExit(77)", "import os; os.abort()"])
+def test_end_of_the_fuzzer_counts(code: str, as_fuzzer: Callable[[str], None]) -> None:
+    as_fuzzer(code)
     figures = soak.run_fuzz(Fuzz("acpi"))
-    assert (figures.runs, figures.seconds, figures.findings) == (1, soak.FUZZ_SECONDS, findings)
+    assert (figures.runs, figures.seconds, figures.findings) == (1, soak.FUZZ_SECONDS, 1)
+
+
+@pytest.mark.parametrize("code", ["raise SystemExit(72)", "import os; os.kill(os.getpid(), 9)"])
+def test_interrupted_fuzzer_does_not_count(code: str, as_fuzzer: Callable[[str], None]) -> None:
+    as_fuzzer(code)
+    with pytest.raises(KeyboardInterrupt):
+        soak.run_fuzz(Fuzz("acpi"))
 
 
 def test_fuzzer_that_cannot_be_installed(

@@ -14,6 +14,7 @@ import importlib.util
 import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
 from collections import Counter
@@ -31,6 +32,8 @@ COUNTS = "## Counts"
 FUZZ_HEADING = "## Fuzzing"
 FUZZ_SECONDS = int(os.environ.get("SDEICTL_FUZZ_SECONDS", "600"))
 """CPU time for each target."""
+INTERRUPTED = 72
+"""The exit status of libFuzzer after a signal."""
 NO_FUZZER = (
     "soak: the part fuzz needs atheris, which has packages for Python 3.11 to 3.13 on x86-64 only. There, run"
     " `make clean` and then `make soak PART=fuzz PYTHON=python3.11`."
@@ -230,12 +233,17 @@ def install_fuzzer() -> bool:
 
 
 def run_fuzz(step: Fuzz) -> FuzzFigures:
-    """Run the fuzzer on a target. If it ends by itself, a crash, a time-out or its memory ended it."""
+    """Run the fuzzer on a target. If it ends by itself, a crash, a time-out or its memory ended it.
+
+    Raises KeyboardInterrupt if a signal did.
+    """
     command = [sys.executable, "-m", "tests.fuzz", step.target, str(FUZZ_SECONDS)]
     log = WORK / step.target / "log"
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as output:
         status = subprocess.run(command, cwd=PROJECT, stdout=output, stderr=output, check=False).returncode
+    if status in (INTERRUPTED, -signal.SIGKILL):
+        raise KeyboardInterrupt(f"the fuzzer of {step.target} was interrupted")
     figures = parse_fuzz_log(log.read_text(errors="replace"))
     if status:
         print(f"soak: the fuzzer ended with {status}, see {log}", file=sys.stderr)
