@@ -87,6 +87,18 @@ def test_a_captured_tree_is_one_host(tmp_path: Path) -> None:
     assert fleet("report", "--reports", tmp_path / "nothing").returncode == 2
 
 
+@pytest.mark.parametrize(
+    "document", [{}, {"verdict": 3}, {"verdict": {"summary": "", "ready": "yes"}, "host": {}}]
+)
+def test_incomplete_report_is_a_gap(document: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text(json.dumps({"schema": "sdeictl.report/1", **document}))
+    done = fleet("report", "--reports", tmp_path, "--format", "json")
+    assert done.returncode == 3, done.stderr
+    found = json.loads(done.stdout)
+    assert found["hosts"]["no_report"] == found["hosts"]["total"] == 1
+    assert "is not a complete report" in found["gaps"][0]
+
+
 def test_first_lines_say_what_is_wrong(reports: Path) -> None:
     """How many hosts are not ready, the most frequent reason, and whose it is."""
     done = fleet("report", "--reports", reports)

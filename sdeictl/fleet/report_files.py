@@ -164,9 +164,9 @@ class FileSource:
     def _read(self, path: str) -> _Host:
         """Return the host in a file; raise SdeictlError if it is none."""
         report = read_report(path) or build_report(collect(open_root(path)))
-        if report["verdict"]["summary"] == NOTHING_KNOWN:
-            raise SdeictlError(f"{path} contains no file of a host", Status.UNKNOWN)
         try:
+            if report["verdict"]["summary"] == NOTHING_KNOWN:
+                raise SdeictlError(f"{path} contains no file of a host", Status.UNKNOWN)
             return _host(report, _name(path), self._by)
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise SdeictlError(f"{path} is not a complete report: {error}", Status.UNKNOWN) from error
