@@ -7,7 +7,7 @@ import re
 import shutil
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
 
 import click
@@ -232,19 +232,21 @@ def fleet_report(
 
 
 def _server(asked: Asked, at: float) -> PrometheusSource:
-    try:
-        prometheus_source.check_labels(asked.by)
-    except ValueError as error:
-        raise click.BadParameter(str(error), param_hint="--by") from error
+    _check_by(prometheus_source.check_labels, asked)
     return asked.source(at)
 
 
 def _files(paths: Sequence[str], asked: Asked) -> FileSource:
+    _check_by(report_files.check_labels, asked)
+    return FileSource(paths, asked.by, time.time() - asked.stale_after, _progress)
+
+
+def _check_by(check: Callable[[Sequence[str]], None], asked: Asked) -> None:
+    """Raise click.BadParameter if a source does not have the labels of --by."""
     try:
-        report_files.check_labels(asked.by)
+        check(asked.by)
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--by") from error
-    return FileSource(paths, asked.by, time.time() - asked.stale_after, _progress)
 
 
 def _progress(done: int, files: int) -> None:

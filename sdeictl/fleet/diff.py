@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from sdeictl.fleet.document import FLEET_SCHEMA, Object
-from sdeictl.host.json_text import parse_json
+from sdeictl.host.json_text import as_list, as_object, parse_json
 from sdeictl.text import Line, NamedTuple
 
 MAX_FLEET_BYTES = 64 << 20
@@ -89,12 +89,12 @@ def _changes(first: _Counts, second: _Counts, width: int) -> Iterator[_Row]:
 
 
 def _host_counts(document: Mapping[str, object]) -> _Counts:
-    hosts = _object(document["hosts"])
+    hosts = as_object(document["hosts"])
     return {(word,): (_number(hosts[word]),) for word in _HOSTS}
 
 
 def _cohort_counts(document: Mapping[str, object], by: Sequence[str]) -> _Counts:
-    cohorts = map(_object, _list(document["cohorts"]))
+    cohorts = map(as_object, as_list(document["cohorts"]))
     return {
         tuple(str(cohort[label]) for label in by): tuple(_number(cohort[word]) for word in _COUNTS)
         for cohort in cohorts
@@ -102,24 +102,12 @@ def _cohort_counts(document: Mapping[str, object], by: Sequence[str]) -> _Counts
 
 
 def _link_counts(document: Mapping[str, object]) -> _Counts:
-    links = map(_object, _list(document["broken_links"]))
+    links = map(as_object, as_list(document["broken_links"]))
     return {(str(link["check"]), str(link["owner"])): (_number(link["hosts"]),) for link in links}
 
 
-def _object(value: object) -> Mapping[str, object]:
-    if not isinstance(value, dict):
-        raise TypeError("an object is missing")
-    return value
-
-
-def _list(value: object) -> Sequence[object]:
-    if not isinstance(value, list):
-        raise TypeError("a list is missing")
-    return value
-
-
 def _texts(value: object) -> Iterator[str]:
-    return map(str, _list(value))
+    return map(str, as_list(value))
 
 
 def _number(value: object) -> int:

@@ -11,6 +11,7 @@ from itertools import repeat
 
 from sdeictl.fleet.prometheus import Client, Series
 from sdeictl.fleet.tallies import (
+    DETECTOR,
     DRILLS,
     LINKS,
     NEVER_OUTLIERS,
@@ -99,7 +100,7 @@ class PrometheusSource:
     def _begin(self, pool: ThreadPoolExecutor) -> _Begun:
         """Begin the queries that need no other answer."""
         up, path, ready = self._of("up"), f"{self._of(_PATH)} == 1", self._of("sdeictl_ready")
-        detector, stamp = self._check("hard-lockup-detector"), self._of("sdeictl_report_timestamp_seconds")
+        detector, stamp = self._check(DETECTOR), self._of("sdeictl_report_timestamp_seconds")
         hazards = f"{self._of('sdeictl_hazards')} > 0"
         return _Begun(
             silent=pool.submit(self._count, f"{up} == 0"),

@@ -9,6 +9,7 @@ from datetime import datetime
 
 from sdeictl.errors import SdeictlError, Status, error_text
 from sdeictl.fleet.tallies import (
+    DETECTOR,
     LINKS,
     NEVER_OUTLIERS,
     Group,
@@ -109,7 +110,6 @@ class FileSource:
         for host in hosts:
             for link in host.broken:
                 broken.setdefault(link, Counter())[host.group] += 1
-        detector = "hard-lockup-detector"
         kdump = Counter(host.kdump for host in hosts)
         names = {host.name for host in hosts}
         absent = tuple(sorted({name for name in inventory if name not in names}))
@@ -121,8 +121,8 @@ class FileSource:
             no_report=len(self._unusable),
             stale=sum(host.at < self._stale_before for host in hosts),
             broken=broken,
-            no_detector=Counter(host.group for host in hosts if host.outcomes.get(detector) == Outcome.FAIL),
-            detector_unknown=sum(host.outcomes.get(detector) == Outcome.UNKNOWN for host in hosts),
+            no_detector=Counter(host.group for host in hosts if host.outcomes.get(DETECTOR) == Outcome.FAIL),
+            detector_unknown=sum(host.outcomes.get(DETECTOR) == Outcome.UNKNOWN for host in hosts),
             hazards=Counter(host.group for host in hosts if host.hazard),
             at_risk=sum(host.hazard and host.ready is True for host in hosts),
             drills=None,

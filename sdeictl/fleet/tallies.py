@@ -20,6 +20,8 @@ LINKS = tuple(check.id for check in CHAIN if check.path)
 """The checks of the chain. One that fails on a host that is not ready is a broken link."""
 DRILLS = ("backtrace-masked",)
 """The drill that each ready host should have passed. Others are counted where a host has a result of them."""
+DETECTOR = "hard-lockup-detector"
+"""The check for a hard-lockup detector."""
 NEVER_OUTLIERS = frozenset({"no-lockup-seen"})
 """Checks whose outcome differs between equal hosts, because it depends on what happened to them."""
 

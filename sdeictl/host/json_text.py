@@ -51,6 +51,20 @@ def parse_json(
     return value
 
 
+def as_object(value: object) -> dict[str, object]:
+    """Return an object of parse_json(); raise TypeError for another value."""
+    if not isinstance(value, dict):
+        raise TypeError("not an object")
+    return value
+
+
+def as_list(value: object) -> list[object]:
+    """Return an array of parse_json(); raise TypeError for another value."""
+    if not isinstance(value, list):
+        raise TypeError("not a list")
+    return value
+
+
 _TOO_DEEP = f"it is nested more than {MAX_DEPTH} times"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypedDict
 
+from sdeictl.host.json_text import as_list, as_object
 from sdeictl.host.manifest import MANIFEST, parse_manifest_text
 from sdeictl.host.reader import Reader
 from sdeictl.text import NamedTuple
@@ -59,14 +60,14 @@ def read_kept(reader: Reader) -> Kept:
         manifest = parse_manifest_text(data)
         if not isinstance(manifest, dict) or "kept" not in manifest:
             return Kept()
-        kept = _object(manifest["kept"])
+        kept = as_object(manifest["kept"])
         return Kept(_names(kept.get("symbols")), _names(kept.get("options")), _lpi(kept.get("lpi")))
-    except (ValueError, KeyError):
+    except (ValueError, KeyError, TypeError):
         return Kept(frozenset(), frozenset(), "")
 
 
 def _names(value: object) -> frozenset[str] | None:
-    return None if value is None else frozenset(map(_text, _list(value)))
+    return None if value is None else frozenset(map(_text, as_list(value)))
 
 
 def _lpi(value: object) -> LpiStates | str | None:
@@ -74,11 +75,11 @@ def _lpi(value: object) -> LpiStates | str | None:
         return None
     from sdeictl.formats.lpi import LpiState, is_known_reason  # noqa: PLC0415 - few captures have it
 
-    document = _object(value)
+    document = as_object(value)
     if "states" not in document:
         why = _text(document["unknown"])
         return why if is_known_reason(why) else ""
-    states = map(_object, _list(document["states"])[:_MAX_STATES])
+    states = map(as_object, as_list(document["states"])[:_MAX_STATES])
     return tuple(
         LpiState(
             name=_text(state["name"]),
@@ -92,18 +93,6 @@ def _lpi(value: object) -> LpiStates | str | None:
         )
         for number, state in enumerate(states, 1)
     )
-
-
-def _object(value: object) -> dict[str, object]:
-    if not isinstance(value, dict):
-        raise ValueError("not an object")
-    return value
-
-
-def _list(value: object) -> list[object]:
-    if not isinstance(value, list):
-        raise ValueError("not a list")
-    return value
 
 
 def _text(value: object) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from sdeictl.formats.cpulist import MAX_CPU
 from sdeictl.host.gap import GapKind
-from sdeictl.host.json_text import parse_json
+from sdeictl.host.json_text import as_list, as_object, parse_json
 from sdeictl.host.paths import DRILL_RESULTS
 from sdeictl.host.reader import Reader
 from sdeictl.klog.words import IN_TIME
@@ -98,16 +98,16 @@ def standing_drills(drills: Sequence[StoredDrill]) -> tuple[StoredDrill, ...]:
 
 def parse_stored_drill(data: bytes) -> StoredDrill:
     """Return what a result says; raise ValueError, KeyError or TypeError otherwise."""
-    result = _object(parse_json(data))
+    result = as_object(parse_json(data))
     identifier = _word(result["id"])
     if not re.fullmatch(RESULT_ID, identifier, re.ASCII):
         raise ValueError("the id is not that of a drill")
     return StoredDrill(
         id=identifier,
-        build=build_of(_object(result["host"])),
+        build=build_of(as_object(result["host"])),
         path=_word(result["path"]),
         silent=tuple(cpu for cpu, state in _cpu_states(result) if state in _LATE),
-        lost=tuple(map(_cpu, _list(result["lost_cpus"]))),
+        lost=tuple(map(_cpu, as_list(result["lost_cpus"]))),
         drill=_word(result["drill"]),
         variant=_word(result["variant"]) if result["variant"] else None,
         outcome=_word(result["outcome"]),
@@ -116,11 +116,11 @@ def parse_stored_drill(data: bytes) -> StoredDrill:
 
 def parse_cpu_states(data: bytes) -> tuple[tuple[int, str], ...]:
     """Return each CPU of a result and its state; raise ValueError, KeyError or TypeError otherwise."""
-    return tuple(_cpu_states(_object(parse_json(data))))
+    return tuple(_cpu_states(as_object(parse_json(data))))
 
 
 def _cpu_states(result: Mapping[str, object]) -> Iterator[tuple[int, str]]:
-    for entry in map(_object, _list(result["cpus"])):
+    for entry in map(as_object, as_list(result["cpus"])):
         yield _cpu(entry["cpu"]), _word(entry["state"])
 
 
@@ -133,16 +133,4 @@ def _word(value: object) -> str:
 def _cpu(value: object) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= MAX_CPU:
         raise ValueError("not a CPU")
-    return value
-
-
-def _object(value: object) -> dict[str, object]:
-    if not isinstance(value, dict):
-        raise TypeError("not an object")
-    return value
-
-
-def _list(value: object) -> list[object]:
-    if not isinstance(value, list):
-        raise TypeError("not a list")
     return value
