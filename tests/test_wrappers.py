@@ -108,6 +108,28 @@ def test_wrapped_and_collapsed_lines() -> None:
 
 
 @pytest.mark.parametrize(
+    ("kernel", "other"),
+    [
+        ("Feb  3 04:05:06 node7 kernel: {}", "Feb  3 04:05:06 node7 sshd[12]: "),
+        (f"{CLOCK}.1+01:00 node7 kernel: {{}}", f"{CLOCK}.1+01:00 node7 systemd-logind[1]: "),
+        (f"<0>1 {CLOCK}Z node7 kernel - - - {{}}", f"<30>1 {CLOCK}Z node7 sshd 12 - - "),
+        ("02-03 04:05:06.789     0     0 E kernel  : {}", "02-03 04:05:06.789   123   456 I Zygote  : "),
+        ("{}", "2026-02-03 04:05:06,789 INFO "),
+    ],
+)
+@pytest.mark.parametrize("count", [1, 2])
+def test_lines_of_other_programs_are_not_joined(kernel: str, other: str, count: int) -> None:
+    """They are longer than the few lines of the kernel, as if those had been wrapped."""
+    others = [f"{other}session {number} of a user with a long name {'x ' * 40}" for number in range(5)]
+    lines = []
+    for number in range(count):
+        panic = f"[{number + 5:5}.000000] Kernel panic - not syncing: sysrq triggered crash"
+        lines += [kernel.format(panic), *others]
+    found = episodes(joined(lines))
+    assert [getattr(each, "message", None) for each in found][-1:] == ["sysrq triggered crash"]
+
+
+@pytest.mark.parametrize(
     "stamp",
     [
         "[Tue Feb  3 04:05:06 2026] {}", "[Feb 3 04:05] {}", "[  +0.000012] {}", "[<    0.000012>] {}",

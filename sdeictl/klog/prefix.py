@@ -47,6 +47,7 @@ _HEAD = re.compile(
 )
 
 
+_DATED = re.compile(rf"(?:<\d{{1,3}}>)?(?:1 )?(?:{TIME}|\d\d-\d\d \d\d:\d\d:\d\d)", re.ASCII)
 _HYPERVISOR = re.compile(r"\((?:XEN|d\d{1,5})\) *$")
 """Xen and its guests share the console of the first domain."""
 _PROMPTS = ("login", "password")
@@ -69,6 +70,11 @@ def is_foreign(prefix: str) -> bool:
         return True
     facilities = {match[1] for match in (_DECODED_AT_END.search(prefix), _FACILITY.search(prefix)) if match}
     return bool(facilities & (FACILITIES - {"kern"})) or "" in facilities
+
+
+def is_dated(line: str) -> bool:
+    """Tell whether a line begins with a date, as each line of syslog, of the journal and of logcat does."""
+    return _DATED.match(line) is not None
 
 
 def programs(prefix: str) -> list[str]:

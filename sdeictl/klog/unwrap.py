@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 
 from sdeictl.klog.lines import clean
-from sdeictl.klog.prefix import record_starts
+from sdeictl.klog.prefix import is_dated, record_starts
 
 _TAG = re.compile(
     r"</?(?:a|b|br|code|div|font|i|li|p|pre|span|td|tr|tt|u)(?: [^<>]{0,200})?/?>", re.IGNORECASE
@@ -76,7 +76,7 @@ class Wrapping:
     def _last_start(self, lines: Sequence[str]) -> int:
         """Return the place of the last line that continues no other one."""
         at = len(lines) - 1
-        while at > 0 and (lines[at - 1].endswith("=") or (self._wrapped and not _STAMP.search(lines[at]))):
+        while at > 0 and (lines[at - 1].endswith("=") or (self._wrapped and _has_no_time(lines[at]))):
             at -= 1
         return max(at, len(lines) - _MAX_HELD, 0)
 
@@ -189,9 +189,13 @@ def _width(lines: Sequence[str]) -> int:
 def _can_continue(lines: Sequence[str], index: int) -> bool:
     """Tell whether a line has no time and follows, without an empty line between, one that has."""
     at = index
-    while at > 0 and lines[at] and not _STAMP.search(lines[at]) and index - at < _MAX_HELD:
+    while at > 0 and _has_no_time(lines[at]) and index - at < _MAX_HELD:
         at -= 1
     return at < index and _STAMP.search(lines[at]) is not None
+
+
+def _has_no_time(line: str) -> bool:
+    return bool(line) and not _STAMP.search(line) and not is_dated(line)
 
 
 def _goes_past(lines: Sequence[str], index: int, width: int) -> bool:
