@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import itertools
 import json
 import math
@@ -374,6 +375,19 @@ def test_run_is_complete() -> None:
     comparison = compare_runs([document], [{**document, "id": "another"}])
     validate("bench-comparison-1", comparison)
     assert comparison["effects"][0]["differs"] is False
+
+
+def test_unwritable_file_loses_no_result(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("sdeictl.commands.output.write_aside", fail)
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    done = CliRunner().invoke(
+        bench, ["run", "--seconds", "1", "--format", "json", "--output", str(tmp_path / "out")]
+    )
+    assert "No space left" in str(done.exception)
+    validate("bench-1", json.loads(done.stdout[done.stdout.index("{") :]))
 
 
 def test_two_equal_runs_are_too_few() -> None:

@@ -41,7 +41,7 @@ from sdeictl.host.paths import (
     CMDLINE,
     EXPERIMENT_JOURNAL,
     INSTALLED_SDEICTL,
-    SYSTEMD,
+    SYSTEMD_RUNS,
     VERSION,
 )
 from sdeictl.host.programs import output_of, run_program
@@ -157,7 +157,7 @@ def read_boot(root: Root) -> ThisBoot:
 
 
 def _has_systemd() -> bool:
-    return exists(SYSTEMD)
+    return exists(SYSTEMD_RUNS)
 
 
 def _is_unit_enabled() -> bool:

@@ -93,11 +93,13 @@ def bench_run(
     if output:
         check_new_file(output)
     document = run_bench(Timing(calls, seconds, _find_program(_split_words(workload)), rounds))
-    if output:
-        write_new_file(output, encode(document))
-    if not os.geteuid():
-        _store(document)
-    print_result(form, document, render_bench(document))
+    # The run took long: a full disk or a closed terminal must not lose it. The last line is done first.
+    with contextlib.ExitStack() as kept:
+        kept.callback(print_result, form, document, render_bench(document))
+        if not os.geteuid():
+            kept.callback(_store, document)
+        if output:
+            kept.callback(write_new_file, output, encode(document))
 
 
 def _split_words(workload: str | None) -> tuple[str, ...]:

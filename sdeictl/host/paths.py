@@ -95,7 +95,6 @@ USER_PROGRAMS = "/usr/bin"
 PROGRAMS = (USER_PROGRAMS, "/usr/sbin", "/bin", "/sbin")
 """Where a program is looked for: the caller's own search path may lead anywhere."""
 MAKEDUMPFILE = ("/usr/sbin/makedumpfile", "/usr/bin/makedumpfile", "/sbin/makedumpfile")
-SYSTEMD = "/run/systemd/system"
 PSTORE = ("/sys/fs/pstore", "/var/lib/systemd/pstore")
 """systemd-pstore.service moves what it finds in the first into the second at each boot."""
 CRASH_DUMPS = ("/var/crash", "/var/lib/kdump", "/var/lib/systemd/coredump")
