@@ -30,6 +30,7 @@ bench: $(VENV)/ready
 	$(BIN)/python -m tests.tools.bench_analyze
 	$(BIN)/python -m tests.tools.bench_clock
 	$(BIN)/python -m tests.tools.bench_agent
+	$(BIN)/python -m tests.tools.bench_fleet
 
 # The sdist and the wheels in dist; wants the compilers of arm64 and amd64 (gcc-aarch64-linux-gnu).
 dist: $(VENV)/ready

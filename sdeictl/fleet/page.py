@@ -217,6 +217,8 @@ def _events(report: FleetReport) -> Iterator[Node]:
     columns = _columns(words.EVENT_HEADING)
     rows = [(each.event, f"{each.day:,}", f"{each.week:,}") for each in report.events]
     yield table("Hosts on which something happened", columns, rows)
+    if not all(each.complete for each in report.events):
+        yield paragraph(words.SINCE_BOOT)
 
 
 def _outliers(report: FleetReport) -> Iterator[Node]:

@@ -33,11 +33,10 @@ from sdeictl.text import NamedTuple
 _THREADS = 4
 """Queries at a time: a server has a limit of its own, 20 by default, and other users."""
 _LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*", re.ASCII)
-_EVENTS = {
-    "hard lockup": "sdeictl_hard_lockups_total",
-    "silent CPU": "sdeictl_backtrace_timeouts_total",
-}
-_PATH = "sdeictl_nmi_path"
+_EVENTS = {"hard lockup": "sdeictl_hard_lockups", "silent CPU": "sdeictl_backtrace_timeouts"}
+"""What is counted, by its counter without `_total`."""
+PATH = "sdeictl_nmi_path"
+"""The metric, and its label."""
 
 
 def check_labels(labels: Sequence[str]) -> None:
@@ -52,21 +51,21 @@ class PrometheusSource:
 
     def __init__(self, client: Client, match: str, by: Sequence[str], stale_after: float) -> None:
         """`match` has label matchers as in a selector, without braces; `stale_after` is in seconds."""
-        self._client = client
+        self.client = client
         self._match = match
-        self._by = tuple(by)
-        self._stale_after = stale_after
+        self.by = tuple(by)
+        self.stale_after = stale_after
 
     def describe(self) -> str:
         """Return the address of the server and the selector."""
-        return f"{self._client.place} {{{self._match}}}"
+        return f"{self.client.place} {{{self._match}}}"
 
     def tallies(self, inventory: Sequence[str] = ()) -> Tallies:
         """Count the hosts; names in the inventory that no target has count as hosts without an agent."""
         with ThreadPoolExecutor(_THREADS) as pool:
             begun = self._begin(pool)
             drills, kdump = pool.submit(self._drills), pool.submit(self._kdump)
-            events, absent = pool.submit(self._events), pool.submit(self._not_targets, inventory)
+            events, absent = pool.submit(self._events), pool.submit(self.not_targets, inventory)
             # Which checks fail decides what else to ask.
             failing = sorted(self._failing_checks())
             links = [check for check in LINKS if check in failing]
@@ -94,14 +93,14 @@ class PrometheusSource:
                 events=events.result(),
                 splits={check: split for check, split in zip(others, splits) if split},
                 absent=absent.result(),
-                gaps=tuple(self._client.warnings),
+                gaps=tuple(self.client.warnings),
             )
 
     def _begin(self, pool: ThreadPoolExecutor) -> _Begun:
         """Begin the queries that need no other answer."""
-        up, path, ready = self._of("up"), f"{self._of(_PATH)} == 1", self._of("sdeictl_ready")
-        detector, stamp = self._check(DETECTOR), self._of("sdeictl_report_timestamp_seconds")
-        hazards = f"{self._of('sdeictl_hazards')} > 0"
+        up, path, ready = self.of("up"), f"{self.of(PATH)} == 1", self.of("sdeictl_ready")
+        detector, stamp = self._check(DETECTOR), self.of("sdeictl_report_timestamp_seconds")
+        hazards = f"{self.of('sdeictl_hazards')} > 0"
         return _Begun(
             silent=pool.submit(self._count, f"{up} == 0"),
             no_report=pool.submit(self._count, f"{up} == 1 unless on (instance) {stamp}"),
@@ -109,56 +108,58 @@ class PrometheusSource:
             paths=pool.submit(self._paths, path),
             ready=pool.submit(self._by_cohort, f"{ready} == 1"),
             not_ready=pool.submit(self._by_cohort, f"{ready} == 0"),
-            stale=pool.submit(self._count, f"time() - {stamp} > {self._stale_after:.0f}"),
+            stale=pool.submit(self._count, f"time() - {stamp} > {self.stale_after:.0f}"),
             hazards=pool.submit(self._by_cohort, hazards),
             at_risk=pool.submit(self._count, f"{hazards} and on (instance) {ready} == 1"),
             no_detector=pool.submit(self._by_cohort, f"{detector} == 0"),
             detector_unknown=pool.submit(self._count, f"{detector} == -1"),
         )
 
-    def _of(self, metric: str, *matchers: str) -> str:
+    def of(self, metric: str, *matchers: str) -> str:
+        """Return a selector of a metric of the fleet."""
         return f"{metric}{{{','.join(filter(None, (self._match, *matchers)))}}}"
 
     def _check(self, check: str) -> str:
-        return self._of("sdeictl_check_outcome", f"check={_quoted(check)}")
+        return self.of("sdeictl_check_outcome", f"check={_quoted(check)}")
 
     def _broken(self, check: str) -> str:
         """Return a query for the hosts that fail a check of the chain and are not known to be ready."""
-        return f"{self._check(check)} == 0 unless on (instance) {self._of('sdeictl_ready')} == 1"
+        return f"{self._check(check)} == 0 unless on (instance) {self.of('sdeictl_ready')} == 1"
 
-    def _joined(self, vector: str, *matchers: str) -> str:
+    def joined(self, vector: str, *matchers: str, labels: Sequence[str] = ()) -> str:
         """Return a query that adds the labels of their cohorts to a vector of hosts; the values become 1."""
-        info = self._of("sdeictl_host_info", *matchers)
-        return f"(({vector}) * 0 + 1) * on (instance) group_left ({', '.join(self._by)}) {info}"
+        info = self.of("sdeictl_host_info", *matchers)
+        added = ", ".join((*self.by, *labels))
+        return f"(({vector}) * 0 + 1) * on (instance) group_left ({added}) {info}"
 
     def _count(self, vector: str) -> int:
-        return int(self._client.value(f"count({vector})") or 0)
+        return int(self.client.value(f"count({vector})") or 0)
 
     def _by_cohort(self, vector: str) -> Counts:
         """Return how many hosts of each cohort are in a vector."""
-        found = self._client.query(f"count by ({', '.join(self._by)}) ({self._joined(vector)})")
+        found = self.client.query(f"count by ({', '.join(self.by)}) ({self.joined(vector)})")
         return {self._group(each): int(each.value) for each in found}
 
     def _group(self, series: Series) -> Group:
-        return tuple(series.labels.get(label, "") for label in self._by)
+        return tuple(series.labels.get(label, "") for label in self.by)
 
     def _paths(self, vector: str) -> Mapping[Group, Mapping[str, int]]:
-        labels = ", ".join((*self._by, _PATH))
+        labels = ", ".join((*self.by, PATH))
         paths: dict[Group, dict[str, int]] = {}
-        for each in self._client.query(f"count by ({labels}) ({self._joined(vector)})"):
-            paths.setdefault(self._group(each), {})[each.labels.get(_PATH, "")] = int(each.value)
+        for each in self.client.query(f"count by ({labels}) ({self.joined(vector)})"):
+            paths.setdefault(self._group(each), {})[each.labels.get(PATH, "")] = int(each.value)
         return paths
 
     def _failing_checks(self) -> frozenset[str]:
         """Return the checks that some host fails; from the recording rule if it is there and complete."""
         rule = (
-            self._client.query(self._of("job_check:sdeictl_check_outcome_fail:sum"))
+            self.client.query(self.of("job_check:sdeictl_check_outcome_fail:sum"))
             if self._has_rules()
             else []
         )
         if {each.labels.get("check") for each in rule} >= {check.id for check in CHECKS}:
             return frozenset(each.labels["check"] for each in rule if each.value)
-        found = self._client.query(f"count by (check) ({self._of('sdeictl_check_outcome')} == 0)")
+        found = self.client.query(f"count by (check) ({self.of('sdeictl_check_outcome')} == 0)")
         return frozenset(each.labels.get("check", "") for each in found)
 
     def _has_rules(self) -> bool:
@@ -175,72 +176,85 @@ class PrometheusSource:
 
     def failing_hosts(self, check: str, group: Group, *, fails: bool, limit: int) -> list[str]:
         """Return the names of some hosts of a cohort that fail a check, or that pass it, sorted."""
-        matchers = (f"{label}={_quoted(value)}" for label, value in zip(self._by, group))
+        matchers = (f"{label}={_quoted(value)}" for label, value in zip(self.by, group))
         vector = f"{self._check(check)} == {0 if fails else 1}"
-        found = self._client.query(f"topk({limit}, {self._joined(vector, *matchers)})")
+        found = self.client.query(f"topk({limit}, {self.joined(vector, *matchers)})")
         return sorted(each.labels.get("instance", "") for each in found)
 
     def rows(self, check: str | None) -> list[HostRow]:
         """Return all hosts with a report, or those that fail a check, sorted by name."""
         ready = {
             each.labels.get("instance"): bool(each.value)
-            for each in self._client.query(self._of("sdeictl_ready"))
+            for each in self.client.query(self.of("sdeictl_ready"))
         }
-        chosen = f"{self._of(_PATH)} == 1"
+        chosen = f"{self.of(PATH)} == 1"
         if check is not None:
             chosen = f"{chosen} and on (instance) {self._check(check)} == 0"
-        labels = ", ".join(("instance", _PATH, *self._by))
-        found = self._client.query(f"group by ({labels}) ({self._joined(chosen)})")
+        labels = ", ".join(("instance", PATH, *self.by))
+        found = self.client.query(f"group by ({labels}) ({self.joined(chosen)})")
         outcome = "" if check is None else Outcome.FAIL
         return sorted(
-            HostRow(name, self._group(each), each.labels.get(_PATH, ""), ready.get(name), outcome)
+            HostRow(name, self._group(each), each.labels.get(PATH, ""), ready.get(name), outcome)
             for each in found
             if (name := each.labels.get("instance", ""))
         )
 
     def newly_unready(self, seconds: float, limit: int) -> tuple[int, list[str]]:
         """Return how many hosts are not ready and were so some seconds ago, and the names of some of them."""
-        ready = self._of("sdeictl_ready")
+        ready = self.of("sdeictl_ready")
         vector = f"{ready} == 0 and on (instance) {ready} offset {round(seconds)}s == 1"
-        found = self._client.query(f"topk({limit}, {vector})")
+        found = self.client.query(f"topk({limit}, {vector})")
         return self._count(vector), sorted(each.labels.get("instance", "") for each in found)
 
     def _drills(self) -> tuple[list[Series], list[Series], list[Series]]:
         """Return by drill: the results by outcome, those that are stale, and those that passed and count."""
-        outcome, stale = self._of("sdeictl_drill_outcome"), self._of("sdeictl_drill_stale")
+        outcome, stale = self.of("sdeictl_drill_outcome"), self.of("sdeictl_drill_stale")
         return (
-            self._client.query(f'count_values by (drill) ("outcome", {outcome})'),
-            self._client.query(f"count by (drill) ({stale} == 1)"),
-            self._client.query(f"count by (drill) ({outcome} == 1 and on (instance, drill) {stale} == 0)"),
+            self.client.query(f'count_values by (drill) ("outcome", {outcome})'),
+            self.client.query(f"count by (drill) ({stale} == 1)"),
+            self.client.query(f"count by (drill) ({outcome} == 1 and on (instance, drill) {stale} == 0)"),
         )
 
     def _kdump(self) -> tuple[int, int]:
-        loaded = self._of("sdeictl_kdump_loaded")
+        loaded = self.of("sdeictl_kdump_loaded")
         return self._count(f"{loaded} == 1"), self._count(f"{loaded} == 0")
 
     def _events(self) -> list[EventCounts]:
+        recorded = {days: self._is_recorded(days) for days in (1, 7)}
         return [
-            EventCounts(event, *(self._count(self._happened(metric, days)) for days in (1, 7)))
+            EventCounts(
+                event,
+                day=self._count(self._happened(metric, 1, recorded=recorded[1])),
+                week=self._count(self._happened(metric, 7, recorded=recorded[7])),
+                complete=all(recorded.values()),
+            )
             for event, metric in _EVENTS.items()
         ]
 
-    def _happened(self, metric: str, days: int) -> str:
-        """Return a query for the hosts on which a counter rose within some days.
+    def _is_recorded(self, days: int) -> bool:
+        """Tell whether the recording rules of events have been evaluated in each hour of some days."""
+        looks = f"count_over_time({self.of('job:sdeictl_hard_lockups:count15m')}[{days}d:1h])"
+        return self._has_rules() and (self.client.value(f"min({looks})") or 0) >= 24 * days
 
-        A subquery looks once an hour: a week of all samples is more than a server reads for one query.
-        A counter starts at 0 when its host boots, so that one that is new and not 0 has risen.
+    def _happened(self, metric: str, days: int, *, recorded: bool) -> str:
+        """Return a query for the hosts on which something happened within some days.
+
+        A week of all samples of a counter is more than a server reads in good time. Without the rules, two
+        looks at it must do: it starts at 0 when its host boots, so that they show what happened since.
         """
-        counter = self._of(metric)
-        new = f"{counter} > 0 unless {counter} == {counter} offset {days}d"
-        return f"increase({counter}[{days}d:1h]) > 0 or ({new})"
+        if recorded:
+            found = f"last_over_time({self.of(f'instance:{metric}:increase15m')}[{days}d])"
+            return f"group by (instance) ({found})"
+        counter = self.of(f"{metric}_total")
+        return f"{counter} > 0 unless {counter} == {counter} offset {days}d"
 
-    def _not_targets(self, inventory: Sequence[str]) -> tuple[str, ...]:
+    def not_targets(self, inventory: Sequence[str]) -> tuple[str, ...]:
         """Return the names in an inventory that no target has, with or without its port."""
         if not inventory:
             return ()
         targets = {
             each.labels.get("instance", "")
-            for each in self._client.query(f"group by (instance) ({self._of('up')})")
+            for each in self.client.query(f"group by (instance) ({self.of('up')})")
         }
         known = targets | {target.rpartition(":")[0] for target in targets}
         return tuple(sorted({name for name in inventory if name not in known}))

@@ -70,6 +70,8 @@ class EventCounts(NamedTuple):
     event: str
     day: int
     week: int
+    complete: bool
+    """False: without those before the last boot of their host."""
 
 
 class Tallies(NamedTuple):

@@ -28,7 +28,7 @@ def render_fleet(report: FleetReport, width: int = 80) -> Iterator[Line]:
         (words.HAZARDS, _hazards(report)),
         (words.DRILLS, _drills(report)),
         (words.KDUMP, _kdump(report)),
-        (words.EVENTS, _events(report)),
+        (words.EVENTS, _events(report, max(width, _MIN_WIDTH))),
         (words.OUTLIERS, _outliers(report)),
         (words.GAPS, _gaps(report, max(width, _MIN_WIDTH))),
     ):
@@ -137,12 +137,14 @@ def _kdump(report: FleetReport) -> Iterator[Line]:
     yield ((f"{_INDENT}{words.kdump_text(report)}", "yellow" if report.kdump.not_loaded else ""),)
 
 
-def _events(report: FleetReport) -> Iterator[Line]:
+def _events(report: FleetReport, width: int) -> Iterator[Line]:
     if report.events is None:
         yield ((f"{_INDENT}{words.NOT_SAID}", "dim"),)
         return
     rows = [(each.event, f"{each.day:,}", f"{each.week:,}") for each in report.events]
     yield from _table([words.EVENT_HEADING, *rows], _INDENT)
+    if not all(each.complete for each in report.events):
+        yield from _wrapped(words.SINCE_BOOT, width, 1)
 
 
 def _outliers(report: FleetReport) -> Iterator[Line]:

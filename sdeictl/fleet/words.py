@@ -23,6 +23,10 @@ GAPS = "Gaps"
 ONE_PATH = "One path is enough: SDEI or pseudo-NMI. A host needs the links of one of them."
 FOLLOWS = "follows from the links above"
 NOT_SAID = "this source does not say"
+SINCE_BOOT = (
+    "Only what happened since the last boot of each host: the rules of prometheus/recording.yml have not been"
+    " evaluated for a whole week."
+)
 DRILL_HEADING = ("drill", "passed", "failed", "CPU lost", "unknown", "stale", "never")
 EVENT_HEADING = ("hosts with a", "last day", "last week")
 COHORT_HEADING = ("hosts", "ready", "not ready")

@@ -102,10 +102,28 @@ def running_prometheus(lab: Lab, directory: Path, target: int) -> Iterator[Prome
     directory.mkdir()
     for name in ("alerts.yml", "recording.yml"):
         (directory / name).write_text(faster((RULES / name).read_text()))
-    (directory / "prometheus.yml").write_text(CONFIG.format(directory=directory, target=target))
+    with configured(
+        lab, "prometheus", directory, CONFIG.format(directory=directory, target=target)
+    ) as server:
+        yield server
+
+
+@contextmanager
+def prometheus_with(lab: Lab, part: str, directory: Path, samples: Path) -> Iterator[Prometheus]:
+    """Run a server on blocks made of samples in OpenMetrics; it ends with the context."""
+    command = [*lab.command(part, "promtool"), "tsdb", "create-blocks-from", "openmetrics", "--quiet"]
+    subprocess.run([*command, samples, directory / "data"], check=True, timeout=600)
+    with configured(lab, part, directory, "global: {}\n") as server:
+        yield server
+
+
+@contextmanager
+def configured(lab: Lab, part: str, directory: Path, config: str) -> Iterator[Prometheus]:
+    """Run the Prometheus of a part of the lab with this configuration; it ends with the context."""
+    (directory / "prometheus.yml").write_text(config)
     port = free_port()
     command = [
-        *lab.command("prometheus", "prometheus"), f"--config.file={directory}/prometheus.yml",
+        *lab.command(part, "prometheus"), f"--config.file={directory}/prometheus.yml",
         f"--storage.tsdb.path={directory}/data", f"--web.listen-address=127.0.0.1:{port}",
     ]  # fmt: skip
     with serving(command, directory / "log", "/-/ready", port) as server:

@@ -18,7 +18,7 @@ import pytest
 
 from tests.conftest import validate
 from tests.lab.build import EXTRA, Lab
-from tests.lab.prometheus import Prometheus, free_port, serving
+from tests.lab.prometheus import Prometheus, free_port, prometheus_with, serving
 from tests.support.planted_fleet import COHORTS, DAY, HOUR, Host, earlier, expect, make_fleet, openmetrics
 
 HOSTS = 10_000 if EXTRA else 1_000
@@ -62,30 +62,9 @@ def planted(
     samples = directory / "samples"
     with samples.open("w") as file:
         file.writelines(openmetrics(fleet, NOW, step=6 * HOUR))
-    run = victoria if request.param == "victoriametrics" else prometheus
+    run = victoria if request.param == "victoriametrics" else prometheus_with
     with run(lab, request.param, directory, samples) as server:
         yield Planted(server, fleet)
-
-
-@contextmanager
-def prometheus(lab: Lab, part: str, directory: Path, samples: Path) -> Iterator[Prometheus]:
-    """Run a Prometheus on blocks made of the samples."""
-    data = directory / "data"
-    subprocess.run(
-        [
-            *lab.command(part, "promtool"), "tsdb", "create-blocks-from", "openmetrics", "--quiet",
-            samples, data,
-        ],
-        check=True, timeout=300,
-    )  # fmt: skip
-    (directory / "prometheus.yml").write_text("global: {}\n")
-    port = free_port()
-    command = [
-        *lab.command(part, "prometheus"), f"--config.file={directory}/prometheus.yml",
-        f"--storage.tsdb.path={data}", f"--web.listen-address=127.0.0.1:{port}",
-    ]  # fmt: skip
-    with serving(command, directory / "log", "/-/ready", port) as server:
-        yield server
 
 
 @contextmanager
@@ -110,6 +89,13 @@ def test_report_equals_planted_truth(planted: Planted) -> None:
     validate("fleet-1", document)
     expect(document, planted.fleet, with_server=True)
     assert document["gaps"] == []
+
+
+def test_report_without_recording_rules(planted: Planted) -> None:
+    """The rules have the label `job` and no other, so that they cannot serve these matchers."""
+    document = planted.document("--match", 'job="sdeictl",instance=~".+"')
+    expect(document, planted.fleet, with_server=True, recorded=False)
+    assert document["events"][0]["week"] < planted.document()["events"][0]["week"]
 
 
 def test_inventory_adds_what_is_missing(planted: Planted, tmp_path: Path) -> None:

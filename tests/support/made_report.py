@@ -53,7 +53,7 @@ def made_report(hosts: int, cohorts: int, name: str = "") -> FleetReport:
             DrillCounts("stop", 61, 2, 0, 1, 5, 9931),
         ),
         kdump=KdumpCounts(8081, 1889, 31),
-        events=tuple(EventCounts(event, place + 71, place + 83) for place, event in enumerate(EVENTS)),
+        events=tuple(EventCounts(event, place + 71, place + 83, False) for place, event in enumerate(EVENTS)),
         outliers=tuple(
             Outlier("kdump-loaded", "fail", group, 3 + place, 97, (f"host-{place}{name}", "other", "third"))
             for place, group in enumerate(groups[:20])

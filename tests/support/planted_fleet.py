@@ -76,6 +76,8 @@ class Host(NamedTuple):
     """Besides those of the cohort: what makes it an outlier."""
     lockups: tuple[float, ...] = ()
     """When it had hard lockups, in seconds before now."""
+    booted: float = WEEK
+    """When it booted, in seconds before now."""
 
     @property
     def ready(self) -> bool | None:
@@ -87,6 +89,11 @@ class Host(NamedTuple):
     def fails(self) -> set[str]:
         """Return the checks that it fails."""
         return {*self.cohort.failing, *self.failing}
+
+    def counted(self, ago: float) -> int:
+        """Return its counter of hard lockups at a time, in seconds before now. Each boot resets it."""
+        boot = self.booted if ago <= self.booted else WEEK
+        return sum(ago <= lockup <= boot for lockup in self.lockups)
 
 
 def make_fleet(hosts: int, seed: int = SEED) -> list[Host]:
@@ -116,6 +123,8 @@ def _damaged(host: Host, number: int, made: random.Random) -> Host:
         return host._replace(lockups=(5 * HOUR,))
     if turn == 57:
         return host._replace(lockups=(3 * DAY,))
+    if turn == 67:
+        return host._replace(lockups=(2 * DAY,), booted=2 * DAY - 2 * HOUR)
     return host
 
 
@@ -150,9 +159,23 @@ def openmetrics(fleet: list[Host], now: int, *, step: int = HOUR) -> Iterator[st
             if host.up:
                 labels = f'job="sdeictl",instance="{host.name}",rack="{host.rack}"'
                 for at in range(now - WEEK, now + 1, step):
-                    count = sum(now - ago <= at for ago in host.lockups) if of else 0
-                    yield f"{name}_total{{{labels}}} {count} {at}\n"
+                    yield f"{name}_total{{{labels}}} {host.counted(now - at) if of else 0} {at}\n"
+    yield from _recorded(fleet, now)
     yield "# EOF\n"
+
+
+def _recorded(fleet: list[Host], now: int) -> Iterator[str]:
+    """Yield what the recording rules of events have recorded for a week."""
+    yield "# TYPE instance:sdeictl_hard_lockups:increase15m gauge\n"
+    for host in fleet:
+        labels = f'job="sdeictl",instance="{host.name}",rack="{host.rack}"'
+        for ago in host.lockups if host.up else ():
+            for minute in range(15):
+                at = now - round(ago) + 60 * minute
+                yield f"instance:sdeictl_hard_lockups:increase15m{{{labels}}} 1 {at}\n"
+    yield "# TYPE job:sdeictl_hard_lockups:count15m gauge\n"
+    for at in range(now - WEEK, now + 1, HOUR):
+        yield f'job:sdeictl_hard_lockups:count15m{{job="sdeictl"}} 0 {at}\n'
 
 
 def _series(host: Host, now: int) -> Iterator[tuple[str, str, float]]:
@@ -196,7 +219,7 @@ def _report_series(host: Host, now: int) -> Iterator[tuple[str, str, float]]:
         yield "sdeictl_kdump_loaded", "", int(cohort.kdump)
         yield "sdeictl_kdump_reserved_bytes", "", 512 << 20
     yield "sdeictl_report_timestamp_seconds", "", round(now - host.age, 3)
-    for number in range(23):  # as many series as an agent with results of all kinds has
+    for number in range(29):  # as many series as an agent with results of all kinds has
         yield f"sdeictl_filler_{number}", "", number
 
 
@@ -223,14 +246,7 @@ def report_document(host: Host, now: int, model: ReportDocument) -> ReportDocume
             "hazards": ["an idle state masks SDEI"] if cohort.hazard else [],
             "consumers": {**model["verdict"]["consumers"], "crash": crash},
         },
-        "findings": [
-            {
-                "id": check.id, "title": check.title, "outcome": outcome[check.id], "severity": "info",
-                "seen": "",
-                "wanted": check.wanted, "sources": [], "remedy": check.remedy, "owner": check.owner,
-            }
-            for check in CHECKS
-        ],
+        "findings": [{**finding, "outcome": outcome[finding["id"]]} for finding in model["findings"]],
     }  # fmt: skip
 
 
@@ -247,8 +263,11 @@ def write_reports(fleet: list[Host], directory: Path, model: ReportDocument) -> 
 Truth = dict[str, Any]
 
 
-def truth(fleet: list[Host], *, with_server: bool) -> Truth:
-    """Return what `sdeictl.fleet/1` must say: counted host by host. Files know neither drills nor events."""
+def truth(fleet: list[Host], *, with_server: bool, recorded: bool = True) -> Truth:
+    """Return what `sdeictl.fleet/1` must say: counted host by host. Files know neither drills nor events.
+
+    Without recorded events, what happened before the last boot is not known.
+    """
     seen = [host for host in fleet if host.up and host.reported]
     answering = [host for host in fleet if host.up]
     no_agent, no_report = len(fleet) - len(answering), len(answering) - len(seen)
@@ -280,8 +299,12 @@ def truth(fleet: list[Host], *, with_server: bool) -> Truth:
             for word, value in (("loaded", True), ("not_loaded", False), ("unknown", None))
         },
         "events": {
-            days: sum(any(ago < days * DAY for ago in h.lockups) for h in answering) for days in (1, 7)
-        } if with_server else None,
+            days: sum(
+                any(ago < days * DAY and (recorded or ago <= h.booted) for ago in h.lockups)
+                for h in answering
+            )
+            for days in (1, 7)
+        } | {"complete": recorded} if with_server else None,
         "outliers": {
             (check, cohort): sorted(h.name for h in seen if h.cohort == cohort and check in h.failing)
             for cohort in {h.cohort for h in seen}
@@ -322,7 +345,9 @@ def said(document: Truth) -> Truth:
         "no_hard_lockup_detector": document["no_hard_lockup_detector"]["hosts"],
         "hazards": document["hazards"]["hosts"],
         "drills": drills and {word: count for word, count in drills[0].items() if word != "drill"},
-        "events": events and {1: events[0]["day"], 7: events[0]["week"]},
+        "events": events and {
+            1: events[0]["day"], 7: events[0]["week"], "complete": events[0]["complete"]
+        },
         "outliers": {
             (each["check"], cohort_of(each)): each["names"] if each["hosts"] <= 3 else each["hosts"]
             for each in document["outliers"]
@@ -330,9 +355,9 @@ def said(document: Truth) -> Truth:
     }  # fmt: skip
 
 
-def expect(document: Truth, fleet: list[Host], *, with_server: bool) -> None:
+def expect(document: Truth, fleet: list[Host], *, with_server: bool, recorded: bool = True) -> None:
     """Compare a document with the truth, the names of outliers as far as it shows them."""
-    expected, found = truth(fleet, with_server=with_server), said(document)
+    expected, found = truth(fleet, with_server=with_server, recorded=recorded), said(document)
     outliers = expected.pop("outliers")
     named = found.pop("outliers")
     assert found == expected
