@@ -32,7 +32,7 @@ DASHBOARD = (HERE / "dashboard.json").read_text()
 CASES = sorted((HERE / "tests").glob("*.yml"))
 
 EXPORTED = set(re.findall(r"^\| `(\w+)` \|", (PROJECT / "docs/metrics.md").read_text(), re.MULTILINE))
-RECORDED = set(re.findall(r"- record: (\S+)", RECORDING))
+RECORDED = set(re.findall(r"- record: (\S+)", RECORDING + ALERTS))
 OF_PROMETHEUS = {"up", "ALERTS"}
 
 KEYWORDS = {"and", "bool", "or", "unless"}
