@@ -330,6 +330,37 @@ def test_checks_are_never_fetched_raw() -> None:
         assert fields["query"][0].startswith(("count", "min", "job_check:"))
 
 
+def test_plan_of_an_empty_server() -> None:
+    with server(reply(vector())) as (url, _seen):
+        done = fleet("plan", "--prometheus", url)
+        inventory = fleet("plan", "--prometheus", url, "--format", "ansible")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("0 hosts need a drill")
+    assert "hosts: {}" in inventory.stdout
+
+
+def test_no_plan_from_a_part_of_the_data() -> None:
+    with server(reply(vector(isPartial=True))) as (url, _seen):
+        done = fleet("plan", "--prometheus", url)
+    assert (done.returncode, done.stdout) == (3, "")
+    assert "no plan is made from a part of the data" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ((), "name a server with --prometheus URL"),
+        (("--prometheus", "http://x", "--drill", "stop"), "add --allow reset"),
+        (("--prometheus", "http://x", "--max-unavailable", "0"), "neither a number of hosts"),
+        (("--prometheus", "http://x", "--domain", "a b"), "'a b' is not the name of a label"),
+    ],
+)
+def test_plans_that_are_refused(arguments: tuple[str, ...], said: str) -> None:
+    done = fleet("plan", *arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert said in done.stderr
+
+
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a directory with a certificate, `cert`, and its `key`; both sides use it."""

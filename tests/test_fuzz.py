@@ -21,11 +21,12 @@ MAX_CORPUS_BYTES = 2 << 20
 """Of one target; numbers of 5,000 digits take most of it. No input of it is a file of the repository."""
 VERBS = ("parse", "read", "decode")
 ELSEWHERE = {
-    "reads files of the running host by parsers that have a target": (
+    "reads files of the running host, or asks a server, by parsers that have a target": (
         "sdeictl.bench.conditions:read_audit", "sdeictl.bench.conditions:read_conditions",
         "sdeictl.bench.experiment_runner:read_boot", "sdeictl.bench.experiment_runner:read_readiness",
         "sdeictl.bench.kexec:read_kexec", "sdeictl.drill.aftermath:read_note_places",
-        "sdeictl.drill.status:read_status", "sdeictl.host.kmsg:read_kmsg", "sdeictl.host.live:LiveRoot.read",
+        "sdeictl.drill.status:read_status", "sdeictl.fleet.host_states:read_states",
+        "sdeictl.host.kmsg:read_kmsg", "sdeictl.host.live:LiveRoot.read",
         "sdeictl.interlock.load:read_loads", "sdeictl.interlock.survey:read_heartbeats",
         "sdeictl.interlock.survey:read_survey", "sdeictl.interlock.writes:read_printers",
         "sdeictl.probe.deep:read_flag", "sdeictl.probe.deep:read_journal",
@@ -41,6 +42,7 @@ ELSEWHERE = {
     ),
     "is a protocol, or takes the arguments of a command": (
         "sdeictl.commands.duration:parse_duration", "sdeictl.commands.group:Group.parse_args",
+        "sdeictl.fleet.plan:parse_limit",
         "sdeictl.host.root:Root.read",
         "sdeictl.vmcore.corefile:CoreFile.read",
     ),

@@ -16,6 +16,7 @@ from click.decorators import FC
 from sdeictl.commands.duration import parse_duration, to_seconds
 from sdeictl.commands.group import Group
 from sdeictl.commands.output import FILE, FORMAT, print_result, read_document, write
+from sdeictl.drill.catalog import named_drills
 from sdeictl.errors import SdeictlError, Status
 from sdeictl.fleet import prometheus_source, report_files
 from sdeictl.fleet.diff import (
@@ -28,13 +29,16 @@ from sdeictl.fleet.diff import (
     render_diff,
 )
 from sdeictl.fleet.document import Object, fleet_document, host_document
+from sdeictl.fleet.host_states import read_states
 from sdeictl.fleet.page import fleet_page
+from sdeictl.fleet.plan import FleetPlan, Limit, make_plan, parse_limit
+from sdeictl.fleet.plan_text import PlanQuestion, plan_document, plan_inventory, plan_list, render_plan
 from sdeictl.fleet.prometheus import Client, Server, check_url
 from sdeictl.fleet.prometheus_source import PrometheusSource
 from sdeictl.fleet.report import FleetReport, build_fleet_report
 from sdeictl.fleet.report_files import FileSource
 from sdeictl.fleet.table import cohort_table, host_table
-from sdeictl.fleet.tallies import BY, HostRow, Source
+from sdeictl.fleet.tallies import BY, DRILLS, HostRow, Source
 from sdeictl.fleet.text import render_fleet, render_hosts
 from sdeictl.text import NamedTuple
 
@@ -48,9 +52,9 @@ MAX_NEWLY = 20
 """How many names of hosts a comparison shows."""
 
 
-@click.group(cls=Group, short_help="Report on many hosts: which cannot be debugged, and why?")
+@click.group(cls=Group, short_help="Many hosts: which cannot be debugged, why, and which need a drill?")
 def fleet() -> None:
-    """Report on many hosts, from a Prometheus or from files."""
+    """Report on many hosts, from a Prometheus or from files, and plan their drills."""
 
 
 class Asked(NamedTuple):
@@ -232,21 +236,21 @@ def fleet_report(
 
 
 def _server(asked: Asked, at: float) -> PrometheusSource:
-    _check_by(prometheus_source.check_labels, asked)
+    _check_labels(prometheus_source.check_labels, asked.by, "--by")
     return asked.source(at)
 
 
 def _files(paths: Sequence[str], asked: Asked) -> FileSource:
-    _check_by(report_files.check_labels, asked)
+    _check_labels(report_files.check_labels, asked.by, "--by")
     return FileSource(paths, asked.by, time.time() - asked.stale_after, _progress)
 
 
-def _check_by(check: Callable[[Sequence[str]], None], asked: Asked) -> None:
-    """Raise click.BadParameter if a source does not have the labels of --by."""
+def _check_labels(check: Callable[[Sequence[str]], None], labels: Sequence[str], option: str) -> None:
+    """Raise click.BadParameter if a source cannot have the labels of an option."""
     try:
-        check(asked.by)
+        check(labels)
     except ValueError as error:
-        raise click.BadParameter(str(error), param_hint="--by") from error
+        raise click.BadParameter(str(error), param_hint=option) from error
 
 
 def _progress(done: int, files: int) -> None:
@@ -317,6 +321,94 @@ def _diff_of_times(asked: Asked, first: float, second: float) -> FleetDiff:
     ]
     hosts, names = sources[1].newly_unready(second - first, MAX_NEWLY)
     return compare_fleets(documents[0], documents[1], Newly(hosts, tuple(names)))
+
+
+@fleet.command("plan", short_help="Which hosts need a drill, and in which waves?")
+@_with_server
+@click.option(
+    "--drill",
+    "drills",
+    multiple=True,
+    type=click.Choice([each.name for each in named_drills()]),
+    help=f"The drill that each host needs to have passed; {DRILLS[0]} by default.",
+)
+@click.option(
+    "--allow",
+    "allowed",
+    multiple=True,
+    type=click.Choice(["reset"]),
+    help="Also plan drills that can cost the host.",
+)
+@click.option(
+    "--domain", metavar="LABEL", help="The label that names the failure domain of a host, such as rack."
+)
+@click.option(
+    "--max-unavailable",
+    "limit",
+    default="1",
+    show_default=True,
+    metavar="N|N%",
+    help="How many hosts of a failure domain may be unavailable at once.",
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "list", "ansible", "json"]),
+    default="text",
+    show_default=True,
+    help="How to print the plan; list: wave, host and drills; ansible: an inventory.",
+)
+@click.pass_context
+def fleet_plan(
+    context: click.Context,
+    /,
+    *,
+    drills: tuple[str, ...],
+    allowed: tuple[str, ...],
+    domain: str | None,
+    limit: str,
+    form: str,
+    **_shared: object,
+) -> None:
+    """Plan drills in waves: first one host of each cohort, then batches.
+
+    A host needs a drill that it has never done, that failed, or that is stale
+    because the kernel or the firmware has changed. Only hosts that are ready and
+    known to be safe get one. The command changes no host: Ansible can run the plan.
+
+    Exit status: 0 here is a plan, 3 the data is incomplete.
+    """
+    asked = _asked(context)
+    if not asked.url:
+        raise click.UsageError(
+            "name a server with --prometheus URL: only a server knows the drills of a fleet"
+        )
+    drills = drills or DRILLS
+    costly = [each.name for each in named_drills() if each.costs_host and each.name in drills]
+    if costly and "reset" not in allowed:
+        raise click.UsageError(f"{', '.join(costly)} can cost the host: add --allow reset")
+    if domain is not None:
+        _check_labels(prometheus_source.check_labels, [domain], "--domain")
+    most = _limit(limit)
+    now = time.time()
+    source = _server(asked, now)
+    plan = make_plan(read_states(source, domain, asked.inventory), drills, most)
+    question = PlanQuestion(source.describe(), _stamp(now), asked.by, domain, limit, drills)
+    _print_plan(question, plan, form)
+
+
+def _limit(text: str) -> Limit:
+    try:
+        return parse_limit(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--max-unavailable") from error
+
+
+def _print_plan(question: PlanQuestion, plan: FleetPlan, form: str) -> None:
+    if form in ("list", "ansible"):
+        write((plan_list(plan) if form == "list" else plan_inventory(question, plan)).encode())
+    else:
+        print_result(form, plan_document(question, plan), render_plan(question, plan))
 
 
 def _moment(text: str) -> float:

@@ -158,6 +158,21 @@ def find_variant(kind: str, name: str | None) -> Variant:
     return variants[kind, name]
 
 
+class NamedDrill(NamedTuple):
+    """A drill and its variant, by the name that metrics and plans give it."""
+
+    name: str
+    costs_host: bool
+
+
+def named_drills() -> tuple[NamedDrill, ...]:
+    """Return each drill and variant, such as `backtrace-masked`."""
+    return tuple(
+        NamedDrill("-".join(filter(None, (drill.kind, each.name))), drill.kind.costs_host)
+        for drill in DRILLS for each in drill.variants
+    )  # fmt: skip
+
+
 def variants_of(kind: DrillKind) -> tuple[str, ...]:
     """Return the names of the variants of a drill."""
     return tuple(each.name for drill in DRILLS if drill.kind is kind for each in drill.variants if each.name)

@@ -16,10 +16,25 @@ from typing import Any
 
 import pytest
 
+from sdeictl.fleet.host_states import read_states
+from sdeictl.fleet.plan import HostState
+from sdeictl.fleet.prometheus import Client, Server
+from sdeictl.fleet.prometheus_source import PrometheusSource
+from sdeictl.fleet.tallies import BY
 from tests.conftest import validate
 from tests.lab.build import EXTRA, Lab
 from tests.lab.prometheus import Prometheus, free_port, prometheus_with, serving
-from tests.support.planted_fleet import COHORTS, DAY, HOUR, Host, earlier, expect, make_fleet, openmetrics
+from tests.support.planted_fleet import (
+    COHORTS,
+    DAY,
+    HOUR,
+    Host,
+    earlier,
+    expect,
+    make_fleet,
+    openmetrics,
+    states_of,
+)
 
 HOSTS = 10_000 if EXTRA else 1_000
 SERVERS = ("prometheus", "prometheus-unstable", "victoriametrics") if EXTRA else ("prometheus",)
@@ -130,6 +145,14 @@ def test_list_of_hosts(planted: Planted) -> None:
         host for host in planted.fleet if host.up and host.reported and "kdump-makedumpfile" in host.failing
     )
     assert (status, names) == (0, sorted(host.name for host in failing))
+
+
+def test_plan_knows_each_host(planted: Planted) -> None:
+    server = Server(planted.server.url, (), 60.0, None, None, None)
+    source = PrometheusSource(Client(server, NOW), 'job="sdeictl"', BY, DAY)
+    found = read_states(source, "rack", ["lost.example"])
+    assert found.pop() == HostState("lost.example", "", answers=False)
+    assert sorted(found, key=lambda state: state.instance) == states_of(planted.fleet)
 
 
 def test_diff_names_hosts_that_became_unready(planted: Planted) -> None:

@@ -14,9 +14,11 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from sdeictl.fleet.plan import HostState, Result
 from sdeictl.klog.words import NmiPath
 from sdeictl.probe.checks.table import CHAIN, CHECKS
 from sdeictl.probe.document import CrashDocument, HostDocument, ReportDocument
+from sdeictl.probe.drills import DrillOutcome
 
 SEED = 20
 HOUR, DAY = 3600, 86400
@@ -258,6 +260,30 @@ def write_reports(fleet: list[Host], directory: Path, model: ReportDocument) -> 
             text = json.dumps(report_document(host, now, model))
             cut = len(text) if host.reported else 40
             (directory / f"{host.name.partition(':')[0]}.json").write_text(text[:cut])
+
+
+def states_of(fleet: list[Host]) -> list[HostState]:
+    """Return what a plan must know of each host."""
+    states = []
+    for host in fleet:
+        cohort, seen = host.cohort, host.up and host.reported
+        states.append(
+            HostState(
+                instance=host.name,
+                domain=host.rack,
+                answers=host.up,
+                group=(cohort.kernel, cohort.firmware, cohort.product) if seen else None,
+                path=cohort.path if seen else "",
+                ready=host.ready if seen else None,
+                stale=seen and host.age > DAY,
+                hazard=seen and cohort.hazard,
+                results={
+                    name: Result(DrillOutcome(outcome), stale or not seen)
+                    for name, outcome, stale in (cohort.drills if host.up else ())
+                },
+            )
+        )
+    return states
 
 
 Truth = dict[str, Any]
