@@ -103,8 +103,8 @@ def test_first_lines_say_what_is_wrong(reports: Path) -> None:
     """How many hosts are not ready, the most frequent reason, and whose it is."""
     done = fleet("report", "--reports", reports)
     head = " ".join(done.stdout.splitlines()[:6])
-    assert f"{NOT_READY} hosts of {FOUND} cannot reach a CPU" in head
-    assert f"Most frequent reason: pseudo-nmi-requested ({NOT_READY} hosts). Owner: admin." in head
+    assert f"{NOT_READY} hosts of {FOUND} are not ready: they cannot reach a CPU" in head
+    assert f"Most frequent reason: pseudo-nmi-requested fails ({NOT_READY} hosts). Owner: admin." in head
     assert max(map(len, done.stdout.splitlines())) <= 100
 
 
@@ -114,7 +114,7 @@ def test_only_a_ready_host_is_at_risk(reports: Path) -> None:
     seen = [host for host in HOSTS if host.up and host.reported and host.cohort.hazard]
     at_risk = sum(host.ready is True for host in seen)
     assert 0 < at_risk < len(seen)
-    assert f"{at_risk} hosts AT RISK" in text
+    assert f"{at_risk} of them AT RISK" in text
     assert f"{len(seen)} hosts with a hazard" in text
 
 

@@ -210,7 +210,7 @@ def test_words_are_those_of_the_text() -> None:
         (Coverage(0, 0, 0, 0, 0, 0, 0, 0, 0), "No host found."),
         (Coverage(9, 9, 0, 0, 0, 0, 0, 0, 2), "Every host can reach"),
         (Coverage(9, 8, 0, 1, 0, 0, 0, 0, 0), "not every host is known"),
-        (Coverage(9, 8, 1, 0, 0, 0, 0, 0, 0), "1 host of 9 cannot reach"),
+        (Coverage(9, 8, 1, 0, 0, 0, 0, 0, 0), "1 host of 9 is not ready: it cannot reach"),
     ],
 )
 def test_first_words(coverage: Coverage, words: str) -> None:
@@ -291,7 +291,7 @@ def test_the_command(tmp_path: Path) -> None:
     """The page of a captured host has the status and the headline of the text."""
     done = run("--reports", load_host("dt-none").root, "--format", "html")
     assert (done.returncode, done.stderr) == (1, b"")
-    assert "1 host of 1 cannot reach" in Outline(done.stdout).text()
+    assert "1 host of 1 is not ready: it cannot reach" in Outline(done.stdout).text()
     (tmp_path / "<b>.json").write_text('{"schema": "sdeictl')
     done = run("--reports", tmp_path, "--format", "html")
     assert done.returncode == 3

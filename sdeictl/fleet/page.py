@@ -81,7 +81,7 @@ def _lead(report: FleetReport, limit: int) -> Iterator[Node]:
 
 def _answer(broken: BrokenLink) -> Node:
     """Return the reason, the owner and the remedy side by side."""
-    check = element("strong", element("code", broken.link.check))
+    check = element("strong", element("code", broken.link.check), " fails")
     cells = (
         ("Most frequent reason", [check, count_hosts(broken.spread.hosts)]),
         ("Owner", [element("strong", broken.link.owner)]),

@@ -67,7 +67,7 @@ def _reason(report: FleetReport, width: int) -> Iterator[Line]:
     broken = words.most_frequent(report)
     if broken:
         hosts, link = words.count_hosts(broken.spread.hosts), broken.link
-        text = f"Most frequent reason: {link.check} ({hosts}). Owner: {link.owner}. {link.remedy}"
+        text = f"Most frequent reason: {link.check} fails ({hosts}). Owner: {link.owner}. {link.remedy}"
         yield from _wrapped(text, width)
 
 

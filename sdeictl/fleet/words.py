@@ -9,8 +9,8 @@ from sdeictl.fleet.report import BrokenLink, FleetReport, Outlier
 from sdeictl.fleet.tallies import Group
 from sdeictl.text import NamedTuple
 
-PATHS = "Hosts by path"
-BROKEN = "Broken links of hosts that are not ready, by owner"
+PATHS = "Hosts by the path that reaches a masked CPU"
+BROKEN = "Broken links: failed checks of hosts that are not ready, by owner"
 COHORTS = "Cohorts"
 DETECTOR = "No hard-lockup detector"
 HAZARDS = "Hazards"
@@ -30,7 +30,7 @@ SINCE_BOOT = (
 DRILL_HEADING = ("drill", "passed", "failed", "CPU lost", "unknown", "stale", "never")
 EVENT_HEADING = ("hosts with a", "last day", "last week")
 COHORT_HEADING = ("hosts", "ready", "not ready")
-_STUCK = "a CPU that is stuck with its interrupts masked"
+_STUCK = "a CPU that gets stuck with its interrupts masked"
 
 
 class Headline(NamedTuple):
@@ -58,7 +58,9 @@ def headline(report: FleetReport) -> Headline:
     if not hosts.total:
         return Headline("No host found.", "red")
     if hosts.not_ready:
-        return Headline(f"{count_hosts(hosts.not_ready)} of {hosts.total:,} cannot reach {_STUCK}.", "red")
+        verb = "is not ready: it" if hosts.not_ready == 1 else "are not ready: they"
+        found = f"{count_hosts(hosts.not_ready)} of {hosts.total:,} {verb}"
+        return Headline(f"{found} cannot reach {_STUCK}.", "red")
     if hosts.ready == hosts.total:
         return Headline(f"Every host can reach {_STUCK}.", "green")
     return Headline(f"No host is known that cannot reach {_STUCK}, but not every host is known.", "yellow")
@@ -83,16 +85,16 @@ def by_owner(report: FleetReport) -> Iterator[tuple[str, list[BrokenLink]]]:
 def coverage_rows(report: FleetReport) -> list[CoverageRow]:
     """Return the numbers of the coverage that a reader needs."""
     hosts = report.coverage
-    at_risk = f"{count_hosts(hosts.at_risk)} AT RISK, with a hazard" if hosts.at_risk else ""
+    at_risk = f"{hosts.at_risk:,} of them AT RISK: a hazard is known" if hosts.at_risk else ""
     silent = f"{len(report.absent):,} of them only in the inventory"
     rows = [
         ("ready", hosts.ready, "green", at_risk),
         ("not ready", hosts.not_ready, "red", ""),
-        ("unknown", hosts.unknown, "yellow", "the report could not tell"),
+        ("unknown", hosts.unknown, "yellow", "their reports do not tell whether they are ready"),
         ("not arm64", hosts.not_applicable, "dim", ""),
         ("no agent", hosts.no_agent, "yellow", silent if report.absent else "the agent does not answer"),
-        ("no report", hosts.no_report, "yellow", "the agent, or the file, has none"),
-        ("stale", hosts.stale, "yellow", "their old verdict is counted above too"),
+        ("no report", hosts.no_report, "yellow", "the agent answers without one, or the file holds none"),
+        ("stale", hosts.stale, "yellow", "their report is old; a row above counts them too"),
     ]
     return [
         CoverageRow(word, count, "" if word == "stale" else percent(count, hosts.total), color, note)

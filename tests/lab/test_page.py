@@ -117,7 +117,7 @@ def test_first_window_says_it(dark: bool, browser: Browser, pages: Path, tmp_pat
     assert struct.unpack(">I", picture[16:20]) == (WIDE,)
     assert max(bottoms(browser, "h1", ".answer", "svg", "#result table")) <= HEIGHT
     assert re.match(
-        r"292 hosts of \d+ cannot reach a CPU", browser.value("document.querySelector('h1').innerText")
+        r"292 hosts of \d+ are not ready", browser.value("document.querySelector('h1').innerText")
     )
     answer = browser.value("[...document.querySelectorAll('.answer dd')].map(each => each.innerText)")
     assert answer[0].split() == ["pseudo-nmi-requested", "292", "hosts"]
@@ -164,7 +164,7 @@ def test_what_a_screen_reader_finds(browser: Browser, pages: Path) -> None:
         names.setdefault(node["role"]["value"], []).append(node.get("name", {}).get("value", ""))
     assert all(len(names[role]) == 1 for role in ("banner", "main", "navigation", "contentinfo"))
     assert names["heading"][0].startswith("292 hosts of")
-    assert "Broken links of hosts that are not ready, by owner" in names["heading"]
+    assert "Broken links: failed checks of hosts that are not ready, by owner" in names["heading"]
     (bar,) = names["image"]
     assert re.fullmatch(
         r"588 ready without a hazard, 48 ready but AT RISK, 292 not ready, 48 unknown, \d+ without data", bar
