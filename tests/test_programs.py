@@ -145,7 +145,7 @@ def test_open_errors_delay_nobody(program: Program, prefix: str) -> None:
 def test_programs_end_with_sdeictl(program: Program, number: signal.Signals) -> None:
     program.write("sleep 600 & note; wait")
     code = "import sys; from sdeictl.host.programs import run_program; run_program((sys.argv[1],), 600)"
-    # A shell that runs the tests in the background ignores SIGINT, nohup(1) ignores SIGHUP; children inherit both.
+    # The tests may inherit signals that are ignored: SIGINT in the background of a shell, SIGHUP by nohup(1).
     words = ["env", "--default-signal", sys.executable, "-c", code, str(program.path)]
     caller = subprocess.Popen(words, stderr=subprocess.DEVNULL)
     assert program.child_runs()
