@@ -120,7 +120,7 @@ def test_first_window_says_it(dark: bool, browser: Browser, pages: Path, tmp_pat
         r"292 hosts of \d+ are not ready", browser.value("document.querySelector('h1').innerText")
     )
     answer = browser.value("[...document.querySelectorAll('.answer dd')].map(each => each.innerText)")
-    assert answer[0].split() == ["pseudo-nmi-requested", "292", "hosts"]
+    assert answer[0].split() == ["pseudo-nmi-requested", "fails", "292", "hosts"]
     assert answer[1] == "admin"
     ground = browser.value("getComputedStyle(document.body).backgroundColor")
     assert (max(map(int, re.findall(r"\d+", ground))) < 64) == dark
