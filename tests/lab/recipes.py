@@ -89,6 +89,7 @@ PARTS_TABLE = (
     Part("system", ("system-configure", "system-story"), ("system.ext4",)),
     Part("iasl", (), ("usr",)),
     Part("chromium", (), ("usr",)),
+    Part("ansible", (), ("usr",)),
     Part("debian", (), ("root.tar",)),
     Part("bullseye", ("python.sh",), ("root.tar",)),
     Part("trixie", ("python.sh",), ("root.tar",)),
