@@ -8,12 +8,16 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import hypothesis
 import pytest
 from jsonschema import Draft202012Validator
 
 from tests.lab.machines import MACHINES
 from tests.support import faults
 
+# No test measures time: a busy machine makes any example slow.
+hypothesis.settings.register_profile("sdeictl", deadline=None)
+hypothesis.settings.load_profile("sdeictl")
 pytest.register_assert_rewrite("tests.support.wedge_story")
 
 TESTS = Path(__file__).resolve().parent

@@ -109,7 +109,7 @@ def test_all_boots_and_the_return() -> None:
     assert world.experiment.runs == ("1.json", "2.json", "3.json", "4.json")
 
 
-@settings(max_examples=EXAMPLES, deadline=None)
+@settings(max_examples=EXAMPLES)
 @given(st.lists(st.sampled_from(["well", "killed", "power", "fails"]), max_size=60))
 def test_every_experiment_ends(events: list[str]) -> None:
     world = World(EXPERIMENT, events)

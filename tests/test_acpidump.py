@@ -85,7 +85,7 @@ def test_table_with_a_lost_line_is_damaged(tmp_path: Path) -> None:
     assert "/sys/firmware/acpi/tables/APIC" in {gap["source"] for gap in found["gaps"]}
 
 
-@settings(max_examples=EXAMPLES, deadline=None)
+@settings(max_examples=EXAMPLES)
 @given(st.integers(0, 5000))
 def test_cut_table_is_never_longer(cut: int) -> None:
     tables = tables_of(ACPI_HOSTS[0])
@@ -93,7 +93,7 @@ def test_cut_table_is_never_longer(cut: int) -> None:
         assert tables[name].startswith(data)
 
 
-@settings(max_examples=EXAMPLES, deadline=None)
+@settings(max_examples=EXAMPLES)
 @given(st.text(alphabet="SDEIAPC@ 0x:4f\n", max_size=300))
 def test_any_text_is_read(text: str) -> None:
     for name, data in parse_acpidump(text).items():

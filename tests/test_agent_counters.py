@@ -79,7 +79,7 @@ LONG = long_log()
 TOTAL = Counters(hard_lockups=10, backtrace_requests=10, backtrace_answers=10)
 
 
-@settings(max_examples=EXAMPLES // 10, deadline=None)
+@settings(max_examples=EXAMPLES // 10)
 @example([(0, 112, True)], 1)
 @given(
     st.lists(st.tuples(st.integers(0, len(LONG)), st.integers(0, len(LONG)), st.booleans()), max_size=12),
@@ -168,7 +168,7 @@ def test_user_space_records_not_counted() -> None:
     assert whole(forged) == Counters()
 
 
-@settings(max_examples=EXAMPLES, deadline=None)
+@settings(max_examples=EXAMPLES)
 @given(st.lists(st.binary(max_size=60), max_size=30))
 def test_junk_is_not_a_record(junk: list[bytes]) -> None:
     counter = LogCounter()

@@ -78,7 +78,7 @@ def test_crlf_changes_nothing(host: CapturedHost) -> None:
     assert read(unix.replace(b"\n", b"\r\n")) == read(unix) == read(host.console)
 
 
-@settings(max_examples=EXAMPLES, deadline=None)
+@settings(max_examples=EXAMPLES)
 @given(name=st.sampled_from(HOST_NAMES), form=st.sampled_from(sorted(FORMS)), where=st.floats(0, 1))
 def test_cut_at_any_byte(name: str, form: str, where: float) -> None:
     log = FORMS[form](HOSTS[name].console)
@@ -99,7 +99,7 @@ def test_cut_inside_a_request(name: str) -> None:
 noise = st.binary(min_size=1, max_size=12).filter(lambda data: not re.search(rb"\d", data))
 
 
-@settings(max_examples=EXAMPLES, deadline=None)
+@settings(max_examples=EXAMPLES)
 @given(
     name=st.sampled_from(HOST_NAMES),
     form=st.sampled_from(sorted(FORMS)),
@@ -113,7 +113,7 @@ def test_serial_noise(name: str, form: str, spots: Sequence[tuple[float, bytes]]
     assert_true(HOSTS[name], read(log), damaged=True)
 
 
-@settings(max_examples=EXAMPLES, deadline=None)
+@settings(max_examples=EXAMPLES)
 @given(name=st.sampled_from(HOST_NAMES), where=st.floats(0, 1), damage=st.lists(st.floats(0, 1), max_size=3))
 def test_dmesg_quoted_into_the_console(name: str, where: float, damage: Sequence[float]) -> None:
     lines = HOSTS[name].console.splitlines(keepends=True)
@@ -130,7 +130,7 @@ def test_dmesg_quoted_into_the_console(name: str, where: float, damage: Sequence
         assert read(quoted).episodes == read(b"".join(lines)).episodes
 
 
-@settings(max_examples=EXAMPLES, deadline=None)
+@settings(max_examples=EXAMPLES)
 @given(data=st.binary(max_size=2000))
 def test_garbage_never_raises(data: bytes) -> None:
     read(data)
@@ -183,7 +183,7 @@ def render(records: Sequence[tuple[int, str]], callers: bool) -> bytes:
     return "".join(lines).encode()
 
 
-@settings(max_examples=EXAMPLES, deadline=None)
+@settings(max_examples=EXAMPLES)
 @given(records=interleaved(), callers=st.booleans())
 def test_interleaved_answers_stay_apart(records: list[tuple[int, str]], callers: bool) -> None:
     (episode,) = read(render(records, callers)).episodes

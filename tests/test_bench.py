@@ -222,7 +222,7 @@ JUNK = st.recursive(
 )
 
 
-@settings(max_examples=EXAMPLES, deadline=None)
+@settings(max_examples=EXAMPLES)
 @given(st.data())
 def test_run_with_junk(data: st.DataObject) -> None:
     document = json.loads(json.dumps(run_of(noisy(1e-7, 1, count=40))))

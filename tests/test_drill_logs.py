@@ -202,7 +202,7 @@ def test_bpf_window_is_seen_by_looking(
     assert [window.see(records) for _state, records in looks][-1] == expected
 
 
-@settings(max_examples=EXAMPLES, deadline=None)
+@settings(max_examples=EXAMPLES)
 @given(drill=any_drill, where=st.floats(0, 1), head=st.booleans())
 def test_cut_log_never_turns_the_outcome(drill: StoredDrill, where: float, head: bool) -> None:
     cut = round(where * len(drill.log))
@@ -210,7 +210,7 @@ def test_cut_log_never_turns_the_outcome(drill: StoredDrill, where: float, head:
     assert result.outcome in (drill.outcome, DrillOutcome.UNKNOWN)
 
 
-@settings(max_examples=EXAMPLES, deadline=None)
+@settings(max_examples=EXAMPLES)
 @given(drill=any_drill, data=st.data())
 def test_lost_record_is_unknown(drill: StoredDrill, data: st.DataObject) -> None:
     lines = drill.log.splitlines(keepends=True)
@@ -241,7 +241,7 @@ def renumber(lines: Sequence[bytes]) -> bytes:
     return b"".join(out)
 
 
-@settings(max_examples=EXAMPLES, deadline=None)
+@settings(max_examples=EXAMPLES)
 @given(drill=any_drill, spots=st.lists(st.tuples(st.floats(0, 1), st.sampled_from(FOREIGN)), max_size=20))
 def test_other_records_change_nothing(
     drill: StoredDrill, spots: Sequence[tuple[float, tuple[int, str]]]
@@ -272,7 +272,7 @@ def blocks_of(drill: StoredDrill) -> tuple[list[bytes], list[list[bytes]], list[
     return lines[:first], blocks, after
 
 
-@settings(max_examples=EXAMPLES, deadline=None)
+@settings(max_examples=EXAMPLES)
 @given(drill=any_drill_by_nmi, seed=st.integers(0, 10**9))
 def test_answers_of_cpus_may_interleave(drill: StoredDrill, seed: int) -> None:
     before, blocks, after = blocks_of(drill)
@@ -293,7 +293,7 @@ def as_console(log: bytes) -> list[bytes]:
     return lines
 
 
-@settings(max_examples=EXAMPLES, deadline=None)
+@settings(max_examples=EXAMPLES)
 @given(drill=any_drill, where=st.floats(0, 1), since=st.floats(0, 1))
 def test_dmesg_on_console_changes_nothing(drill: StoredDrill, where: float, since: float) -> None:
     lines = as_console(drill.log)

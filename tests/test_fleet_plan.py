@@ -77,7 +77,7 @@ def check_canaries(plan: FleetPlan) -> None:
 
 
 @given(fleets, limits, st.randoms(use_true_random=False))
-@settings(max_examples=EXAMPLES, deadline=None)
+@settings(max_examples=EXAMPLES)
 def test_any_fleet(states: list[HostState], limit: Limit, shuffle: random.Random) -> None:
     drills = (MASKED, "stop")
     plan = make_plan(states, drills, limit)

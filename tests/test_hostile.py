@@ -57,7 +57,7 @@ def mutated(draw: st.DrawFn) -> tuple[str, str, bytes]:
     return name, path, bytes(data)
 
 
-@settings(max_examples=EXAMPLES, deadline=None)
+@settings(max_examples=EXAMPLES)
 @given(mutated())
 def test_mutated_file_gives_a_report(sample: tuple[str, str, bytes]) -> None:
     name, path, data = sample

@@ -237,7 +237,7 @@ def test_streams_without_end(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("packer", PACKERS)
-@settings(max_examples=EXAMPLES // 10, deadline=None)
+@settings(max_examples=EXAMPLES // 10)
 @given(data=st.data())
 def test_streams_of_each_packer(packer: str, data: st.DataObject) -> None:
     """Streams in a row are one content; whatever else follows, and each lost byte, is told."""
@@ -279,7 +279,7 @@ DAMAGE = st.builds(
 )
 
 
-@settings(max_examples=EXAMPLES * 2, deadline=None)
+@settings(max_examples=EXAMPLES * 2)
 @given(st.lists(DAMAGE, min_size=1, max_size=4))
 def test_damaged_headers_raise_one_error(damage: list[Callable[[bytearray], None]]) -> None:
     data = bytearray(

@@ -62,7 +62,7 @@ def test_text_is_refused(clause: str, text: str) -> None:
         parse_json(text.encode())
 
 
-@settings(max_examples=EXAMPLES, deadline=None)
+@settings(max_examples=EXAMPLES)
 @given(
     st.recursive(
         st.none() | st.booleans() | st.integers(-(10**28), 10**28) | st.floats(allow_nan=False, width=32)

@@ -233,7 +233,7 @@ def test_end_of_a_long_packed_log(packer: str, tmp_path: Path, monkeypatch: pyte
     assert isinstance(limited(pieces, monkeypatch).episodes[-1], Panic)
 
 
-@settings(max_examples=EXAMPLES, deadline=None)
+@settings(max_examples=EXAMPLES)
 @given(st.data())
 def test_lines_before_and_after_gap(data: st.DataObject) -> None:
     """The note has the numbers of the lines that were left out, whatever ends a line."""

@@ -61,14 +61,14 @@ def test_lines_that_no_episode_needs_are_left_out(host: CapturedHost, form: str)
     )  # fmt: skip
 
 
-@settings(max_examples=EXAMPLES // 3, deadline=None)
+@settings(max_examples=EXAMPLES // 3)
 @given(st.sampled_from(HOST_NAMES), st.sampled_from(sorted(FORMS)), st.integers(100, 30_000))
 def test_pieces_of_any_size(name: str, form: str, size: int) -> None:
     log = FORMS[form](HOSTS[name].console)
     assert read(log, size=size) == read(log, size=len(log))
 
 
-@settings(max_examples=EXAMPLES // 3, deadline=None)
+@settings(max_examples=EXAMPLES // 3)
 @given(st.lists(st.sampled_from(sorted(WRAPPERS)), max_size=3, unique=True), st.integers(1, 200))
 def test_wrapped_log_in_small_pieces(names: list[str], size: int) -> None:
     lines = TIMED

@@ -110,7 +110,7 @@ losses = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=EXAMPLES, deadline=None)
+@settings(max_examples=EXAMPLES)
 @given(name=st.sampled_from(HOST_NAMES), damage=losses)
 def test_loss_never_turns_a_verdict(name: str, damage: dict[str, str | float | bytes]) -> None:
     whole, findings = decide(collect(ROOTS[name]))

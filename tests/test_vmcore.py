@@ -229,7 +229,7 @@ def test_other_architecture_is_named() -> None:
 
 
 @pytest.mark.parametrize("build", [elf_core, kdump_core])
-@settings(deadline=None, max_examples=EXAMPLES)
+@settings(max_examples=EXAMPLES)
 @given(seed=st.integers(0, 1 << 32), many=st.integers(1, 12))
 def test_damage_causes_no_internal_error(build: BuildDump, seed: int, many: int) -> None:
     dice = random.Random(seed)

@@ -74,7 +74,7 @@ def test_wrapper_changes_nothing(name: str, lines: list[str]) -> None:
     assert untimed(episodes(joined(WRAPPERS[name](lines)))) == untimed(EXPECTED)
 
 
-@settings(max_examples=EXAMPLES, deadline=None)
+@settings(max_examples=EXAMPLES)
 @given(
     st.lists(st.sampled_from(sorted(WRAPPERS)), max_size=4, unique=True),
     st.sampled_from(["\n", "\r\n", "\r"]),
