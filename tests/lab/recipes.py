@@ -97,5 +97,6 @@ PARTS_TABLE = (
     Part("prometheus", (), ("usr",)),
     Part("prometheus-unstable", (), ("usr",), like="prometheus", suite="unstable"),
     Part("victoriametrics", (), ("usr",), extra=True),
+    Part("slurm", (), ("root.tar",)),
     Part("sos", (), ("sos.tar",), extra=True),
 )  # fmt: skip
