@@ -1,4 +1,4 @@
-"""A plan never exceeds its limits, leaves nobody out without a reason, and is always the same."""
+"""A plan keeps its limits, has a reason for each host that it leaves out, and is always the same."""
 
 from __future__ import annotations
 

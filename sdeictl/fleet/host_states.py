@@ -8,9 +8,7 @@ from sdeictl.errors import SdeictlError, Status
 from sdeictl.fleet.plan import HostState, Result
 from sdeictl.fleet.prometheus import Series
 from sdeictl.fleet.prometheus_source import PATH, PrometheusSource
-from sdeictl.probe.drills import DrillOutcome
-
-_OUTCOMES = {1: DrillOutcome.PASS, 0: DrillOutcome.FAIL, -1: DrillOutcome.UNKNOWN, -2: DrillOutcome.LOST}
+from sdeictl.probe.drills import outcome_of_metric
 
 
 def read_states(
@@ -62,7 +60,7 @@ def read_states(
 
 
 def _domain(label: str | None, target: Series, host: Series | None) -> str:
-    """Return the failure domain: by the label of the target, or by that of its report."""
+    """Return the failure domain. The label of the target names it, or else the label of the report."""
     if label is None:
         return ""
     return target.labels.get(label, "") or (host.labels.get(label, "") if host else "")
@@ -80,8 +78,9 @@ def _results(source: PrometheusSource) -> dict[str, dict[str, Result]]:
     # Of two results under one name the worse counts.
     for each in source.client.query(f"min {labels} ({source.of('sdeictl_drill_outcome')})"):
         name, drill = _instance(each), each.labels.get("drill", "")
-        outcome = _OUTCOMES.get(int(each.value), DrillOutcome.UNKNOWN)
-        found.setdefault(name, {})[drill] = Result(outcome, (name, drill) not in current)
+        found.setdefault(name, {})[drill] = Result(
+            outcome_of_metric(each.value), (name, drill) not in current
+        )
     return found
 
 

@@ -11,7 +11,7 @@ from sdeictl.klog.words import NmiPath
 from sdeictl.probe.drills import DrillOutcome
 from sdeictl.text import NamedTuple, Word
 
-_HOST_NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]{0,252})", re.ASCII)
+_HOST_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,252}", re.ASCII)
 """What Ansible and ssh(1) take for one host: no pattern, no option, no range."""
 _PORT = re.compile(r":\d{1,5}$", re.ASCII)
 _LIMIT = re.compile(r"(\d{1,9})(%?)", re.ASCII)
@@ -110,10 +110,6 @@ class Limit(NamedTuple):
         """Return how many of so many hosts: a percentage is rounded down."""
         return hosts * self.number // 100 if self.percent else self.number
 
-    def text(self) -> str:
-        """Return the limit as the user writes it."""
-        return f"{self.number}{'%' * self.percent}"
-
 
 class PlannedHost(NamedTuple):
     """A host in a wave."""
@@ -139,7 +135,7 @@ class Domain(NamedTuple):
     name: str
     hosts: int
     unavailable: int
-    """Hosts whose agent does not answer now: they count against the limit."""
+    """Hosts whose agent does not answer now. They count against the limit."""
     limit: int
 
     @property
@@ -149,7 +145,7 @@ class Domain(NamedTuple):
 
 
 class FleetPlan(NamedTuple):
-    """Waves, and who is in none."""
+    """The waves of a plan, and the hosts that are in none of them."""
 
     waves: Sequence[Wave]
     domains: Sequence[Domain]
@@ -250,7 +246,7 @@ def _waves(hosts: Sequence[PlannedHost], room: Mapping[str, int]) -> list[Wave]:
 def _one_of_each(
     hosts: Sequence[PlannedHost], groups: Collection[Group], room: Mapping[str, int]
 ) -> list[PlannedHost]:
-    """Return one host of each cohort; a cohort whose domains are full waits for the next wave."""
+    """Return one host of each cohort. A cohort whose domains are full waits for the next wave."""
     wave: dict[Group, PlannedHost] = {}
     used: Counter[str] = Counter()
     for host in hosts:

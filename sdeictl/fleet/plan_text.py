@@ -61,7 +61,7 @@ def _host(asked: PlanQuestion, host: PlannedHost) -> Object:
 
 
 def render_plan(asked: PlanQuestion, plan: FleetPlan) -> Iterator[Line]:
-    """Yield a plan as lines of text: how many hosts in which wave, and who is left out why."""
+    """Yield a plan as lines of text. They count the hosts of each wave, and those that are left out."""
     hosts = sum(len(wave.hosts) for wave in plan.waves)
     drills = ", ".join(asked.drills)
     yield ((f"{hosts:,} hosts need a drill ({drills}), in {len(plan.waves):,} waves.", "bold"),)
@@ -94,7 +94,7 @@ def plan_list(plan: FleetPlan) -> str:
 
 
 def plan_inventory(asked: PlanQuestion, plan: FleetPlan) -> str:
-    """Return an inventory for Ansible in YAML: a group for each wave, whose names sort as the waves do."""
+    """Return an inventory for Ansible in YAML. Each wave is a group; the names of the groups sort by wave."""
     lines = [
         f"# sdeictl fleet plan: {visible(asked.source)}, {asked.at}",
         "all:",

@@ -55,8 +55,14 @@ DRILL_OUTCOMES = {
     DrillOutcome.LOST: DrillOutcomeLook("CPU LOST", "bold white on red", -2.0, Status.FAILED),
     DrillOutcome.REFUSED: DrillOutcomeLook("REFUSED", "bold yellow", None, None),
 }
+_BY_METRIC = {look.metric: outcome for outcome, look in DRILL_OUTCOMES.items()}
 STORED_OUTCOMES = frozenset(outcome for outcome in DrillOutcome if outcome is not DrillOutcome.REFUSED)
 """The outcomes that a stored result can have."""
+
+
+def outcome_of_metric(value: float) -> DrillOutcome:
+    """Return the outcome that a metric shows by this value; UNKNOWN if it shows none."""
+    return _BY_METRIC.get(value, DrillOutcome.UNKNOWN)
 
 
 def time_stamp() -> str:

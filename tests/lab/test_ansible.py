@@ -1,4 +1,4 @@
-"""Waves of drills by real Ansible on stub hosts: who is drilled, who is drained, and who gets back what."""
+"""Real Ansible drills stub hosts in waves: it drains, drills and gives back no others than it should."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ class Fleet:
         return done.returncode, done.stdout + done.stderr
 
     def done(self, what: str) -> list[str]:
-        """Return the hosts to which this happened, in order, and forget it."""
+        """Return the hosts to which this happened, in order."""
         log = self.hosts / "log"
         lines = log.read_text().splitlines() if log.exists() else []
         return [line.partition(" ")[2] for line in lines if line.partition(" ")[0] == what]

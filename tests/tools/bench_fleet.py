@@ -79,13 +79,16 @@ def asked(lab: Lab, hosts: int) -> Cost:
             series = server.value(f'count({{job="sdeictl"}} @ {now})') or 0
             print(f"{hosts:,} hosts in Prometheus, {series:,.0f} series")
             at = datetime.fromtimestamp(now, timezone.utc).isoformat()
-            if hosts == SMALL and "-v" in sys.argv:
+            found = cost("--prometheus", server.url, "--time", at)
+            if hosts != SMALL:
+                return found
+            if "-v" in sys.argv:
                 show_queries(server, now, hosts)
             rules = [
                 query_seconds(server, query, now)
                 for query in (*rule_queries(RECORDING), *rule_queries(ALERTS))
             ]
-            return cost("--prometheus", server.url, "--time", at)._replace(rules=sum(rules))
+            return found._replace(rules=sum(rules))
 
 
 def query_seconds(server: Prometheus, query: str, now: int) -> float:
