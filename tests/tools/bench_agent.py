@@ -223,7 +223,7 @@ def main() -> int:
         for peer in peers:
             stack.callback(peer.end)
             peer.first_scrape()
-        watch = Path(name) / "watch"
+        watch = Path(name) / "watcher"
         watch.mkdir()
         good = [
             starts(agent, empty), scrapes(*peers), idle(agent, watch), under_load(agent, host),
