@@ -7,6 +7,7 @@ import ctypes
 import io
 import os
 import random
+import struct
 from collections.abc import Callable
 from pathlib import Path
 
@@ -33,6 +34,7 @@ from tests.support.core_builder import (
     FakeKernel,
     address_of,
     elf_core,
+    flattened,
     kdump_core,
 )
 
@@ -244,12 +246,12 @@ def test_damage_causes_no_internal_error(build: BuildDump, seed: int, many: int)
 @pytest.mark.parametrize(
     ("data", "sentence"),
     [
-        (b"", "it is neither an ELF dump nor a compressed dump from makedumpfile"),
-        (bytes(1 << 16), "it is neither an ELF dump nor a compressed dump from makedumpfile"),
+        (b"", "it is neither an ELF dump nor a dump from makedumpfile"),
+        (bytes(1 << 16), "it is neither an ELF dump nor a dump from makedumpfile"),
         (b"\x7fELF", "its ELF header is damaged"),
         (b"KDUMP   ", "it is truncated"),
         (b"KDUMP   " + bytes(1 << 16), "its header is damaged (blocks of 0 bytes"),
-        (b"makedumpfile\0\0\0\0", "it is flattened"),
+        (b"makedumpfile\0\0\0\0", "it is neither"),
         (elf_core(FakeKernel((UNSTOPPED,)), info=False), "it has no registers and no VMCOREINFO"),
         (Path("/bin/true").read_bytes(), "not a dump of an arm64 kernel"),
     ],
@@ -262,3 +264,32 @@ def test_other_files_get_a_sentence(data: bytes, sentence: str, tmp_path: Path) 
     assert done.exit_code != 0
     assert getattr(done.exception, "status", None) == 3
     assert sentence in str(done.exception)
+
+
+@pytest.mark.parametrize("build", [elf_core, kdump_core])
+@pytest.mark.parametrize("piece", [100, 4096, 1 << 20])
+def test_flattened_dump_reads_as_the_dump_does(build: BuildDump, piece: int) -> None:
+    data = build(STOPPED)
+    plain = read_core(open_core(io.BytesIO(data)))
+    assert read_core(open_core(io.BytesIO(flattened(data, piece=piece)))) == plain
+
+
+def test_flattened_dump_without_its_end_is_truncated() -> None:
+    data = flattened(kdump_core(STOPPED), ends=False)
+    assert TRUNCATED in read_core(open_core(io.BytesIO(data))).gaps
+
+
+@pytest.mark.parametrize(
+    ("piece", "why"),
+    [
+        (struct.pack(">2q", -5, 10), "its stream is damaged"),
+        (struct.pack(">2q", 1 << 60, 10), "its stream is damaged"),
+        (struct.pack(">2q", 0, 0), "its stream is damaged"),
+        (struct.pack(">2q", 0, 16) + b"makedumpfile".ljust(16, b"\0"), "it is neither"),
+    ],
+    ids=["negative", "far", "empty", "nested"],
+)
+def test_damaged_stream(piece: bytes, why: str) -> None:
+    header = flattened(b"")[:4096]
+    with pytest.raises(CoreError, match=why):
+        open_core(io.BytesIO(header + piece))

@@ -22,9 +22,9 @@ from sdeictl.vmcore.text import render_vmcore
 def vmcore(file: str, form: str) -> None:
     """List the CPUs that left their registers in a crash dump, and show where each of them was.
 
-    FILE is /proc/vmcore, a copy of it, or a compressed dump from makedumpfile. A
-    CPU that the kernel could not stop leaves no note in the dump, so the position
-    of a note does not identify its CPU. sdeictl matches a note with its CPU by the
+    FILE is /proc/vmcore, a copy of it, or a dump from makedumpfile, compressed or
+    flattened. A CPU that the kernel could not stop leaves no note in the dump, so
+    the position of a note does not identify its CPU. sdeictl matches a note with its CPU by the
     address where that CPU wrote the note.
 
     Exit status: 0 every CPU that was online left its registers, 1 at least one of

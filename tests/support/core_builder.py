@@ -264,3 +264,13 @@ def _build_bitmap(frames: Mapping[int, bytes]) -> bytes:
     for frame in frames:
         bitmap[frame // 8] |= 1 << frame % 8
     return bytes(bitmap)
+
+
+def flattened(data: bytes, *, piece: int = PAGE, ends: bool = True) -> bytes:
+    """Return a dump as `makedumpfile -F` writes it: pieces in any order, the header again as the last one."""
+    header = struct.pack(">16s2q", b"makedumpfile", 1, 1).ljust(4096, b"\0")
+    starts = list(range(0, len(data), piece))
+    # The first header that makedumpfile writes is not yet complete.
+    pieces = [(0, bytes(piece))] + [(at, data[at : at + piece]) for at in (*reversed(starts[1:]), 0)]
+    stream = b"".join(struct.pack(">2q", at, len(part)) + part for at, part in pieces if part)
+    return header + stream + (struct.pack(">2q", -1, -1) if ends else b"")
