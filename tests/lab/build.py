@@ -60,6 +60,7 @@ TOOLS = {
     "g++": "g++",
     "iasl": "acpica-tools",
     "npm": "npm",
+    "journalctl": "systemd",
 }
 LIBRARIES = {
     "/usr/include/openssl/ssl.h": "libssl-dev",
@@ -202,6 +203,7 @@ class Lab:
         (work / "requirements.txt").write_text(requirements())
         (work / "dev-requirements.txt").write_text(dev_requirements())
         environment = os.environ | {
+            "LAB_PART": part.name,
             "LAB_PARTS": str(PARTS),
             "LAB_CACHE": str(self.cache),
             "LAB_JOBS": str(os.cpu_count() or 1),

@@ -56,8 +56,8 @@ class Machine(NamedTuple):
     """Whether its time is the number of its instructions: emulated, exact, and no time of any silicon."""
     newer_qemu: bool = False
     """Whether it needs the part `qemu`, the emulator of trixie-backports."""
-    systemd: bool = False
-    """Whether it is a whole Debian with systemd, the part `system`, instead of the lab's own init."""
+    root: str = "rootfs"
+    """The lab part with its disk: `rootfs` has the lab's own init; `system` and `kdump` are whole Debians."""
 
     @property
     def idle_masks_sdei(self) -> bool:
@@ -295,7 +295,7 @@ COUNTED = Machine(
 )
 """Not among the others: with one CPU there is nobody to ask."""
 
-WATCHED = MACHINES["dt-sdei"]._replace(systemd=True, watchdog=True, cmdline="systemd.watchdog_sec=10")
+WATCHED = MACHINES["dt-sdei"]._replace(root="system", watchdog=True, cmdline="systemd.watchdog_sec=10")
 """A host whose systemd feeds a hardware watchdog."""
 
 MACHINES_WITH_PEERS = {

@@ -87,6 +87,7 @@ PARTS_TABLE = (
     _built("kernel-6.1", long_term(6, 1), "kernel-6.1.config", extra=True),
     Part("sdei-refused", ("sdei_refused.c", "kernel.sh", "kernel.config"), ("sdei_refused.ko",)),
     Part("system", ("system-configure", "system-story"), ("system.ext4",)),
+    Part("kdump", ("system-configure", "system-story"), ("system.ext4",), like="system"),
     Part("iasl", (), ("usr",)),
     Part("chromium", (), ("usr",)),
     Part("ansible", (), ("usr",)),

@@ -9,15 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sdeictl_agent.config import DEFAULT_PORT
 
 from tests.lab.build import Lab
-from tests.lab.deb import build_deb
+from tests.lab.deb import Package
 from tests.lab.machines import MACHINES
 from tests.lab.prometheus import RULES, Prometheus, free_port, running_prometheus, wait_until
 from tests.lab.vm import running_vm
 
 Json = dict[str, Any]
-MACHINE = MACHINES["dt-sdei"]._replace(systemd=True)
+MACHINE = MACHINES["dt-sdei"]._replace(root="system")
 STEP_SECONDS = 420.0
 AGENT, WATCH, COLLECT = "sdeictl-agent.service", "sdeictl-watch.service", "sdeictl-collect.service"
 TEXTFILE = "sdeictl-textfile.service"
@@ -75,13 +76,13 @@ class Story:
         (self.share / f"{step}.seen").touch()
 
 
-def test_a_host_from_installation_to_removal(lab: Lab, tmp_path: Path) -> None:
-    package = build_deb(lab, "arm64", tmp_path / "deb").file
+def test_a_host_from_installation_to_removal(lab: Lab, package: Package, tmp_path: Path) -> None:
     port = free_port()
     with (
         running_vm(
-            MACHINE, "exec python3 /lab/guest/service.py", lab=lab, directory=tmp_path / "vm", port=port,
-            files=(package,),
+            MACHINE, "exec python3 /lab/guest/service.py", lab=lab, directory=tmp_path / "vm",
+            ports={port: DEFAULT_PORT},
+            files=(package.file,),
         ) as share,
         running_prometheus(lab, tmp_path / "prometheus", port) as server,
     ):  # fmt: skip

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -13,12 +11,9 @@ from typing import Any
 
 import pytest
 
-from sdeictl.fleet.plan import HostState, Limit, make_plan
-from sdeictl.fleet.plan_text import PlanQuestion, plan_inventory
-from tests.conftest import PROJECT
+from tests.lab.ansible import Ansible, environment, install, write_plan
 from tests.lab.build import EXTRA, Lab
 
-STUB = PROJECT / "tests/lab/stub_host.py"
 HOSTS = ("h1", "h2", "h3", "h4", "h5")
 WAVES = (("h1",), ("h2", "h3"), ("h4", "h5"))
 """As the plan has them: a canary, then batches of two."""
@@ -31,26 +26,20 @@ class Fleet:
     def __init__(self, lab: Lab, directory: Path, drain: str) -> None:
         self.drain = drain
         self.hosts = directory / "hosts"
-        self._programs = directory / "bin"
-        for each in (self.hosts, self._programs):
-            each.mkdir(parents=True)
-        for name in ("ssh", "sdeictl", "scontrol", "kubectl"):
-            (self._programs / name).write_text(f'#!/bin/sh\nexec {sys.executable} {STUB} {name} "$@"\n')
-            (self._programs / name).chmod(0o755)
-        install(directory)
-        self._environment = environment(lab, directory) | {
-            "PATH": f"{self._programs}:{os.environ['PATH']}", "HOSTS": str(self.hosts),
-            "ANSIBLE_PIPELINING": "1", "ANSIBLE_HOST_KEY_CHECKING": "0",
-        }  # fmt: skip
-        self.inventory = directory / "plan.yml"
-        self.inventory.write_text(inventory())
-        connection = {
-            "ansible_connection": "ssh", "ansible_ssh_executable": str(self._programs / "ssh"),
+        self.hosts.mkdir()
+        self._ansible = Ansible(
+            lab, directory, ("ssh", "sdeictl", "scontrol", "kubectl"),
+            HOSTS=str(self.hosts), ANSIBLE_HOST_KEY_CHECKING="0",
+        )  # fmt: skip
+        plan, connection = directory / "plan.yml", directory / "connection.json"
+        assert write_plan(plan, HOSTS, 2) == list(map(list, WAVES))
+        variables = {
+            "ansible_connection": "ssh", "ansible_ssh_executable": str(self._ansible.stubs / "ssh"),
             "ansible_ssh_transfer_method": "piped", "ansible_python_interpreter": sys.executable,
             "waves_become": False,
         }  # fmt: skip
-        self.connection = directory / "connection.json"
-        self.connection.write_text(json.dumps({"sdeictl_waves": {"vars": connection}}))
+        connection.write_text(json.dumps({"sdeictl_waves": {"vars": variables}}))
+        self._inventories = [plan, connection]
         self._variables = {"waves_drain": drain, "waves_drain_delay": 0, "waves_drain_tries": 2}
         for host in HOSTS:
             self.set(host, "pass")
@@ -82,15 +71,7 @@ class Fleet:
 
     def run(self, *arguments: str) -> tuple[int, str]:
         """Run the waves; return the status of Ansible and what it prints."""
-        done = subprocess.run(
-            [
-                sys.executable, "-m", "ansible", "playbook", "-i", self.inventory, "-i", self.connection,
-                "sdeictl.fleet.waves",
-                "-e", json.dumps(self._variables), *arguments,
-            ],
-            env=self._environment, capture_output=True, text=True, timeout=180, check=False,
-        )  # fmt: skip
-        return done.returncode, done.stdout + done.stderr
+        return self._ansible.play("sdeictl.fleet.waves", self._inventories, self._variables, *arguments)
 
     def done(self, what: str) -> list[str]:
         """Return the hosts to which this happened, in order."""
@@ -100,36 +81,6 @@ class Fleet:
 
     def forget(self) -> None:
         (self.hosts / "log").unlink()
-
-
-def install(directory: Path) -> Path:
-    """Install the collection below a directory, and return its own directory."""
-    place = directory / "collections/ansible_collections/sdeictl/fleet"
-    shutil.copytree(PROJECT / "ansible", place)
-    return place
-
-
-def environment(lab: Lab, directory: Path) -> dict[str, str]:
-    """Return the environment of Ansible, which then finds the collection below a directory."""
-    usr = lab.part("ansible") / "usr"
-    return {
-        **os.environ,
-        "PATH": f"{usr}/bin:{os.environ['PATH']}",
-        "PYTHONPATH": str(usr),
-        "HOME": str(directory),
-        "LC_ALL": "C.UTF-8",
-        "ANSIBLE_COLLECTIONS_PATH": str(directory / "collections"),
-        "ANSIBLE_NOCOLOR": "1",
-    }
-
-
-def inventory() -> str:
-    """Return the inventory of a plan for the stub hosts, as `fleet plan` makes it."""
-    states = [HostState(f"{host}:1", "r1", True, ("7.3",), "sdei", True) for host in HOSTS]
-    plan = make_plan(states, ["backtrace-masked"], Limit(2, percent=False))
-    assert [tuple(host.name for host in wave.hosts) for wave in plan.waves] == list(WAVES)
-    question = PlanQuestion("http://prometheus", "now", ("kernel",), "rack", "2", ("backtrace-masked",))
-    return plan_inventory(question, plan)
 
 
 def up_to(host: str) -> set[str]:

@@ -11,8 +11,7 @@ from sdeictl_agent.config import KEYS, parse_config
 
 from sdeictl import __version__
 from tests.conftest import PROJECT, installed_modules
-from tests.lab.build import Lab
-from tests.lab.deb import Package, build_deb
+from tests.lab.deb import Package
 from tests.support import toml
 
 AARCH64 = 183
@@ -22,11 +21,6 @@ BY_HAND = "sdeictl-textfile.service"
 UNITS = sorted(path for path in (PROJECT / "systemd").iterdir() if path.suffix != ".conf")
 PYTHON = Path("usr/lib/python3/dist-packages")
 LIBRARY = str(PYTHON / "sdeictl/bench/libbench.so")
-
-
-@pytest.fixture(scope="module")
-def package(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Package:
-    return build_deb(lab, "arm64", tmp_path_factory.mktemp("deb"))
 
 
 @pytest.fixture(scope="module")

@@ -9,12 +9,10 @@ from __future__ import annotations
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
-
-from sdeictl_agent.config import DEFAULT_PORT
 
 from tests.lab.build import PARTS, Lab
 from tests.lab.machines import Boot, Machine
@@ -27,6 +25,7 @@ RAMOOPS_BYTES = 0x100000
 IDLE_STATE_PHANDLE = "7000"
 SECURE_MEMORY = "/secram@e000000"
 STATE_MIB = 1024
+SYSTEM_IMAGE, OWN_ROOT = "system.ext4", "root.ext4"
 GUEST_ADDRESS = "10.0.2.15"
 """Of a guest with a network (parts/system.sh)."""
 DIES_WITH_US = ("setpriv", "--pdeathsig", "KILL")
@@ -168,13 +167,10 @@ def _hardware(machine: Machine, lab: Lab, machine_options: str = "") -> list[str
 
 
 def _command_line(machine: Machine, lab: Lab, directory: Path, serial: Sequence[str]) -> list[str]:
-    root = f"{lab.part('rootfs') / 'rootfs.ext4'},readonly=on"
-    if machine.systemd:
-        root = f"{lab.part('system') / 'system.ext4'},snapshot=on"
     command = [
         *emulator(machine, lab), *_hardware(machine, lab), *serial,
         "-serial", f"file:{directory / 'secure.log'}",
-        "-drive", f"file={root},format=raw,if=none,id=root",
+        "-drive", f"file={_root(machine, lab, directory)},format=raw,if=none,id=root",
         "-device", "virtio-blk-pci,drive=root",
         "-fsdev", f"local,id=lab,path={directory / 'share'},security_model=none",
         "-device", "virtio-9p-pci,fsdev=lab,mount_tag=lab",
@@ -188,6 +184,15 @@ def _command_line(machine: Machine, lab: Lab, directory: Path, serial: Sequence[
     if (kernel / "initrd.gz").exists():
         command += ["-initrd", str(kernel / "initrd.gz")]
     return command
+
+
+def _root(machine: Machine, lab: Lab, directory: Path) -> str:
+    """Return the disk of the root: one that the story keeps, or one that forgets what is written to it."""
+    part = lab.part(machine.root)
+    if machine.root == "rootfs":
+        return f"{part / 'rootfs.ext4'},readonly=on"
+    own = directory.parent / OWN_ROOT
+    return str(own) if own.exists() else f"{part / SYSTEM_IMAGE},snapshot=on"
 
 
 def _preloaded(machine: Machine, lab: Lab, directory: Path) -> list[str]:
@@ -241,17 +246,26 @@ def run_in_vm(  # noqa: PLR0913 - what each run needs, by keyword
 
 @contextmanager
 def running_vm(
-    machine: Machine, command: str, *, lab: Lab, directory: Path, port: int, files: Sequence[Path] = ()
+    machine: Machine,
+    command: str,
+    *,
+    lab: Lab,
+    directory: Path,
+    ports: Mapping[int, int],
+    files: Sequence[Path] = (),
 ) -> Iterator[Path]:
     """Boot `machine` with the command as its job, and yield the share while it runs; then it is ended.
 
-    What listens on the agent's port in the guest is there on `port` of this machine's loopback.
-    """
+    A port of this machine's loopback leads to the port of the guest that `ports` gives for it. A reset starts
+    the command anew.
+    """  # fmt: skip
     share = _prepare(machine, lab, directory, command, files)
+    forwards = "".join(
+        f",hostfwd=tcp:127.0.0.1:{here}-{GUEST_ADDRESS}:{there}" for here, there in ports.items()
+    )
     line = [
         *_command_line(machine, lab, directory, ["-serial", f"file:{directory / 'console.log'}"]),
-        "-no-reboot",
-        "-netdev", f"user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:{port}-{GUEST_ADDRESS}:{DEFAULT_PORT}",
+        "-netdev", f"user,id=net,restrict=on{forwards}",
         "-device", "virtio-net-pci,netdev=net,romfile=",
     ]  # fmt: skip
     with (directory / "qemu.log").open("wb") as log:
@@ -268,8 +282,9 @@ def run_across_resets(
 ) -> VmRun:
     """Like run_in_vm, but a reset ends nothing: the command starts anew in each boot, until it comes back.
 
-    /var/lib/sdeictl and /var/crash are on a disk, state.ext4 beside `directory`,
-    which is made where it is missing. The guest sees its own console log, and `files`, in the share.
+    /var/lib/sdeictl and /var/crash are on a disk, state.ext4 beside `directory`, which is made where it is
+    missing. A whole Debian has its own root there. The guest sees its own console log, and `files`, in the
+    share.
     """
     line, share = _line_across_resets(machine, command, lab, directory, files)
     status = _run(machine, directory, line, timeout, survives=True)
@@ -307,19 +322,21 @@ def _line_across_resets(
 ) -> tuple[list[str], Path]:
     image = lab.part(machine.kernel) / "Image"  # for kexec
     share = _prepare(machine, lab, directory, command, (image, *files))
-    state = directory.parent / "state.ext4"
-    if not state.exists():
-        subprocess.run(
-            ["mke2fs", "-q", "-t", "ext4", state, f"{STATE_MIB}M"],
-            check=True,
-            capture_output=True,
-            timeout=60,
-        )
-    line = [
-        *_command_line(machine, lab, directory, ["-serial", f"file:{share / 'console.log'}"]),
-        "-drive", f"file={state},format=raw,if=none,id=state", "-device", "virtio-blk-pci,drive=state",
-    ]  # fmt: skip
+    own = directory.parent / OWN_ROOT
+    if machine.root != "rootfs" and not own.exists():
+        image = lab.part(machine.root) / SYSTEM_IMAGE
+        subprocess.run(["cp", "--sparse=always", image, own], check=True, timeout=300)
+    line = _command_line(machine, lab, directory, ["-serial", f"file:{share / 'console.log'}"])
+    if machine.root == "rootfs":
+        line += _state_disk(directory.parent / "state.ext4")
     return line, share
+
+
+def _state_disk(state: Path) -> list[str]:
+    if not state.exists():
+        command = ["mke2fs", "-q", "-t", "ext4", str(state), f"{STATE_MIB}M"]
+        subprocess.run(command, check=True, capture_output=True, timeout=60)
+    return ["-drive", f"file={state},format=raw,if=none,id=state", "-device", "virtio-blk-pci,drive=state"]
 
 
 def _run(machine: Machine, directory: Path, line: list[str], timeout: float, survives: bool) -> int | None:

@@ -1,13 +1,20 @@
 #!/bin/bash
-# The root of a guest that is a whole Debian trixie arm64 with systemd and apt, its packages
+# The root of a guest that is a whole Debian trixie arm64 with systemd, apt and sshd, its packages
 # configured: system.ext4. They configure themselves in a guest of the lab's own kernel, for nothing
-# of arm64 runs on this machine; the disk outlasts no story, which works on a copy.
+# of arm64 runs on this machine; the disk outlasts no story, which works on a copy. The part kdump is such a
+# host with kdump-tools (LAB_PART is the name of the part).
 set -euo pipefail
 # shellcheck source=tests/lab/parts/lib.sh
 . "$LAB_PARTS/lib.sh"
 
-packages=(systemd-sysv udev apt kmod procps iproute2 strace
+packages=(systemd-sysv udev apt kmod procps iproute2 strace openssh-server python3-apt
     python3 python3-click python3-rich python3-psutil python3-pyudev python3-prometheus-client python3-pyelftools)
+size=1400M
+if [ "$LAB_PART" = kdump ]; then
+    # A host that saves what a crash leaves. It needs room for a dump, which is as large as its memory.
+    packages+=(kdump-tools makedumpfile kexec-tools)
+    size=2600M
+fi
 mkdir -p debs/partial lists
 apt-get -o APT::Architecture=arm64 -o Dir::State::Status=/dev/null \
     -o Dir::Cache::Archives="$PWD/debs" -o APT::Sandbox::User=root -o APT::Install-Recommends=false \
@@ -25,6 +32,7 @@ cp "$LAB_PARTS/system-configure" root/system-configure
 cp "$LAB_PARTS/system-story" root/usr/sbin/lab-story
 chmod +x root/system-configure root/usr/sbin/lab-story
 ln -s usr/sbin/init root/lab-init
+[ "$LAB_PART" != kdump ] || mkdir root/var/log/journal # which makes the journal persistent
 echo lab > root/etc/hostname
 echo '/dev/vda / ext4 rw 0 1' > root/etc/fstab
 printf '[Match]\nName=e*\n[Network]\nAddress=10.0.2.15/24\n' > root/etc/systemd/network/lab.network
@@ -40,7 +48,7 @@ END
 ln -s ../lab-story.service root/etc/systemd/system/multi-user.target.wants
 
 rm -f system.ext4
-mke2fs -q -t ext4 -d root system.ext4 1400M
+mke2fs -q -t ext4 -d root system.ext4 "$size"
 rm -rf root
 kernel=$(find "$LAB_CACHE" -maxdepth 2 -regex '.*/kernel-[0-9a-f]*/Image')
 timeout 1800 qemu-system-aarch64 -machine virt -cpu cortex-a57 -smp 4 -m 1024 -nodefaults -display none \
