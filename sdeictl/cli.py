@@ -14,7 +14,18 @@ from sdeictl import __version__
 from sdeictl.commands.group import Group
 from sdeictl.errors import SdeictlError, Status, error_text
 
-COMMANDS = ("probe", "capture", "explain", "analyze", "drill", "vmcore", "bench", "fleet", "version")
+COMMANDS = (
+    "probe",
+    "capture",
+    "explain",
+    "analyze",
+    "drill",
+    "vmcore",
+    "postmortem",
+    "bench",
+    "fleet",
+    "version",
+)
 """Each command is the function of that name in commands/NAME.py."""
 
 

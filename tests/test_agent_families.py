@@ -13,14 +13,14 @@ import pytest
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 from sdeictl_agent.families import registry_of
-from sdeictl_agent.sources import MAX_BYTES, Places, Snapshot, Sources
+from sdeictl_agent.sources import MAX_BYTES, Places, Snapshot, Source, Sources
 from sdeictl_agent.watch_file import Counters, Events, Progress, State, encode_state
 
 from sdeictl.host.open import open_root
 from sdeictl.probe.collect import collect
 from sdeictl.probe.document import ReportDocument
 from sdeictl.probe.report import build_report
-from tests.conftest import HOST_NAMES, PROJECT, TESTS, Golden, load_host
+from tests.conftest import HOST_NAMES, PROJECT, TESTS, Golden, load_host, validate
 
 NOW = 1_795_630_000.0
 UPTIME = 3600.0
@@ -46,11 +46,33 @@ class Agent:
         self.write_report(self.report)
         watched = State("boot", Progress(counters=Counters(3, 1, backtrace_timeouts=2)), Events(1, 1, 2))
         (self.watch / "watch.json").write_bytes(encode_state(watched, NOW - 10))
+        self.write_postmortem()
         self.places = Places(str(self.run), str(self.state), str(self.watch))
         self.sources = Sources(self.places, lambda: NOW, lambda: UPTIME)
 
     def write_report(self, report: Mapping[str, object]) -> None:
         (self.run / "report.json").write_text(json.dumps(report))
+
+    def write_postmortem(self, **last: object) -> None:
+        """Write the accounts of two boots; `last` has values of the later one."""
+        stuck = {
+            "cpu": 1, "since": 26.3, "waits_for": None, "masked": True, "path": "sdei", "answered": True,
+            "stack": True, "registers_in_dump": True,
+        }  # fmt: skip
+        boot = {
+            "boot_id": "0" * 32, "kernel": "7.3.4", "began_at": "2026-11-24T18:00:00+00:00",
+            "ended_at": "2026-11-25T17:00:00+00:00", "end": "hard-lockup", "drill": None,
+            "panic": "Hard LOCKUP",
+            "stuck": [stuck], "stop": None, "dump": {"path": "/var/crash/x", "state": "complete"},
+            "evidence": [], "missing": [], "summary": "x",
+        }  # fmt: skip
+        document = {
+            "schema": "sdeictl.postmortem/1", "generated_at": "2026-11-25T18:00:00+00:00",
+            "boots": [boot | {"end": "clean", "stuck": []}, boot | last], "gaps": [], "advice": [],
+            "verdict": {"evidence_lost": False, "summary": "x"},
+        }  # fmt: skip
+        validate("postmortem-1", document)
+        (self.run / "postmortem.json").write_text(json.dumps(document))
 
     def add_drills(self, directory: Path | None = None) -> None:
         for path in (directory or TESTS / "hosts" / self.host.name / "drills").glob("*.json"):
@@ -95,9 +117,7 @@ def test_each_host_is_exported(name: str, tmp_path: Path, golden: Golden) -> Non
     agent.add_drills()
     agent.add_bench()
     samples = agent.samples()
-    assert [samples[f"sdeictl_source_up,{source}"] for source in ("report", "watch", "drills", "bench")] == [
-        1
-    ] * 4
+    assert [samples[f"sdeictl_source_up,{source}"] for source in tuple(Source)] == [1] * 5
     assert samples[f"sdeictl_nmi_path,{agent.report['verdict']['nmi_path']}"] == 1
     assert samples["sdeictl_hard_lockups_total"] == 3
     assert samples["sdeictl_secondary_hard_lockups_total"] == 1
@@ -148,6 +168,7 @@ def test_empty_host_is_served(tmp_path: Path) -> None:
     sources = Sources(places, lambda: NOW, lambda: UPTIME)
     assert down(sources.read()) == {
         "report": "No such file or directory.", "watch": "No such file or directory.",
+        "postmortem": "No such file or directory.",
     }  # fmt: skip
     assert b'sdeictl_source_up{source="report"} 0.0' in generate_latest(registry_of(sources.read()))
 
@@ -248,7 +269,9 @@ def test_unopened_file_is_read_later(agent: Agent, monkeypatch: pytest.MonkeyPat
 
     with monkeypatch.context() as patch:
         patch.setattr("builtins.open", no_descriptor)
-        assert down(agent.snapshot()) == dict.fromkeys(("report", "watch"), "Too many open files.")
+        assert down(agent.snapshot()) == dict.fromkeys(
+            ("report", "watch", "postmortem"), "Too many open files."
+        )
     assert down(agent.snapshot()) == {}
 
 
@@ -315,3 +338,32 @@ def test_metrics_page_is_current(agent: Agent, golden: Golden) -> None:
         shown = ", ".join(f"`{name}`" for name in names)
         page += f"| {shown} | {family.type} | {', '.join(labels)} | {family.documentation} |\n"
     golden.check(str(PROJECT / "docs/metrics.md"), page)
+
+
+@pytest.mark.parametrize(
+    ("end", "stack", "in_dump", "reached"),
+    [
+        ("hard-lockup", True, True, 1), ("panic", False, False, 0), ("panic", None, None, 1),
+        ("hard-lockup", True, False, 1),
+    ],
+)  # fmt: skip
+def test_last_crash(agent: Agent, end: str, stack: bool | None, in_dump: bool | None, reached: int) -> None:
+    stuck = {
+        "cpu": 1, "since": None, "waits_for": None, "masked": None, "path": "sdei", "answered": True,
+        "stack": stack, "registers_in_dump": in_dump,
+    }  # fmt: skip
+    waiting = stuck | {"cpu": 0, "waits_for": 1, "stack": False, "registers_in_dump": False}
+    agent.write_postmortem(end=end, stuck=[stuck, waiting], dump={"path": "x", "state": "incomplete"})
+    samples = agent.samples()
+    assert samples["sdeictl_last_crash_culprit_reached"] == reached
+    assert samples.get("sdeictl_last_crash_culprit_in_dump") == (None if in_dump is None else int(in_dump))
+    assert (samples[f"sdeictl_earlier_boots,{end}"], samples["sdeictl_earlier_boots,clean"]) == (1, 1)
+    assert samples["sdeictl_incomplete_dumps"] == 1
+    assert samples["sdeictl_last_crash_timestamp_seconds"] == pytest.approx(NOW, abs=86400)
+
+
+def test_host_without_a_crash(agent: Agent) -> None:
+    agent.write_postmortem(end="running", ended_at=None, stuck=[])
+    samples = agent.samples()
+    assert not [name for name in samples if "last_crash" in name]
+    assert samples["sdeictl_earlier_boots,clean"] == 1

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from sdeictl_agent import trust
+from sdeictl_agent.sources import Source
 from sdeictl_agent.trust import UntrustedError, open_trusted, read_trusted, require_trusted, trusted_users
 from sdeictl_agent.watch_file import MAX_WATCH_BYTES, Counters, Events, Progress, State, encode_state
 from sdeictl_agent.watcher import Watcher
@@ -27,7 +28,7 @@ KINDS = {
     "directory": OTHER_KIND,
     "socket": OTHER_KIND,
 }
-SOURCES = ("report", "watch", "drills", "bench")
+SOURCES = tuple(Source)
 
 
 def replace(path: Path, kind: str) -> None:
@@ -66,10 +67,9 @@ def as_stranger(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def file_of(agent: Agent, source: str) -> Path:
-    return {
-        "report": agent.run / "report.json", "watch": agent.watch / "watch.json",
-        "drills": max((agent.state / "drills").iterdir()), "bench": max((agent.state / "bench").iterdir()),
-    }[source]  # fmt: skip
+    if source in ("drills", "bench"):
+        return max((agent.state / source).iterdir())
+    return (agent.watch if source == "watch" else agent.run) / f"{source}.json"
 
 
 def problem_of(agent: Agent, source: str, problem: str) -> str:
@@ -128,7 +128,7 @@ def test_changed_owner_is_noticed(agent: Agent, monkeypatch: pytest.MonkeyPatch)
     assert down(agent.snapshot()) == {}
     monkeypatch.setattr(trust, "ROOT", STRANGER)
     monkeypatch.setattr(os, "geteuid", lambda: STRANGER)
-    assert set(down(agent.snapshot())) == {"report", "drills", "bench"}
+    assert set(down(agent.snapshot())) == {"report", "drills", "bench", "postmortem"}
 
 
 @pytest.mark.parametrize(

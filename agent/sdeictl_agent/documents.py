@@ -6,6 +6,7 @@ type. It ignores the other values, so that a file of a newer sdeictl can be read
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import NamedTuple, cast
 
@@ -13,6 +14,7 @@ from prometheus_client.core import Metric
 
 from sdeictl.host.json_text import parse_json
 from sdeictl.klog.words import IN_TIME, NmiPath
+from sdeictl.postmortem.words import POSTMORTEM_SCHEMA, DumpState, End
 from sdeictl.probe.document import ReportDocument
 from sdeictl.probe.drills import STORED_OUTCOMES, DrillOutcome, stamped_at
 from sdeictl.probe.metrics import ReportCollector
@@ -74,6 +76,25 @@ class Drill(NamedTuple):
     """None if the drill masked no CPU, or did not see it."""
 
 
+class Postmortem(NamedTuple):
+    """What earlier boots left."""
+
+    at: float
+    """When they were examined, in seconds since 1970."""
+    ends: Mapping[str, int]
+    """How many of them ended in each way."""
+    crashed_at: float | None
+    """When the last crash was, in seconds since 1970; None without one, or if its time is unknown."""
+    reached: bool | None
+    """The stack of the CPU that was stuck in the last crash reached the log, or the kernel stopped that CPU.
+
+    None if no CPU was stuck, or if the crash does not show it.
+    """
+    in_dump: bool | None
+    """The registers of that CPU are in the dump; None without a dump."""
+    incomplete_dumps: int
+
+
 class BenchConditions(NamedTuple):
     """The conditions of a benchmark run that distinguish its series; "" where one is unknown."""
 
@@ -101,7 +122,7 @@ def parse_report(data: bytes) -> Report:
     if document["schema"] != REPORT_SCHEMA:
         raise ValueError("another schema")
     NmiPath(document["verdict"]["nmi_path"])
-    at = datetime.fromisoformat(document["generated_at"]).timestamp()
+    at = _clock(document["generated_at"])
     for family in ReportCollector(document).collect():
         _check_samples(family)
     return Report(at, build_of(document["host"]), document)
@@ -145,6 +166,37 @@ def parse_drill(data: bytes) -> Drill:
 
 def _seconds(value: object) -> float | None:
     return None if value is None else number(value)
+
+
+def parse_postmortem(data: bytes) -> Postmortem:
+    """Return what earlier boots left."""
+    document = parse_json(data)
+    if not isinstance(document, dict) or document["schema"] != POSTMORTEM_SCHEMA:
+        raise ValueError("another schema")
+    boots = [boot for boot in document["boots"] if End(boot["end"]) is not End.RUNNING]
+    crashes = [boot for boot in boots if End(boot["end"]).is_crash]
+    last = crashes[-1] if crashes else None
+    stuck = [cpu for cpu in last["stuck"] if cpu["waits_for"] is None] if last else []
+    return Postmortem(
+        at=_clock(document["generated_at"]),
+        ends={end: sum(boot["end"] == end for boot in boots) for end in End if end is not End.RUNNING},
+        crashed_at=_clock(last["ended_at"]) if last and last["ended_at"] else None,
+        reached=_all(cpu["answered"] if cpu["stack"] is None else cpu["stack"] for cpu in stuck),
+        in_dump=_all(cpu["registers_in_dump"] for cpu in stuck),
+        incomplete_dumps=sum(boot["dump"]["state"] == DumpState.INCOMPLETE for boot in boots),
+    )
+
+
+def _clock(text: str) -> float:
+    return datetime.fromisoformat(text).timestamp()
+
+
+def _all(values: Iterable[bool | None]) -> bool | None:
+    """Return whether all of these are true; None if one is unknown and none is false, or without any."""
+    found = list(values)
+    if False in found:
+        return False
+    return None if None in found or not found else True
 
 
 def parse_bench(data: bytes) -> Bench:

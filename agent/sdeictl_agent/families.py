@@ -11,7 +11,7 @@ from prometheus_client.registry import Collector
 from sdeictl import __version__
 from sdeictl.probe.drills import DRILL_OUTCOMES
 from sdeictl.probe.metrics import ReportCollector
-from sdeictl_agent.documents import Bench, Drill, Watch
+from sdeictl_agent.documents import Bench, Drill, Postmortem, Watch
 from sdeictl_agent.sources import Snapshot, Source
 from sdeictl_agent.watch_file import Counters, Events
 
@@ -47,6 +47,8 @@ class SnapshotCollector(Collector):
         yield from _drills(snapshot)
         if snapshot.bench:
             yield from _bench(snapshot.bench)
+        if snapshot.postmortem:
+            yield from _postmortem(snapshot.postmortem)
 
 
 def registry_of(snapshot: Snapshot) -> CollectorRegistry:
@@ -149,3 +151,27 @@ def _bench(run: Bench) -> Iterator[Metric]:
     yield _gauge("bench_notes", text, run.notes)
     text = "When the last benchmark run ended, in seconds since 1970."
     yield _gauge("bench_timestamp_seconds", text, run.at)
+
+
+def _postmortem(found: Postmortem) -> Iterator[Metric]:
+    text = "How many of the earlier boots that were examined ended in each way."
+    ends = GaugeMetricFamily("sdeictl_earlier_boots", text, labels=["end"])
+    for end, count in found.ends.items():
+        ends.add_metric([end], count)
+    yield ends
+    if found.crashed_at is not None:
+        text = "When the last crash was, in seconds since 1970: a panic, or a boot whose log simply stops."
+        yield _gauge("last_crash_timestamp_seconds", text, found.crashed_at)
+    text = "Whether the kernel reached the CPU that was stuck in the last crash."
+    yield from _known("last_crash_culprit_reached", text, found.reached)
+    text = "Whether the dump of the last crash has the registers of the CPU that was stuck."
+    yield from _known("last_crash_culprit_in_dump", text, found.in_dump)
+    text = "How many crash dumps of the earlier boots were not written to their end."
+    yield _gauge("incomplete_dumps", text, found.incomplete_dumps)
+    text = "When earlier boots were last examined, in seconds since 1970."
+    yield _gauge("postmortem_timestamp_seconds", text, found.at)
+
+
+def _known(name: str, text: str, value: bool | None) -> Iterator[Metric]:
+    if value is not None:
+        yield _gauge(name, text, float(value))

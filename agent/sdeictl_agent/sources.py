@@ -16,6 +16,7 @@ from sdeictl.host.paths import (
     BENCH_RESULTS,
     DRILL_JOURNAL,
     DRILL_RESULTS,
+    POSTMORTEM_FILE,
     REPORT_FILE,
     RUN_DIRECTORY,
     STATE_DIRECTORY,
@@ -26,10 +27,12 @@ from sdeictl.text import Word
 from sdeictl_agent.documents import (
     Bench,
     Drill,
+    Postmortem,
     Report,
     Watch,
     parse_bench,
     parse_drill,
+    parse_postmortem,
     parse_report,
     parse_watch,
 )
@@ -42,7 +45,7 @@ DAMAGED = "It is damaged."
 FUTURE_SECONDS = 300.0
 """How much two clocks of one host may differ."""
 Content = TypeVar("Content")
-Dated = TypeVar("Dated", Report, Watch)
+Dated = TypeVar("Dated", Report, Watch, Postmortem)
 
 
 class Source(Word):
@@ -52,6 +55,7 @@ class Source(Word):
     WATCH = "watch"
     DRILLS = "drills"
     BENCH = "bench"
+    POSTMORTEM = "postmortem"
 
 
 SOURCES = {
@@ -59,6 +63,7 @@ SOURCES = {
     Source.WATCH: f"{WATCH_DIRECTORY}/{WATCH_FILE}, written by sdeictl-watch.service",
     Source.DRILLS: f"{DRILL_RESULTS}, written by sdeictl drill",
     Source.BENCH: f"{BENCH_RESULTS}, written by sdeictl bench",
+    Source.POSTMORTEM: f"{RUN_DIRECTORY}/{POSTMORTEM_FILE}, written by sdeictl-collect.service",
 }
 """Where each source is, and the program that writes it."""
 
@@ -76,6 +81,7 @@ class Snapshot(NamedTuple):
     """A drill has begun and not ended; None if the journal cannot tell."""
     bench: Bench | None
     """The last run."""
+    postmortem: Postmortem | None
     problems: Mapping[Source, str]
     """Why each source that is down is down, as a sentence."""
 
@@ -200,6 +206,7 @@ class Sources:
         )
         self._drills = _ResultDirectory(f"{places.state}/drills", ".json", parse_drill)
         self._journal = f"{places.state}/drills/{DRILL_JOURNAL}"
+        self._postmortem = _CachedFile(f"{places.run}/{POSTMORTEM_FILE}", parse_postmortem)
         self._bench = _ResultDirectory(f"{places.state}/bench", "-bench.json", parse_bench, only_last=True)
 
     def read(self) -> Snapshot:
@@ -209,11 +216,13 @@ class Sources:
         drills, no_drill = self._drills.read()
         pending, no_journal = _is_pending(self._journal)
         runs, no_bench = self._bench.read()
+        postmortem, no_postmortem = self._of_this_boot(*self._postmortem.read())
         problems = {
             Source.REPORT: no_report,
             Source.WATCH: no_watch,
             Source.DRILLS: no_drill or no_journal,
             Source.BENCH: no_bench,
+            Source.POSTMORTEM: no_postmortem,
         }
         return Snapshot(
             taken_at=self._clock(),
@@ -222,6 +231,7 @@ class Sources:
             drills=tuple({drill.name: drill for drill in drills}.values()),
             drill_pending=pending,
             bench=runs[-1] if runs else None,
+            postmortem=postmortem,
             problems={source: problem for source, problem in problems.items() if problem},
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 
 import click
@@ -10,6 +11,8 @@ from sdeictl.commands.output import FILE, check_new_file, write, write_new_file
 from sdeictl.errors import SdeictlError, Status
 from sdeictl.host.gap import GapKind
 from sdeictl.host.open import open_root
+from sdeictl.host.paths import POSTMORTEM_FILE
+from sdeictl.host.reader import Reader
 from sdeictl.probe.capture import Capture, make_capture, pack
 from sdeictl.probe.verdict import NOTHING_KNOWN, decide
 
@@ -26,8 +29,12 @@ DENIED_THERE = (
     type=FILE,
     help="Capture another host: a directory tree, a capture, a report of sos, or a kernel log alone.",
 )
+@click.option(
+    "--postmortem", is_flag=True,
+    help="Add postmortem.json: how earlier boots ended. No log and no dump is added.",
+)  # fmt: skip
 @click.argument("out", metavar="OUT.tar.gz|-", type=FILE)
-def capture(root: str | None, out: str) -> None:
+def capture(root: str | None, postmortem: bool, out: str) -> None:
     """Write what the probe reads on this host to a file, to judge the host elsewhere.
 
     The file has only what the checks need: known words, numbers, and names of
@@ -44,6 +51,8 @@ def capture(root: str | None, out: str) -> None:
     if out != "-":
         check_new_file(out)
     made = make_capture(open_root(None)) if root is None else _capture_of(root)
+    if postmortem:
+        made = made._replace(files={**made.files, f"/{POSTMORTEM_FILE}": _postmortem_of(root)})
     if out == "-":
         write(pack(made))
     else:
@@ -70,6 +79,17 @@ def _capture_of(path: str) -> Capture:
         text = f"{path} cannot be captured: it contains neither a file of a host nor a kernel record"
         raise SdeictlError(text, Status.UNKNOWN)
     return made
+
+
+def _postmortem_of(root: str | None) -> bytes:
+    """Return what earlier boots left, without identifiers, names of files and free text."""
+    from sdeictl.commands.postmortem import DEFAULT_BOOTS, journal_of  # noqa: PLC0415 - few captures need it
+    from sdeictl.postmortem.clean import clean  # noqa: PLC0415 - as above
+    from sdeictl.postmortem.document import postmortem_document  # noqa: PLC0415 - as above
+    from sdeictl.postmortem.examine import examine  # noqa: PLC0415 - as above
+
+    found = examine(Reader(open_root(root)), journal_of(root), [], DEFAULT_BOOTS)
+    return json.dumps(postmortem_document(clean(found)), indent=1).encode() + b"\n"
 
 
 def _explain(made: Capture) -> None:

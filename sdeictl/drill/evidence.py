@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from sdeictl.host.files import open_large, read_stream
 from sdeictl.host.paths import CRASH_DUMPS, PSTORE
 from sdeictl.interlock.journal import Aftermath
-from sdeictl.interlock.writes import MARKER
+from sdeictl.probe.drills import MARK
 from sdeictl.text import NamedTuple
 from sdeictl.vmcore.core import Core, read_core
 from sdeictl.vmcore.corefile import CoreError
@@ -37,7 +37,7 @@ class FoundDump(NamedTuple):
 
 def find_drill(log: bytes, identifier: str) -> bytes | None:
     """Return a log from the marker of a drill on; None if it does not have the marker."""
-    at = log.rfind(f"{MARKER}{identifier}".encode())
+    at = log.rfind(f"{MARK}{identifier}".encode())
     return None if at < 0 else log[log.rfind(b"\n", 0, at) + 1 :]
 
 

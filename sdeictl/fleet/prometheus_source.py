@@ -35,6 +35,7 @@ _THREADS = 4
 _LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*", re.ASCII)
 _EVENTS = {"hard lockup": "sdeictl_hard_lockups", "silent CPU": "sdeictl_backtrace_timeouts"}
 """What is counted, by its counter without `_total`."""
+_LEFT_TOO_LITTLE = ("sdeictl_last_crash_culprit_reached", "sdeictl_last_crash_culprit_in_dump")
 PATH = "sdeictl_nmi_path"
 """The metric, and its label."""
 
@@ -229,7 +230,18 @@ class PrometheusSource:
                 complete=all(recorded.values()),
             )
             for event, metric in _EVENTS.items()
-        ]
+        ] + [self._crashes("crash"), self._crashes("crash that left too little", *_LEFT_TOO_LITTLE)]
+
+    def _crashes(self, event: str, *lost: str) -> EventCounts:
+        """Count the hosts by their last crash; with `lost` only those on which one of these metrics is 0."""
+        which = " or ".join(f"{self.of(metric)} == 0" for metric in lost)
+        only = f" and on (instance) ({which})" if lost else ""
+
+        def within(days: int) -> int:
+            age = f"time() - {self.of('sdeictl_last_crash_timestamp_seconds')}"
+            return self._count(f"({age} < {days * 86400}{only})")
+
+        return EventCounts(event, day=within(1), week=within(7), complete=True)
 
     def _is_recorded(self, days: int) -> bool:
         """Tell whether the recording rules of events have been evaluated in each hour of some days."""

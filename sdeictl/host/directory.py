@@ -53,6 +53,11 @@ class DirectoryRoot:
         parent, name = posixpath.split(path)
         return os.readlink(os.path.join(self._resolve(parent), name))
 
+    def place(self, path: str) -> str:
+        """Return where a file of the host is on this machine; for files too large to be read whole."""
+        self._begin(path)
+        return self._resolve(path)
+
     def _begin(self, path: str) -> None:
         """Raise the error of the captured host for a path, or EFBIG if the tree is larger than any host."""
         self._manifest.check(path)

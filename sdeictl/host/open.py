@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 
 from sdeictl.errors import SdeictlError, Status
@@ -22,6 +23,18 @@ def open_root(path: str | None) -> Root:
     if os.path.isdir(path):
         return _open_directory(path)
     return _open_file(path)
+
+
+def place_of(root: Root, path: str) -> str:
+    """Return where a large file of a host is on this machine.
+
+    Raises OSError: with EOPNOTSUPP for a file in an archive.
+    """
+    if root.live:
+        return path
+    if isinstance(root, DirectoryRoot):
+        return root.place(path)
+    raise OSError(errno.EOPNOTSUPP, "a dump in an archive is not read: unpack the archive", path)
 
 
 def check_exists(path: str) -> None:

@@ -37,24 +37,37 @@ def output_of(name: str, *arguments: str, seconds: float = TIMEOUT_SECONDS) -> b
     a process that it has started keeps its output open for longer; EIO with the last line of its errors if
     it fails.
     """
+    data = bytearray()
+    for piece in pieces_of(name, *arguments, seconds=seconds):
+        data += piece
+        if len(data) > MAX_OUTPUT_BYTES:
+            break
+    return bytes(data[:MAX_OUTPUT_BYTES])
+
+
+def pieces_of(name: str, *arguments: str, seconds: float = TIMEOUT_SECONDS) -> Iterator[bytes]:
+    """Yield what a program prints, piece by piece; it is killed if the caller takes no further piece.
+
+    Raises OSError as output_of() does.
+    """
     deadline = time.monotonic() + seconds
     environment = {"PATH": ":".join(PROGRAMS), "LC_ALL": "C.UTF-8"}
     words = (_find(name), *arguments)
     with _started(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment) as process:
         errors = _Errors(cast("IO[bytes]", process.stderr))
-        data = _read(cast("IO[bytes]", process.stdout), deadline)
-        if data is not None and len(data) > MAX_OUTPUT_BYTES:
-            return data[:MAX_OUTPUT_BYTES]
-        if data is None and _has_ended(process):
-            text = f"{name} ended, but a process that it started did not within {seconds:g} s"
-            raise OSError(errno.ETIMEDOUT, text)
-        if data is None or not _ends(process, deadline - time.monotonic()):
+        for piece in _read(cast("IO[bytes]", process.stdout), deadline):
+            if piece is None:
+                late = f"{name} did not end within {seconds:g} s"
+                if _has_ended(process):
+                    late = f"{name} ended, but a process that it started did not within {seconds:g} s"
+                raise OSError(errno.ETIMEDOUT, late)
+            yield piece
+        if not _ends(process, deadline - time.monotonic()):
             raise OSError(errno.ETIMEDOUT, f"{name} did not end within {seconds:g} s")
         status = process.wait()
     if status:
         detail = errors.last_line()
         raise OSError(errno.EIO, f"{name} ended with status {status}{detail and ': ' + detail}")
-    return data
 
 
 class _Errors:
@@ -78,23 +91,22 @@ class _Errors:
         return lines[-1].rstrip(".") if lines else ""
 
 
-def _read(output: IO[bytes], deadline: float) -> bytes | None:
-    """Return what a pipe has until it is closed, or more than MAX_OUTPUT_BYTES; None if it is open too long.
+def _read(output: IO[bytes], deadline: float) -> Iterator[bytes | None]:
+    """Yield what a pipe has until it is closed, and None if it is open too long.
 
     A process may leave the group and keep the pipe, so nothing here waits for the end of a process.
     """
-    data = bytearray()
     poll = select.poll()
     poll.register(output, select.POLLIN)
-    while len(data) <= MAX_OUTPUT_BYTES:
+    while True:
         left = deadline - time.monotonic()
         if left <= 0 or not poll.poll(left * 1000):
-            return None
+            yield None
+            return
         piece = os.read(output.fileno(), 1 << 16)
         if not piece:
-            break
-        data += piece
-    return bytes(data)
+            return
+        yield piece
 
 
 @contextlib.contextmanager

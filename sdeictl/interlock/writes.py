@@ -15,9 +15,8 @@ from sdeictl.interlock.bpf import BpfWindow
 from sdeictl.interlock.journal import CHANGEABLE
 from sdeictl.interlock.lkdtm import CRASH_TYPES
 from sdeictl.interlock.providers import ModuleFile
+from sdeictl.probe.drills import MARK
 
-MARKER = "sdeictl: drill "
-"""The text before the name of a drill in the kernel log."""
 _SYSCALL_FINIT_MODULE = {"aarch64": 273}
 _MODULE_INIT_COMPRESSED_FILE = 4
 """include/uapi/linux/module.h"""
@@ -37,7 +36,7 @@ def fire_lkdtm(crash_type: str) -> None:
 
 def fire_marker(identifier: str) -> None:
     """Write the name of a drill to the kernel log, so that the log can be recognised after a reset."""
-    _write(KMSG, f"<6>{MARKER}{identifier}".encode())
+    _write(KMSG, f"<6>{MARK}{identifier}".encode())
 
 
 def read_printers(cpu: int) -> dict[int, set[int]]:

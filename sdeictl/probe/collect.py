@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from sdeictl.formats.cmdline import wants_pseudo_nmi
 from sdeictl.formats.cpuinfo import Cpus, cpus_of_midrs, parse_architecture, parse_cpuinfo
 from sdeictl.host.gap import GapKind
+from sdeictl.host.log_alone import LogRoot
 from sdeictl.host.paths import CAPTURED_LOGS, CPUINFO, KMSG, VERSION
 from sdeictl.host.reader import Reader
 from sdeictl.host.root import Root
@@ -88,6 +89,13 @@ def collect(
     return facts._replace(gaps=tuple(reader.gaps))
 
 
+def facts_of_log(log: KernelLog) -> HostFacts:
+    """Return the facts about a boot of which only the kernel log is known."""
+    reader = Reader(LogRoot(b""))
+    facts = _with_boot(reader, HostFacts(), log, _bootlog_of(log)) if log.records else HostFacts()
+    return with_firmware(reader, facts, read_kept(reader))._replace(gaps=tuple(reader.gaps))
+
+
 def _read_live_state(reader: Reader, release: str | None, kept: Kept) -> HostFacts:
     return HostFacts(
         release=release,
@@ -142,18 +150,27 @@ def _with_log(reader: Reader, facts: HostFacts, log: _Log | None) -> HostFacts:
     if log is None:
         return facts
     parsed = read_last_boot(log.data)
-    last = parsed.records
     if parsed.unread:
         reader.gap(KMSG, GapKind.BROKEN, f"{log.source} is no log of a host: {parsed.unread}")
         return facts
-    if not last:
+    if not parsed.records:
         reader.gap(KMSG, GapKind.BROKEN, f"{log.source} contains no kernel record")
         return facts
-    bootlog = read_bootlog(last)
-    bootlog = bootlog._replace(complete=bootlog.complete and not parsed.relayed)
+    bootlog = _bootlog_of(parsed)
     if contradiction := _other_kernel(bootlog, facts) or (log.given and _other_boot(bootlog, facts)):
         reader.gap(KMSG, GapKind.BROKEN, f"{log.source} is not of this host's boot: {contradiction}")
         return facts
+    return _with_boot(reader, facts, parsed, bootlog)
+
+
+def _bootlog_of(log: KernelLog) -> BootLog:
+    bootlog = read_bootlog(log.records)
+    return bootlog._replace(complete=bootlog.complete and not log.relayed)
+
+
+def _with_boot(reader: Reader, facts: HostFacts, parsed: KernelLog, bootlog: BootLog) -> HostFacts:
+    """Return the facts with those in the log of the boot."""
+    last = parsed.records
     if loss := _loss(parsed, bootlog):
         reader.gap(KMSG, GapKind.BROKEN, f"{loss}: a missing line proves nothing")
     requests = _read_requests(reader, parsed)

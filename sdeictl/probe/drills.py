@@ -8,6 +8,8 @@ from datetime import datetime, timezone
 from sdeictl.errors import Status
 from sdeictl.text import NamedTuple, Word
 
+MARK = "sdeictl: drill "
+"""How the line begins that a drill writes to the kernel log before it begins; its id follows."""
 _STAMP = "%Y%m%dT%H%M%S.%fZ"
 _STAMP_PARTS = re.compile(r"(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)\.(\d{6})Z", re.ASCII)
 

@@ -25,6 +25,7 @@ ROUND_SECONDS = 30.0
 CONTROL_TIMEOUT = 180.0
 LADDER_TIMEOUT = 900.0
 AB_TIMEOUT = 900.0
+CRASHES_TIMEOUT = 1200.0
 CRASH_KERNEL = "192M"
 
 
@@ -162,6 +163,15 @@ def lose_power(machine: Machine, command: str, *, lab: Lab, directory: Path, sai
     ready = _ready(machine)
     cut_power(ready, job, lab=lab, directory=directory / "cut", timeout=CAPTURE_TIMEOUT, said=said)
     return run_across_resets(ready, job, lab=lab, directory=directory / "vm", timeout=CAPTURE_TIMEOUT)
+
+
+def crash_boots(machine: Machine, ends: Sequence[str], *, lab: Lab, directory: Path) -> VmRun:
+    """End boots of a Debian with kdump-tools in these ways; leave {crashes,postmortem}.json and root.ext4."""
+    ready = _ready(machine)._replace(root="kdump")
+    job = f"PYTHONPATH=/lab/site:/lab/guest exec python3 /lab/guest/crashes.py {' '.join(ends)}"
+    if "cut" in ends:
+        cut_power(ready, job, lab=lab, directory=directory / "cut", timeout=CRASHES_TIMEOUT, said="cut")
+    return run_across_resets(ready, job, lab=lab, directory=directory / "vm", timeout=CRASHES_TIMEOUT)
 
 
 def try_both(

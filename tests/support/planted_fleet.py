@@ -80,6 +80,10 @@ class Host(NamedTuple):
     """When it had hard lockups, in seconds before now."""
     booted: float = WEEK
     """When it booted, in seconds before now."""
+    crashed: float | None = None
+    """When it crashed last, in seconds before now."""
+    lost: bool = False
+    """Its crash left too little of the CPU that was stuck."""
 
     @property
     def ready(self) -> bool | None:
@@ -126,7 +130,9 @@ def _damaged(host: Host, number: int, made: random.Random) -> Host:
     if turn == 57:
         return host._replace(lockups=(3 * DAY,))
     if turn == 67:
-        return host._replace(lockups=(2 * DAY,), booted=2 * DAY - 2 * HOUR)
+        return host._replace(lockups=(2 * DAY,), booted=2 * DAY - 2 * HOUR, crashed=2 * DAY, lost=True)
+    if turn == 77:
+        return host._replace(crashed=3 * HOUR, lost=number % 500 == 77)
     return host
 
 
@@ -196,6 +202,9 @@ def _series(host: Host, now: int) -> Iterator[tuple[str, str, float]]:
         yield "sdeictl_drill_timestamp_seconds", f',drill="{drill}"', now - DAY
         if host.reported:
             yield "sdeictl_drill_stale", f',drill="{drill}"', int(stale)
+    if host.crashed is not None:
+        yield "sdeictl_last_crash_timestamp_seconds", "", now - host.crashed
+        yield "sdeictl_last_crash_culprit_reached", "", int(not host.lost)
     if host.reported:
         yield from _report_series(host, now)
 
@@ -330,13 +339,20 @@ def truth(fleet: list[Host], *, with_server: bool, recorded: bool = True) -> Tru
                 for h in answering
             )
             for days in (1, 7)
-        } | {"complete": recorded} if with_server else None,
+        } | {"complete": recorded, "crashes": [_crash_truth(answering, lost) for lost in (False, True)]}
+        if with_server else None,
         "outliers": {
             (check, cohort): sorted(h.name for h in seen if h.cohort == cohort and check in h.failing)
             for cohort in {h.cohort for h in seen}
             for check in {check for h in seen if h.cohort == cohort for check in h.failing}
         },
     }  # fmt: skip
+
+
+def _crash_truth(answering: list[Host], lost: bool) -> list[int]:
+    """Return how many hosts crashed within a day and within a week."""
+    crashed = [h.crashed for h in answering if h.crashed is not None and (h.lost or not lost)]
+    return [sum(ago < days * DAY for ago in crashed) for days in (1, 7)]
 
 
 def _drill_truth(answering: list[Host], reports: int) -> dict[str, int]:
@@ -372,7 +388,8 @@ def said(document: Truth) -> Truth:
         "hazards": document["hazards"]["hosts"],
         "drills": drills and {word: count for word, count in drills[0].items() if word != "drill"},
         "events": events and {
-            1: events[0]["day"], 7: events[0]["week"], "complete": events[0]["complete"]
+            1: events[0]["day"], 7: events[0]["week"], "complete": events[0]["complete"],
+            "crashes": [[each["day"], each["week"]] for each in events[2:]],
         },
         "outliers": {
             (each["check"], cohort_of(each)): each["names"] if each["hosts"] <= 3 else each["hosts"]

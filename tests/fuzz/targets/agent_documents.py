@@ -11,10 +11,12 @@ from prometheus_client import generate_latest
 from sdeictl_agent.documents import (
     Bench,
     Drill,
+    Postmortem,
     Report,
     Watch,
     parse_bench,
     parse_drill,
+    parse_postmortem,
     parse_report,
     parse_watch,
 )
@@ -24,11 +26,12 @@ from sdeictl_agent.server import landing_page
 from sdeictl_agent.sources import Snapshot
 from sdeictl_agent.watch_file import Counters, Events, Progress, State, watch_document
 
+from sdeictl.postmortem.words import POSTMORTEM_SCHEMA
 from tests.fuzz.harness import Target
 from tests.fuzz.shapes import RAW, edited_json
 from tests.fuzz.targets import drill_results, report
 
-NOTHING = Snapshot(1.0, None, None, (), None, None, {})
+NOTHING = Snapshot(1.0, None, None, (), None, None, None, {})
 BENCH: Any = {
     "id": "20261125T175900.000000Z-bench",
     "results": [{"call": "getppid", "undisturbed": 1.5e-7}, {"call": "futex", "undisturbed": None}],
@@ -36,12 +39,24 @@ BENCH: Any = {
     "labels": ["noisy"],
 }  # fmt: skip
 WATCH: Any = watch_document(State("b", Progress(counters=Counters(3, 1)), Events(1)), 1.5)
-PARSERS: tuple[Callable[[bytes], object], ...] = (parse_report, parse_watch, parse_drill, parse_bench)
+POSTMORTEM: Any = {
+    "schema": POSTMORTEM_SCHEMA,
+    "generated_at": "2026-11-27T12:00:00+00:00",
+    "boots": [{
+        "end": "hard-lockup",
+        "ended_at": "2026-11-27T11:00:00+00:00",
+        "stuck": [{"waits_for": None, "answered": True, "stack": False, "registers_in_dump": None}],
+        "dump": {"state": "incomplete"},
+    }],
+}  # fmt: skip
+PARSERS: tuple[Callable[[bytes], object], ...] = (
+    parse_report, parse_watch, parse_drill, parse_bench, parse_postmortem,
+)  # fmt: skip
 
 
 @cache
 def bases() -> tuple[Any, ...]:
-    return report.base(), WATCH, drill_results.base(), BENCH
+    return report.base(), WATCH, drill_results.base(), BENCH, POSTMORTEM
 
 
 def seeds() -> Iterator[bytes]:
@@ -70,9 +85,11 @@ def _snapshot(content: object) -> Snapshot:
         return NOTHING._replace(watch=content)
     if isinstance(content, Drill):
         return NOTHING._replace(drills=(content,))
+    if isinstance(content, Postmortem):
+        return NOTHING._replace(postmortem=content)
     assert isinstance(content, Bench)
     return NOTHING._replace(bench=content)
 
 
 json.dumps(WATCH)
-TARGET = Target(check, seeds, (parse_report, parse_watch, parse_drill, parse_bench), (), 512)
+TARGET = Target(check, seeds, PARSERS, (), 512)

@@ -10,7 +10,7 @@ from sdeictl_agent.sources import Snapshot, Source
 from tests.fuzz.harness import Target
 from tests.fuzz.shapes import with_long_numbers
 
-SNAPSHOT = Snapshot(1.0, None, None, (), None, None, {Source.REPORT: "It is <damaged>."})
+SNAPSHOT = Snapshot(1.0, None, None, (), None, None, None, {Source.REPORT: "It is <damaged>."})
 WORDS = (
     "GET ", "HEAD ", "/metrics", "/healthz", " HTTP/1.1\r\n", "Accept: ", "Content-Length: ", "\r\n",
     "application/openmetrics-text; version=1.0.0", "text/plain;version=0.0.4;q=0.5", "Transfer-Encoding: ",

@@ -1,0 +1,44 @@
+"""What a crash left: a log and a dump of any bytes give an account of each boot."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+
+from sdeictl.postmortem.account import BootEvidence, make_account
+from sdeictl.postmortem.files import read_dump, read_named
+from sdeictl.postmortem.join import merge_logs
+from sdeictl.postmortem.sentences import summarize
+from tests.fuzz.harness import Target
+from tests.fuzz.shapes import Dice, patched
+from tests.fuzz.targets.vmcore_kdump import BASES
+
+LOG = (
+    b"[    0.000000] Booting Linux on physical CPU 0x0000000000 [0x411fd070]\n"
+    b"[    0.512345] sdei_nmi: using SDEI cross-CPU NMI (SDEI_EVENT_SIGNAL, event 0)\n"
+    b"[   16.259239] watchdog: CPU0: Watchdog detected hard LOCKUP on cpu 1\n"
+    b"[   25.245521] After 10 seconds, these CPUS still haven't responded to the NMI: 1\n"
+    b"[   26.375019] Kernel panic - not syncing: Hard LOCKUP\n"
+    b"[   26.376559] SMP: stopping secondary CPUs\n"
+    b"[   30.355858] SMP: failed to stop secondary CPUs 1,3\n"
+)
+
+
+def seeds() -> Iterator[bytes]:
+    yield b"\0" + LOG
+    yield b"\1" + LOG[200:]
+    yield b"\1\2\x10\0\0\4\xff\xff"
+
+
+def check(data: bytes) -> None:
+    log = read_named("log", [data[1:]])
+    dice = Dice(data)
+    dump = read_dump("dump", io.BytesIO(patched(dice.pick(BASES), dice)))
+    logs = [*dump.logs, *(log.logs if log else ())]
+    merged = merge_logs(logs)
+    assert len(merged.records) <= sum(len(each.records) for each in logs)
+    account = make_account(BootEvidence(merged, ("log", "dump"), dump=dump.dump, core=dump.core))
+    assert summarize(account).isprintable() or account.panic
+
+
+TARGET = Target(check, seeds, (read_named, read_dump), ("Kernel panic - not syncing: ", "SMP: "), 2048)
