@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import namedtuple
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from enum import Enum
 from itertools import groupby
 from typing import TYPE_CHECKING
@@ -78,6 +78,14 @@ def to_plain(lines: Iterable[Line]) -> str:
 def visible(text: str) -> str:
     """Return a text with its control characters made visible."""
     return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+def wrapped(text: str, width: int, indent: str = "", style: str = "") -> Iterator[Line]:
+    """Yield a text as lines of at most `width` columns; a longer word is never cut."""
+    from textwrap import wrap  # noqa: PLC0415 - a probe does without
+
+    for line in wrap(text, width, initial_indent=indent, subsequent_indent=indent, break_long_words=False):
+        yield ((line, style),)
 
 
 def print_styled(lines: Iterable[Line]) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
+import os
 import tarfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -24,6 +26,7 @@ from sdeictl.postmortem.text import render_postmortem
 from sdeictl.text import to_plain
 from tests.conftest import TESTS, validate
 from tests.support.core_builder import FakeCpu, FakeKernel, address_of, elf_core, flattened, kdump_core
+from tests.support.limited import run
 
 Json = dict[str, Any]
 IDLE = FakeCpu(address_of("default_idle_call"))
@@ -336,3 +339,77 @@ def test_capture_has_no_secret(tmp_path: Path) -> None:
     assert "CANARY" not in text
     assert [boot["panic"] for boot in document["boots"]] == ["other", "other"]
     assert {source for boot in document["boots"] for source in boot["evidence"]} == {"dump", "log", "pstore"}
+
+
+def test_clock_that_went_back(tmp_path: Path) -> None:
+    """The second boot began before the first one, by the clock; the records say where the dump belongs."""
+
+    class Backward(FakeJournal):
+        def began_at(self, boot: JournalBoot) -> float | None:
+            return BEGAN - 86400.0 * int(boot.id, 16)
+
+        def end(self, boot: JournalBoot) -> JournalEnd | None:
+            return JournalEnd(BEGAN - 86400.0 * int(boot.id, 16) + 900, closed=int(boot.id, 16) == 1)
+
+    files = {"var/crash/202311142213/vmcore": elf_core(kernel([*BOOT, *PANIC]))}
+    document = look(Backward(BOOT, later(BOOT)), tmp_path, files)
+    assert [boot["end"] for boot in document["boots"]] == ["panic", "clean"], document["text"]
+
+
+def test_journal_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Denied(FakeJournal):
+        def boots(self) -> tuple[JournalBoot, ...]:
+            raise OSError(errno.EIO, "journalctl ended with status 1")
+
+    for user, kind in ((0, "broken"), (1000, "denied")):
+        monkeypatch.setattr(os, "geteuid", lambda user=user: user)
+        document = look(Denied(), tmp_path)
+        assert [gap["kind"] for gap in document["gaps"]] == [kind]
+        assert document["status"] == 3
+
+
+def test_journal_without_kernel_records(tmp_path: Path) -> None:
+    """So a user who is no member of the group sees the journal."""
+    document = look(FakeJournal((), ()), tmp_path)
+    assert [boot["end"] for boot in document["boots"]] == ["unknown", "unknown"]
+    assert "systemd-journal" in document["gaps"][0]["detail"]
+    assert document["status"] == 3
+
+
+def test_many_sparse_dumps(tmp_path: Path) -> None:
+    """Only the newest crashes are read, and of each dump only the pages that tell of the CPUs."""
+    core = elf_core(kernel([*BOOT, *PANIC]))
+    for day in range(50):
+        place = tmp_path / f"var/crash/2023{day // 25 + 1:02}{day % 25 + 1:02}0000"
+        place.mkdir(parents=True)
+        with (place / "vmcore").open("wb") as file:
+            file.write(core)
+            file.truncate(1 << 30)
+    outcome = run("postmortem", "--root", tmp_path, "--format", "json")
+    document = json.loads(outcome.stdout)
+    assert (outcome.status, outcome.peak_mib < 100) == (0, True)
+    assert "47 older" in document["gaps"][0]["detail"]
+    (boot,) = document["boots"]
+    assert len([source for source in boot["evidence"] if "vmcore" in source]) == 3
+
+
+STOP, MASKED = "20231114T221300.000000Z-stop", "20231114T221300.000000Z-backtrace"
+
+
+@pytest.mark.parametrize(
+    ("drill", "outcome", "named"),
+    [
+        (STOP, None, True), (STOP, "pass", True), (MASKED, None, True), (MASKED, "lost", True),
+        (MASKED, "pass", False),
+    ],
+)  # fmt: skip
+def test_drill_that_ended_the_boot(tmp_path: Path, drill: str, outcome: str | None, named: bool) -> None:
+    """A drill that always ends the boot, has no result or lost a CPU; one that has passed did not do it."""
+    lines = [*BOOT, f"1180.000000 sdeictl: drill {drill}", *PANIC]
+    files = {"var/crash/202311142213/vmcore": elf_core(kernel(lines))}
+    if outcome:
+        result = json.loads((TESTS / "hosts/dt-sdei/drills/plain.json").read_text())
+        result |= {"id": drill, "outcome": outcome, "drill": drill.rpartition("-")[2], "variant": None}
+        files[f"var/lib/sdeictl/drills/{drill}.json"] = json.dumps(result).encode()
+    boot = look(FakeJournal(BOOT), tmp_path, files)["boots"][0]
+    assert boot["drill"] == (drill if named else None)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import re
-import shutil
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -15,7 +14,7 @@ from click.decorators import FC
 
 from sdeictl.commands.duration import parse_duration, to_seconds
 from sdeictl.commands.group import Group
-from sdeictl.commands.output import FILE, FORMAT, print_result, read_document, write
+from sdeictl.commands.output import FILE, FORMAT, columns, print_result, read_document, write
 from sdeictl.drill.catalog import named_drills
 from sdeictl.errors import SdeictlError, Status
 from sdeictl.fleet import prometheus_source, report_files
@@ -265,8 +264,7 @@ def _print_report(report: FleetReport, form: str) -> None:
     if form in ("csv", "html"):
         write(cohort_table(report).encode() if form == "csv" else fleet_page(report))
         return
-    columns = shutil.get_terminal_size().columns if sys.stdout is not None and sys.stdout.isatty() else 80
-    print_result(form, fleet_document(report), render_fleet(report, columns))
+    print_result(form, fleet_document(report), render_fleet(report, columns()))
 
 
 def _print_hosts(rows: Sequence[HostRow], by: tuple[str, ...], form: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -71,6 +72,12 @@ def write_new_file(path: str, data: bytes) -> None:
         write_aside(path, data)
     except OSError as error:
         raise SdeictlError(f"{path} cannot be written: {error.strerror}", Status.USAGE) from error
+
+
+def columns() -> int:
+    """Return the width of the terminal; 80 for a file or a pipe."""
+    on_terminal = sys.stdout is not None and sys.stdout.isatty()
+    return shutil.get_terminal_size().columns if on_terminal else 80
 
 
 def print_result(form: str, document: Mapping[str, object], lines: Iterable[Line]) -> None:

@@ -7,7 +7,7 @@ import sys
 
 import click
 
-from sdeictl.commands.output import FILE, FORMAT, print_result
+from sdeictl.commands.output import FILE, FORMAT, columns, print_result
 from sdeictl.errors import SdeictlError, Status
 from sdeictl.host.files import open_large
 from sdeictl.host.journal import JOURNALS, Journal
@@ -49,7 +49,7 @@ def postmortem(paths: tuple[str, ...], root: str | None, boots: int, form: str) 
     named = [_read(path)._replace(named=True) for path in paths]
     found = examine(reader, journal_of(root), named, boots)
     document = postmortem_document(found)
-    print_result(form, document, render_postmortem(document))
+    print_result(form, document, render_postmortem(document, columns()))
     sys.exit(postmortem_status(found))
 
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from textwrap import wrap
 
 from sdeictl.fleet import words
 from sdeictl.fleet.report import BrokenLink, FleetReport, Spread
 from sdeictl.fleet.tallies import HostRow
 from sdeictl.fleet.words import known, name_group
-from sdeictl.text import Line
+from sdeictl.text import Line, wrapped
 
 MAX_COHORTS = 10
 """How many cohorts the text lists in one place. JSON and CSV have all of them."""
@@ -57,7 +56,7 @@ def _head(report: FleetReport, width: int) -> Iterator[Line]:
     if not report.coverage.total:
         yield ((text, f"bold {color}"), (f" Source: {report.source}", ""))
         return
-    yield from _wrapped(text, width, style=f"bold {color}")
+    yield from wrapped(text, width, style=f"bold {color}")
     yield from _reason(report, width)
     yield ()
     yield from _coverage(report)
@@ -68,7 +67,7 @@ def _reason(report: FleetReport, width: int) -> Iterator[Line]:
     if broken:
         hosts, link = words.count_hosts(broken.spread.hosts), broken.link
         text = f"Most frequent reason: {link.check} fails ({hosts}). Owner: {link.owner}. {link.remedy}"
-        yield from _wrapped(text, width)
+        yield from wrapped(text, width)
 
 
 def _coverage(report: FleetReport) -> Iterator[Line]:
@@ -88,13 +87,13 @@ def _broken(report: FleetReport, width: int) -> Iterator[Line]:
         for broken in links:
             yield from _link(report, broken, width)
     if report.broken:
-        yield from _wrapped(words.ONE_PATH, width, 1)
+        yield from wrapped(words.ONE_PATH, width, _INDENT * 1)
 
 
 def _link(report: FleetReport, broken: BrokenLink, width: int) -> Iterator[Line]:
     yield ((f"{_INDENT * 2}{broken.spread.hosts:>7,}  ", ""), (broken.link.check, "red"))
     text = words.FOLLOWS if broken.follows else broken.link.remedy
-    yield from _wrapped(text, width, 7)
+    yield from wrapped(text, width, _INDENT * 7)
     if not broken.follows:
         yield from _spread(report, broken.spread, 7)
 
@@ -144,7 +143,7 @@ def _events(report: FleetReport, width: int) -> Iterator[Line]:
     rows = [(each.event, f"{each.day:,}", f"{each.week:,}") for each in report.events]
     yield from _table([words.EVENT_HEADING, *rows], _INDENT)
     if not all(each.complete for each in report.events):
-        yield from _wrapped(words.SINCE_BOOT, width, 1)
+        yield from wrapped(words.SINCE_BOOT, width, _INDENT * 1)
 
 
 def _outliers(report: FleetReport) -> Iterator[Line]:
@@ -155,7 +154,7 @@ def _outliers(report: FleetReport) -> Iterator[Line]:
 
 def _gaps(report: FleetReport, width: int) -> Iterator[Line]:
     for gap in report.gaps:
-        yield from _wrapped(gap, width, 1)
+        yield from wrapped(gap, width, _INDENT * 1)
 
 
 def _spread(report: FleetReport, spread: Spread, level: int) -> Iterator[Line]:
@@ -169,12 +168,6 @@ def _spread(report: FleetReport, spread: Spread, level: int) -> Iterator[Line]:
 def _omitted(count: int, level: int) -> Iterator[Line]:
     if count > 0:
         yield ((f"{_INDENT * level}and {count:,} more cohorts (--format csv lists all)", "dim"),)
-
-
-def _wrapped(text: str, width: int, level: int = 0, style: str = "") -> Iterator[Line]:
-    indent = _INDENT * level
-    for line in wrap(text, width, initial_indent=indent, subsequent_indent=indent, break_long_words=False):
-        yield ((line, style),)
 
 
 def _table(rows: Sequence[Sequence[str]], indent: str = "") -> Iterator[Line]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
 
 from sdeictl.host.files import open_large
@@ -24,6 +25,7 @@ from sdeictl.text import NamedTuple
 
 MAX_BOOTS = 100
 JOURNAL = "journalctl"
+NEEDS_GROUP = "run as root, or as a member of the group systemd-journal"
 OTHER_HOST = "it is of another host: {}"
 OLDER = "{:,} older crash directories were not read"
 _ENDING = (DrillKind.STOP, DrillKind.CRASH)
@@ -114,6 +116,8 @@ def _boots(reader: Reader, journal: Journal, most: int) -> Iterator[_Boot]:
     """Yield the last boots in the journal, oldest first; note a gap if it cannot be read."""
     try:
         listed = journal.boots()
+        if not listed:
+            reader.gap(JOURNAL, GapKind.ABSENT, "it lists no boot")
         for boot in listed[-most - 1 :]:
             end = journal.end(boot)
             yield _Boot(boot, journal.began_at(boot), end.at if end else None, bool(end and end.closed))
@@ -121,7 +125,10 @@ def _boots(reader: Reader, journal: Journal, most: int) -> Iterator[_Boot]:
         detail = "it is not installed" if error.filename == JOURNAL else f"{error.filename} does not exist"
         reader.gap(JOURNAL, GapKind.ABSENT, detail)
     except OSError as error:
-        reader.gap(JOURNAL, GapKind.BROKEN, error.strerror or str(error))
+        if os.geteuid():
+            reader.gap(JOURNAL, GapKind.DENIED, NEEDS_GROUP)
+        else:
+            reader.gap(JOURNAL, GapKind.BROKEN, error.strerror or str(error))
 
 
 def _running(reader: Reader) -> str | None:
@@ -140,6 +147,10 @@ def _read_boot(
     except OSError as error:
         reader.gap(JOURNAL, GapKind.BROKEN, f"boot {boot.boot.id}: {error.strerror or error}")
         log = KernelLog((), 0)
+    if not log.records and not reader.has_gap(JOURNAL):
+        reader.gap(
+            JOURNAL, GapKind.BROKEN, f"no kernel record of boot {boot.boot.id} can be read: {NEEDS_GROUP}"
+        )
     keys = keys_of(log.records)
     mine = [group for group in groups if not group.is_used and are_same_boot(group.keys, keys)]
     if is_capture_kernel(log.records):

@@ -6,7 +6,10 @@ from collections.abc import Iterator
 
 from sdeictl.klog.render import ladder_line
 from sdeictl.postmortem.document import BootDocument, PostmortemDocument, StuckDocument
-from sdeictl.text import Line
+from sdeictl.text import Line, visible, wrapped
+
+MIN_WIDTH = 40
+"""Narrower terminals wrap the lines themselves."""
 
 _HEADS = {
     True: ("EVIDENCE LOST", "bold red"),
@@ -16,35 +19,35 @@ _HEADS = {
 _YES = {True: "yes", False: "NO", None: "?"}
 
 
-def render_postmortem(document: PostmortemDocument) -> Iterator[Line]:
-    """Yield the verdict, and then each boot, the latest first."""
+def render_postmortem(document: PostmortemDocument, width: int = 80) -> Iterator[Line]:
+    """Yield the verdict, and then each boot, the latest first, in lines of at most `width` columns."""
+    width = max(width, MIN_WIDTH)
     verdict = document["verdict"]
     word, style = _HEADS[verdict["evidence_lost"]]
-    yield ((word, style), (f"  {verdict['summary']}", ""))
+    yield from wrapped(f"{word}  {verdict['summary']}", width, style=style)
     for boot in reversed(document["boots"]):
         yield ()
-        yield from _boot(boot)
+        yield from _boot(boot, width)
     if document["gaps"]:
         yield ()
     for gap in document["gaps"]:
-        yield ((f"gap: {gap['source']}: {gap['detail']}", "yellow"),)
+        yield from wrapped(f"gap: {gap['source']}: {gap['detail']}", width, style="yellow")
     if document["advice"]:
         yield ()
         yield (("So that the next crash leaves more:", "bold"),)
     for sentence in document["advice"]:
-        yield ((f"  {sentence}", ""),)
+        yield from wrapped(sentence, width, "  ")
 
 
-def _boot(boot: BootDocument) -> Iterator[Line]:
+def _boot(boot: BootDocument, width: int) -> Iterator[Line]:
     name = f"boot {boot['boot_id']}" if boot["boot_id"] else "a boot that the journal does not have"
-    kernel = f", Linux {boot['kernel']}" if boot["kernel"] else ""
-    yield ((f"{boot['end'].upper():<12}", "bold"), (f"{name}{kernel}", ""))
-    if boot["began_at"] or boot["ended_at"]:
-        yield ((f"  from {boot['began_at'] or '?'} to {boot['ended_at'] or 'now'}", "dim"),)
-    yield ((f"  {boot['summary']}", ""),)
+    yield ((f"{boot['end'].upper():<12}", "bold"), (name, ""))
+    kernel = f"Linux {boot['kernel']}" if boot["kernel"] else "unknown kernel"
+    yield ((f"  {kernel}, from {boot['began_at'] or '?'} to {boot['ended_at'] or '?'}", "dim"),)
+    yield from wrapped(visible(boot["summary"]), width, "  ")
     for place, cpu in enumerate(boot["stuck"]):
         if not place:
-            yield (("  cpu   since       masked  path        answered  stack  registers in dump", "dim"),)
+            yield (("  cpu   since       masked  path        answered  stack  in dump", "dim"),)
         yield ((_stuck(cpu), ""),)
     if boot["stop"]:
         yield (("  ", ""), *ladder_line(boot["stop"]))

@@ -31,6 +31,8 @@ NOTHING_TO_TELL = {
     "On which hosts did the path change this week?",
     "On which hosts did a CPU not answer in time since the boot?",
     "On which hosts does the agent lack a source?",
+    "Which hosts crashed this week?",
+    "Which of the last crashes left too little of the CPU that was stuck?",
     "How long does a call take with and without pseudo-NMI?",
 }
 """Documented queries to which this host, whose path serves and on which nothing was timed, is no answer."""
@@ -44,6 +46,7 @@ OWN_DIRECTORIES = {"agent": "nothing", "watch": "/run/sdeictl-watch/", "collect"
 OWNERS = {
     "/run/sdeictl": ["root", "root", "0o755"],
     "/run/sdeictl/report.json": "root",
+    "/run/sdeictl/postmortem.json": "root",
     "/run/sdeictl/boot.kmsg": "root",
     "/run/sdeictl-watch": ["sdeictl", "sdeictl", "0o755"],
     "/run/sdeictl-watch/watch.json": "sdeictl",
