@@ -22,6 +22,7 @@ from sdeictl.host.reader import Reader
 from sdeictl.postmortem.document import postmortem_document, postmortem_status
 from sdeictl.postmortem.examine import examine
 from sdeictl.postmortem.files import read_dump, read_named
+from sdeictl.postmortem.join import share_times
 from sdeictl.postmortem.text import render_postmortem
 from sdeictl.text import to_plain
 from tests.conftest import TESTS, validate
@@ -413,3 +414,32 @@ def test_drill_that_ended_the_boot(tmp_path: Path, drill: str, outcome: str | No
         files[f"var/lib/sdeictl/drills/{drill}.json"] = json.dumps(result).encode()
     boot = look(FakeJournal(BOOT), tmp_path, files)["boots"][0]
     assert boot["drill"] == (drill if named else None)
+
+
+def test_console_that_shares_only_lines_of_systemd(tmp_path: Path) -> None:
+    """systemd-pstore.service empties the console when it moves it: the next one begins there."""
+    times = [f"{4 + number}.{number}00123" for number in range(8)]
+    systemd = "".join(
+        json.dumps({
+            "_TRANSPORT": "kernel", "SYSLOG_FACILITY": "3", "PRIORITY": "6", "MESSAGE": f"Started {time}",
+            "_SOURCE_MONOTONIC_TIMESTAMP": str(round(float(time) * 1e6)),
+        }) + "\n"
+        for time in times
+    ).encode()  # fmt: skip
+
+    class WithSystemd(FakeJournal):
+        def kernel_log(self, boot: JournalBoot) -> Iterator[bytes]:
+            yield from super().kernel_log(boot)
+            yield systemd if boot.number == -1 else b""
+
+    lines = [f"{time} systemd[1]: Started {time}." for time in times]
+    files = {"var/lib/systemd/pstore/console-ramoops-0": dmesg([*lines, *PANIC])}
+    document = look(WithSystemd(BOOT, BOOT, later(BOOT), closed=(2,)), tmp_path, files)
+    assert [boot["end"] for boot in document["boots"]] == ["reset", "panic", "clean"], document["text"]
+
+
+def test_floods_share_some_times() -> None:
+    one, other = set(range(0, 1_000_000, 50)), set(range(0, 1_000_000, 77))
+    assert len(one & other) > 100
+    assert not share_times(one, other)
+    assert share_times(one, sorted(one)[100:200])

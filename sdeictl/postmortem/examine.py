@@ -17,7 +17,15 @@ from sdeictl.klog.records import KernelLog
 from sdeictl.postmortem.account import BootAccount, BootEvidence, Dump, is_capture_kernel, make_account
 from sdeictl.postmortem.advice import advise
 from sdeictl.postmortem.files import Find, Marks, OpenLarge, find_crashes, find_pstore
-from sdeictl.postmortem.join import Key, are_same_boot, can_be_same_boot, group_by_boot, keys_of, merge_logs
+from sdeictl.postmortem.join import (
+    Key,
+    are_same_boot,
+    can_be_same_boot,
+    group_by_boot,
+    keys_of,
+    merge_logs,
+    share_times,
+)
 from sdeictl.postmortem.words import End
 from sdeictl.probe.drills import DrillKind, DrillOutcome
 from sdeictl.probe.stored_drills import StoredDrill, parse_stored_drill
@@ -67,6 +75,7 @@ class _Group:
     def __init__(self, finds: Sequence[Find], keys: Iterable[frozenset[Key]]) -> None:
         self.finds = finds
         self.keys = frozenset().union(*keys)
+        self.times = frozenset(time for time, _text in self.keys)
         self.at = next((find.at for find in finds if find.at is not None), None)
         self.is_used = False
 
@@ -152,7 +161,11 @@ def _read_boot(
             JOURNAL, GapKind.BROKEN, f"no kernel record of boot {boot.boot.id} can be read: {NEEDS_GROUP}"
         )
     keys = keys_of(log.records)
-    mine = [group for group in groups if not group.is_used and are_same_boot(group.keys, keys)]
+    mine = [
+        group for group in groups
+        if not group.is_used
+        and (are_same_boot(group.keys, keys) or share_times(group.times, marks.times))
+    ]  # fmt: skip
     if is_capture_kernel(log.records):
         for group in mine:  # such as its console, which replaces that of the kernel that crashed
             group.is_used = True

@@ -39,6 +39,7 @@ MAX_ENTRIES = 10_000
 MAX_DEPTH = 4
 _MARK_BYTES = 200
 
+_JOURNAL_TIME = re.compile(rb'"_SOURCE_MONOTONIC_TIMESTAMP" ?: ?"(\d{6,18})"')
 _DRILL = re.compile(f"{MARK}({RESULT_ID})".encode())
 
 OpenLarge = Callable[[str], BinaryIO]
@@ -60,11 +61,13 @@ class Find(NamedTuple):
 
 
 class Marks:
-    """Looks for the lines that drills write to the log before they begin."""
+    """Looks in a log for the lines that drills write before they begin, and for the times in a journal."""
 
     def __init__(self) -> None:
         self.last: str | None = None
         """The id of the latest drill; it begins with the time."""
+        self.times: set[int] = set()
+        """Of all records in a journal, in microseconds since the boot: also of those that systemd wrote."""
 
     def watch(self, pieces: Iterable[bytes]) -> Iterator[bytes]:
         """Yield the pieces of a log."""
@@ -78,6 +81,7 @@ class Marks:
         """Note the latest drill in a text."""
         for found in _DRILL.findall(text):
             self.last = max(self.last or "", found.decode())
+        self.times.update(map(int, _JOURNAL_TIME.findall(text)))
 
 
 def find_crashes(reader: Reader, open_large: OpenLarge, most: int) -> tuple[list[Find], int]:

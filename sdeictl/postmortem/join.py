@@ -16,6 +16,8 @@ Key = tuple[int, str]
 
 SURE_RECORDS = 3
 """Logs with so many common records are of the same boot."""
+SURE_PART = 4
+"""If only their times are compared, one of so many of the records of one log must also be in the other."""
 EARLY_SECONDS = 0.1
 """Records before this time do not count: firmware and kernel can take equally long in two boots."""
 MAX_RECORDS = 20_000
@@ -38,6 +40,20 @@ def _key(record: Record) -> Key:
 def are_same_boot(one: Collection[Key], other: Collection[Key]) -> bool:
     """Tell whether two logs are surely of the same boot."""
     return len(frozenset(one) & frozenset(other)) >= SURE_RECORDS
+
+
+def share_times(one: Collection[int], other: Collection[int]) -> bool:
+    """Tell whether two logs are of the same boot by the times of their records alone, in microseconds.
+
+    The journal and a console write the lines of systemd differently, but with the same times.
+    """
+    if not one or not other:
+        return False
+    first, last = max(min(one), min(other)), min(max(one), max(other))
+    both = [sum(first <= time <= last for time in times) for times in (one, other)]
+    shared = len(frozenset(one) & frozenset(other))
+    # In two floods of records some times are equal by chance.
+    return shared >= SURE_RECORDS and shared * SURE_PART >= min(both)
 
 
 def can_be_same_boot(one: Collection[Key], other: Collection[Key]) -> bool:

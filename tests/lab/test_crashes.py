@@ -17,8 +17,9 @@ from tests.lab.machines import MACHINES
 from tests.lab.stories import crash_boots
 
 Json = dict[str, Any]
-# The reset is the last one: each boot replaces the console of the boot before it in /var/lib/systemd/pstore.
-ENDS = ("lockup", "panic", "cut", "clean", "reset") if EXTRA else ("lockup",)
+# The reset is the last one: each boot replaces the console of the one before it in /var/lib/systemd/pstore.
+# The cut is between the crashes: kdump-tools replaces the dump of another crash in the same minute.
+ENDS = ("lockup", "cut", "panic", "clean", "reset") if EXTRA else ("lockup",)
 HOSTS = ("dt-sdei", "dt-none") if EXTRA else ("dt-sdei",)
 WORDS = {"lockup": "hard-lockup", "panic": "panic", "reset": "reset", "cut": "reset", "clean": "clean"}
 DUMPED = ("lockup", "panic")
