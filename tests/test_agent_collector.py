@@ -7,14 +7,22 @@ import os
 from pathlib import Path
 
 import pytest
-from sdeictl_agent.collector import SAVED_LOG, join_logs, log_from_boot, write_report
+from sdeictl_agent.collector import (
+    SAVED_LOG,
+    join_logs,
+    log_from_boot,
+    write_postmortem,
+    write_report,
+)
+from sdeictl_agent.documents import parse_postmortem
 
 from sdeictl.host.directory import DirectoryRoot
-from sdeictl.host.paths import KMSG, REPORT_FILE
+from sdeictl.host.paths import KMSG, POSTMORTEM_FILE, REPORT_FILE
 from sdeictl.probe.collect import collect
 from sdeictl.probe.report import build_report
-from tests.conftest import load_host
+from tests.conftest import TESTS, load_host
 from tests.test_agent_counters import records_of, talk
+from tests.test_postmortem import FakeJournal
 
 
 class Host(DirectoryRoot):
@@ -100,3 +108,16 @@ def test_joined_log_repeats_no_record(cut: int) -> None:
         every[: min(cut, 200)] + every[cut:]
     )
     assert join_logs(b"".join(every[:200]), b"") == b"".join(every[:200])
+
+
+def test_crash_of_an_earlier_boot(tmp_path: Path) -> None:
+    """The culprit of the crash was not reached; what everybody may read names no file and no boot."""
+    console = tmp_path / "tree/sys/fs/pstore/console-ramoops-0"
+    console.parent.mkdir(parents=True)
+    console.write_bytes((TESTS / "hosts/dt-none/console.log").read_bytes())
+    write_postmortem(Host(str(tmp_path / "tree")), FakeJournal(), str(tmp_path))
+    path = tmp_path / POSTMORTEM_FILE
+    found = parse_postmortem(path.read_bytes())
+    assert (found.reached, found.in_dump, found.ends["panic"]) == (False, None, 1)
+    assert "console-ramoops" not in path.read_text()
+    assert path.stat().st_mode & 0o777 == 0o644

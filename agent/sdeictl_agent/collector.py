@@ -26,6 +26,7 @@ from sdeictl.host.root import Root
 from sdeictl.klog.bootlog import read_bootlog
 from sdeictl.klog.kmsg import parse_head
 from sdeictl.klog.log import parse_log
+from sdeictl.postmortem.clean import clean
 from sdeictl.postmortem.document import postmortem_document
 from sdeictl.postmortem.examine import examine
 from sdeictl.probe.collect import collect
@@ -46,9 +47,12 @@ def write_report(root: Root, directory: str = RUN_DIRECTORY) -> None:
     write_whole(os.path.join(directory, REPORT_FILE), json.dumps(report).encode() + b"\n", 0o644)
 
 
-def write_postmortem(root: Root, directory: str = RUN_DIRECTORY) -> None:
-    """Examine what earlier boots left, and replace the account as a whole; raise OSError."""
-    found = examine(Reader(root), Journal(), [], BOOTS)
+def write_postmortem(root: Root, journal: Journal, directory: str = RUN_DIRECTORY) -> None:
+    """Examine what earlier boots left, and replace the account as a whole; raise OSError.
+
+    Every user may read the file, so it has no identifiers, no names of files and no free text.
+    """
+    found = clean(examine(Reader(root), journal, [], BOOTS))
     document = postmortem_document(found)
     write_whole(os.path.join(directory, POSTMORTEM_FILE), json.dumps(document).encode() + b"\n", 0o644)
 
@@ -107,7 +111,7 @@ def main(postmortem: bool) -> None:
     try:
         write_report(LiveRoot())
         if postmortem or not os.path.lexists(os.path.join(RUN_DIRECTORY, POSTMORTEM_FILE)):
-            write_postmortem(LiveRoot())
+            write_postmortem(LiveRoot(), Journal())
     except OSError as error:
         click.echo(f"sdeictl-agent-collect: a system call failed: {error_text(error)}", err=True)
         sys.exit(Status.UNKNOWN)
