@@ -443,3 +443,17 @@ def test_floods_share_some_times() -> None:
     assert len(one & other) > 100
     assert not share_times(one, other)
     assert share_times(one, sorted(one)[100:200])
+
+
+@pytest.mark.parametrize("place", ["sys/fs/pstore/dmesg-erst-{}", "var/crash/2023010100{:02}/dmesg.x"])
+def test_large_logs(tmp_path: Path, place: str) -> None:
+    """Neither hundreds of records in pstore nor long logs beside dumps need much memory."""
+    lines = [f"{number / 1000:.6f} a line of no interest, and another {number}" for number in range(10_000)]
+    for number in range(12):
+        path = tmp_path / place.format(number)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        text = dmesg([f"{float(line.split()[0]) + number:.6f} {line}" for line in lines])
+        path.write_bytes(text * 4 if "crash" in place else text)
+    outcome = run("postmortem", "--root", tmp_path)
+    assert outcome.status == 3
+    assert outcome.peak_mib < 256

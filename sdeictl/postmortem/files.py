@@ -35,6 +35,10 @@ _STAMP = re.compile(r"(20\d\d)\D?(\d\d)\D?(\d\d)\D?(\d\d)\D?(\d\d)")
 """The time in the name of a crash directory, in all distributions."""
 _PART = re.compile(rb"(\w{1,20}#\d{1,9}) Part(\d{1,9})\n")
 """The first line of a record of kmsg_dump (fs/pstore/platform.c). Part 1 is the end of the log."""
+MAX_LOG_BYTES = 4 << 20
+"""So much of the end of a log beside a dump is read."""
+MAX_PSTORE_BYTES = 4 << 20
+"""So much of pstore is read: a backend has a few records of some 10 KiB, and a console."""
 MAX_ENTRIES = 10_000
 MAX_DEPTH = 4
 _MARK_BYTES = 200
@@ -96,8 +100,14 @@ def find_pstore(reader: Reader) -> list[Find]:
     """Return what pstore holds: each record of a crash, and each console, is a find."""
     paths = [path for place in PSTORE for path in _walk(reader, place) if PSTORE_NAMES.match(_name(path))]
     parts = []
+    left = MAX_PSTORE_BYTES
     for path in paths:
         data = reader.optional(path, reader.root.read)
+        left -= len(data or b"")
+        if left < 0:
+            text = f"pstore has more than {MAX_PSTORE_BYTES >> 20} MiB: what follows was not read"
+            reader.gap(path, GapKind.BROKEN, text)
+            break
         if data:
             parts.append((*_part_of(path, data), path, data))
     parts.sort(key=lambda part: part[:2])
@@ -147,7 +157,7 @@ def _read_crash(reader: Reader, open_large: OpenLarge, paths: Sequence[str]) -> 
             find = reader.attempt(path, lambda path: _open_dump(open_large, path))
         else:
             data = reader.attempt(path, reader.root.read)
-            find = _find_of_log((path,), data) if data else None
+            find = _find_of_log((path,), data[-MAX_LOG_BYTES:]) if data else None
         found += [find] if find else []
     if not found:
         return None
