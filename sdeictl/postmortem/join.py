@@ -16,8 +16,9 @@ Key = tuple[int, str]
 
 SURE_RECORDS = 3
 """Logs with so many common records are of the same boot."""
-SURE_PART = 4
-"""If only their times are compared, one of so many of the records of one log must also be in the other."""
+SURE_TIMES = 2
+"""Logs with so many common times are of the same boot, if next to none are expected to be equal by chance."""
+MAX_BY_CHANCE = 0.01
 EARLY_SECONDS = 0.1
 """Records before this time do not count: firmware and kernel can take equally long in two boots."""
 MAX_RECORDS = 20_000
@@ -50,10 +51,10 @@ def share_times(one: Collection[int], other: Collection[int]) -> bool:
     if not one or not other:
         return False
     first, last = max(min(one), min(other)), min(max(one), max(other))
-    both = [sum(first <= time <= last for time in times) for times in (one, other)]
+    ours, theirs = (sum(first <= time <= last for time in times) for times in (one, other))
     shared = len(frozenset(one) & frozenset(other))
-    # In two floods of records some times are equal by chance.
-    return shared >= SURE_RECORDS and shared * SURE_PART >= min(both)
+    by_chance = ours * theirs / max(last - first, 1)
+    return shared >= SURE_TIMES and by_chance <= MAX_BY_CHANCE
 
 
 def can_be_same_boot(one: Collection[Key], other: Collection[Key]) -> bool:
