@@ -105,8 +105,8 @@ def find_pstore(reader: Reader) -> list[Find]:
         data = reader.optional(path, reader.root.read)
         left -= len(data or b"")
         if left < 0:
-            text = f"pstore has more than {MAX_PSTORE_BYTES >> 20} MiB: what follows was not read"
-            reader.gap(path, GapKind.BROKEN, text)
+            limit = f"pstore has more than {MAX_PSTORE_BYTES >> 20} MiB: what follows was not read"
+            reader.gap(path, GapKind.BROKEN, limit)
             break
         if data:
             parts.append((*_part_of(path, data), path, data))

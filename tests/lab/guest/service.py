@@ -90,6 +90,7 @@ def install() -> Json:
     began = time.monotonic()
     said = run("apt-get", "install", "--yes", "--no-install-recommends", str(package))
     wait_for("report", (RUN / "report.json").exists)
+    wait_for("account of earlier boots", (RUN / "postmortem.json").exists)
     wait_for("watcher", (WATCH / "watch.json").exists)
     scrape()
     failed = run("systemctl", "list-units", "--failed", "--plain", "--no-legend")
