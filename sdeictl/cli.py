@@ -68,8 +68,9 @@ def cli() -> None:
     By SDEI firmware events, by GICv3 pseudo-NMI, or not at all. Only `drill`,
     `bench ab` and `bench resume` change the host.
 
-    Exit status: 0 good, 1 the host cannot reach a masked CPU or a drill failed,
-    2 usage, 3 could not tell, 4 refused by policy, 70 internal error.
+    Exit status: 0 good, 1 the host cannot reach a masked CPU, a drill failed or a
+    crash lost evidence, 2 usage, 3 could not tell, 4 refused by policy, 70
+    internal error.
     """
 
 

@@ -84,7 +84,11 @@ def wrapped(text: str, width: int, indent: str = "", style: str = "") -> Iterato
     """Yield a text as lines of at most `width` columns; a longer word is never cut."""
     from textwrap import wrap  # noqa: PLC0415 - a probe does without
 
-    for line in wrap(text, width, initial_indent=indent, subsequent_indent=indent, break_long_words=False):
+    lines = wrap(
+        text, width, initial_indent=indent, subsequent_indent=indent, break_long_words=False,
+        break_on_hyphens=False,
+    )  # fmt: skip
+    for line in lines:
         yield ((line, style),)
 
 

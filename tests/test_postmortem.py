@@ -21,7 +21,7 @@ from sdeictl.host.journal import Journal, JournalBoot, JournalEnd
 from sdeictl.host.reader import Reader
 from sdeictl.postmortem.document import postmortem_document, postmortem_status
 from sdeictl.postmortem.examine import examine
-from sdeictl.postmortem.files import read_dump, read_named
+from sdeictl.postmortem.files import read_dump, read_log
 from sdeictl.postmortem.join import share_times
 from sdeictl.postmortem.text import render_postmortem
 from sdeictl.text import to_plain
@@ -278,11 +278,90 @@ def test_command(tmp_path: Path) -> None:
     validate("postmortem-1", json.loads(done.stdout))
     done = CliRunner().invoke(cli, arguments)
     assert (done.exit_code, done.stdout.startswith("EVIDENCE LOST")) == (1, True)
-    (tmp_path / "text").write_text("no kernel\n")
-    for name, status in (("none", Status.USAGE), ("text", Status.UNKNOWN)):
-        error = CliRunner().invoke(cli, [*arguments[:3], str(tmp_path / name)]).exception
+    error = CliRunner().invoke(cli, [*arguments[:3], str(tmp_path / "none")]).exception
+    assert isinstance(error, SdeictlError)
+    assert error.status == Status.USAGE
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (b"no kernel\n", "neither a crash dump nor a log"), (b"", "neither a crash dump nor a log"),
+        (b"\x7fELF" + bytes(100), "cannot be read as a crash dump"),
+    ],
+)  # fmt: skip
+def test_one_bad_file_hides_no_other(tmp_path: Path, content: bytes, why: str) -> None:
+    (tmp_path / "tree/etc").mkdir(parents=True)
+    (tmp_path / "bad").write_bytes(content)
+    log = TESTS / "hosts/dt-none/console.log"
+    arguments = ["postmortem", "--root", str(tmp_path / "tree"), "--format", "json", str(tmp_path / "bad")]
+    done = CliRunner().invoke(cli, [*arguments, str(log), str(log)])
+    document = json.loads(done.stdout)
+    assert done.exit_code == 1
+    assert any(why in gap["detail"] for gap in document["gaps"])
+    assert [boot["evidence"] for boot in document["boots"]] == [[str(log)]]
+    assert CliRunner().invoke(cli, arguments).exit_code == 3
+
+
+def of_named(tmp_path: Path, log: bytes) -> Json:
+    """Return the document about a log that the user names, and no host."""
+    found = [find._replace(named=True) for find in read_log(("console",), [log])]
+    document: Any = postmortem_document(
+        examine(Reader(DirectoryRoot(str(tmp_path))), FakeJournal(), found, 3)
+    )
+    return dict(document)
+
+
+@pytest.mark.parametrize(("first", "second"), [("dt-none", "dt-sdei"), ("dt-sdei", "dt-none")])
+def test_log_of_several_boots(tmp_path: Path, first: str, second: str) -> None:
+    """A serial console goes on after the reset; no crash in it is forgotten."""
+    logs = {host: (TESTS / "hosts" / host / "console.log").read_bytes() for host in (first, second)}
+    begins = b"".join(logs[second].splitlines(keepends=True)[:200])
+    cases = ((logs[first] + logs[second], ["panic", "panic"]), (logs[first] + begins, ["panic", "running"]))
+    for text, ends in cases:
+        document = of_named(tmp_path, text)
+        assert [boot["end"] for boot in document["boots"]] == ends
+        lost = "dt-none" in (first, second)[: ends.count("panic")]
+        assert document["verdict"]["evidence_lost"] is lost
+
+
+def test_boot_that_simply_stops_before_another(tmp_path: Path) -> None:
+    document = of_named(tmp_path, dmesg(BOOT) + dmesg(later(BOOT)))
+    assert [boot["end"] for boot in document["boots"]] == ["reset", "running"]
+
+
+def test_cpu_that_waits_for_another(tmp_path: Path) -> None:
+    """CPU 3 asked CPU 1 and still waited for it, masked, when the kernel stopped all CPUs."""
+    console = (TESTS / "hosts/dt-none/console.log").read_bytes()
+    document = look(FakeJournal(), tmp_path, {"sys/fs/pstore/console-ramoops-0": console})
+    (boot,) = document["boots"]
+    assert [(cpu["cpu"], cpu["waits_for"]) for cpu in boot["stuck"]] == [(1, None), (3, 1)]
+    assert "CPU 1 was stuck" in boot["summary"]
+
+
+def test_log_that_ends_with_the_report(tmp_path: Path) -> None:
+    """Whether a stack would have followed is unknown."""
+    lines = [*BOOT, "16.348000 watchdog: CPU0: Watchdog detected hard LOCKUP on cpu 1"]
+    document = look(FakeJournal(), tmp_path, {"sys/fs/pstore/console-ramoops-0": dmesg(lines)})
+    assert [(cpu["cpu"], cpu["stack"]) for cpu in document["boots"][0]["stuck"]] == [(1, None)]
+    assert (document["verdict"]["evidence_lost"], document["status"]) == (None, 3)
+
+
+def test_account_in_a_capture(tmp_path: Path) -> None:
+    tree, out = tmp_path / "tree", tmp_path / "out.tar.gz"
+    files = {"kmsg.txt": "dt-sdei/root/kmsg.txt", "sys/fs/pstore/console-ramoops-0": "dt-none/console.log"}
+    for path, host in files.items():
+        (tree / path).parent.mkdir(parents=True, exist_ok=True)
+        (tree / path).write_bytes((TESTS / "hosts" / host).read_bytes())
+    CliRunner().invoke(cli, ["capture", "--root", str(tree), "--postmortem", str(out)])
+    done = CliRunner().invoke(cli, ["postmortem", "--root", str(out)])
+    assert (done.exit_code, done.stdout.startswith("EVIDENCE LOST")) == (1, True)
+    bare = tmp_path / "bare.tar.gz"
+    CliRunner().invoke(cli, ["capture", "--root", str(tree), str(bare)])
+    for without in (bare, tree / "kmsg.txt"):
+        error = CliRunner().invoke(cli, ["postmortem", "--root", str(without)]).exception
         assert isinstance(error, SdeictlError)
-        assert error.status == status
+        assert error.status == Status.UNKNOWN
 
 
 @pytest.mark.parametrize("change", ["model", "records", "release"])
@@ -310,8 +389,7 @@ def test_dump_that_only_the_clock_places(tmp_path: Path) -> None:
 def test_named_dump_joins_its_log(tmp_path: Path) -> None:
     lines = [*BOOT, *PANIC]
     dump = read_dump("x", io.BytesIO(elf_core(kernel(lines))))
-    log = read_named("y", [dmesg(lines)])
-    assert log
+    (log,) = read_log(("y",), [dmesg(lines)])
     found = examine(Reader(DirectoryRoot(str(tmp_path))), FakeJournal(), [dump, log], 3)
     assert [boot.evidence for boot in found.boots] == [("x", "y")]
 

@@ -72,6 +72,28 @@ def read_last_boot(pieces: Iterable[bytes]) -> KernelLog:
     return KernelLog(tuple(records), file.lost, file.relayed, file.notes() if records else ())
 
 
+def read_boots(pieces: Iterable[bytes], most: int) -> list[KernelLog]:
+    """Return the last `most` boots in a log, oldest first, in MAX_BOOT_BYTES of memory; never raises."""
+    boots = Boots()
+    file = LogFile(pieces)
+    found: list[list[Record]] = []
+    sizes: list[int] = []
+    boot = None
+    for record in chain(file.read(boots), boots.read((), last=True)):
+        if record.boot != boot:
+            boot = record.boot
+            found.append([])
+            sizes.append(0)
+        found[-1].append(record)
+        sizes[-1] += len(record.text) + _RECORD_BYTES
+        while len(found) > 1 and (len(found) > most or sum(sizes) > MAX_BOOT_BYTES):
+            del found[0], sizes[0]
+        if sizes[-1] > MAX_BOOT_BYTES:  # of a boot that is too long, the end
+            del found[-1][: len(found[-1]) // 2]
+            sizes[-1] //= 2
+    return [KernelLog(tuple(records), file.lost, file.relayed) for records in found]
+
+
 class LogFile:
     """One file of a log. It is read once, in pieces, and little of it is in memory at a time."""
 

@@ -20,6 +20,10 @@ from sdeictl.vmcore.report import CrashLog, is_masked, missing_cpus
 _CLEAN = (StopReason.REBOOT, StopReason.HALT)
 _ORDERLY = "reboot: "
 """How the kernel's last line begins when it restarts, halts or powers off in good order (kernel/reboot.c)."""
+_STACK_SECONDS = 1.0
+"""The stack of a CPU follows the report of its lockup sooner."""
+_REQUEST_SECONDS = 10.0
+"""So long a CPU waits for the answers to its request (nmi_trigger_cpumask_backtrace())."""
 _LOCKUP_WORD = "hard lockup"
 _CAPTURES = "for elfcorehdr"
 """At the end of a line of a capture kernel: it reserves the headers of the dump (drivers/of/fdt.c)."""
@@ -73,6 +77,8 @@ class BootEvidence(NamedTuple):
     """The journal was closed in good order, and nothing follows."""
     dump: Dump = Dump()
     core: Core | None = None
+    went_on: bool = False
+    """Another boot follows in the same log."""
     drill: str | None = None
     """The id of the drill that began last, if it can have ended the boot."""
 
@@ -118,6 +124,7 @@ def make_account(evidence: BootEvidence) -> BootAccount:
     panic = next((each for each in episodes if isinstance(each, Panic)), None)
     ladder = next((each for each in reversed(episodes) if isinstance(each, Stop)), None)
     core = evidence.core
+    last_at = evidence.log.records[-1].at if evidence.log.records else None
     end = _end(evidence, panic, ladder)
     return BootAccount(
         boot_id=evidence.boot_id,
@@ -126,7 +133,7 @@ def make_account(evidence: BootEvidence) -> BootAccount:
         ended_at=None if evidence.running else evidence.ended_at,
         end=end,
         drill=evidence.drill if end.is_crash else None,
-        stuck=tuple(_stuck(episodes, bootlog, core)),
+        stuck=tuple(_stuck(episodes, bootlog, core, last_at)),
         stop=ladder,
         panic=panic.message if panic else None,
         dump=evidence.dump,
@@ -146,7 +153,8 @@ def _end(evidence: BootEvidence, panic: Panic | None, ladder: Stop | None) -> En
     )
     if evidence.closed or orderly or (ladder and ladder.reason in _CLEAN):
         return End.CLEAN
-    return End.RESET if records and evidence.boot_id else End.UNKNOWN
+    was_reset = evidence.boot_id or evidence.went_on or (ladder and ladder.reason is StopReason.RESET)
+    return End.RESET if records and was_reset else End.UNKNOWN
 
 
 def _missing(log: KernelLog) -> tuple[str, ...]:
@@ -155,28 +163,36 @@ def _missing(log: KernelLog) -> tuple[str, ...]:
     return tuple(report["verdict"]["missing"])
 
 
-def _stuck(episodes: Sequence[Episode], bootlog: BootLog, core: Core | None) -> Iterator[StuckCpu]:
+def _stuck(
+    episodes: Sequence[Episode], bootlog: BootLog, core: Core | None, last_at: float | None
+) -> Iterator[StuckCpu]:
     """Yield every CPU that a detector named, that was silent, or that the kernel could not stop at once."""
     found: dict[int, StuckCpu] = {}
     for episode in episodes:
-        for cpu in _named_by(episode):
+        for cpu in _named_by(episode, last_at):
             found[cpu.cpu] = _both(found[cpu.cpu], cpu) if cpu.cpu in found else cpu
     for episode in episodes:
         if isinstance(episode, Backtrace):
             for answer in episode.cpus:
                 if answer.cpu in found:
                     found[answer.cpu] = _with_answer(found[answer.cpu], episode, answer.cpu)
+    for number in [number for number, cpu in found.items() if cpu.stack is None]:
+        found[number] = _waiting(found[number], episodes)
     for number in missing_cpus(core) if core else ():
         found.setdefault(number, StuckCpu(number))
     for number in sorted(found):
         yield _with_dump(found[number], core, bootlog)
 
 
-def _named_by(episode: Episode) -> Iterator[StuckCpu]:
+def _named_by(episode: Episode, last_at: float | None) -> Iterator[StuckCpu]:
     if isinstance(episode, HardLockup):
+        # A log that ends with the report does not show whether a stack would have followed.
+        ends_here = (
+            None not in (episode.at, last_at) and (last_at or 0.0) - (episode.at or 0.0) < _STACK_SECONDS
+        )
         yield StuckCpu(
             episode.cpu, episode.at, episode.secondary_to, episode.masked,
-            episode.path or NmiPath.UNKNOWN, stack=episode.has_stack,
+            episode.path or NmiPath.UNKNOWN, stack=episode.has_stack or (None if ends_here else False),
         )  # fmt: skip
     elif isinstance(episode, Backtrace):
         for cpu in episode.cpus:
@@ -189,6 +205,21 @@ def _named_by(episode: Episode) -> Iterator[StuckCpu]:
         ):
             stopped = number not in episode.failed
             yield StuckCpu(number, episode.at, path=reached if stopped else NmiPath.NONE, answered=stopped)
+
+
+def _waiting(stuck: StuckCpu, episodes: Sequence[Episode]) -> StuckCpu:
+    """Return a CPU that did not stop, with the CPU for whose answer to its own request it waited, if any.
+
+    It has its interrupts masked meanwhile, for up to 10 s.
+    """
+    for episode in episodes:
+        if not isinstance(episode, Backtrace) or episode.initiator != stuck.cpu:
+            continue
+        waits = [cpu.cpu for cpu in episode.cpus if IN_TIME[cpu.state] is not True]
+        both = None not in (episode.at, stuck.since)
+        if waits and both and 0 <= (stuck.since or 0.0) - (episode.at or 0.0) <= _REQUEST_SECONDS:
+            return stuck._replace(waits_for=waits[0])
+    return stuck
 
 
 def _both(one: StuckCpu, other: StuckCpu) -> StuckCpu:

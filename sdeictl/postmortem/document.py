@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from datetime import datetime, timezone
-from typing import TypedDict
+from typing import TypedDict, cast
 
 from sdeictl.errors import Status
+from sdeictl.host.json_text import as_object, parse_json
+from sdeictl.host.paths import POSTMORTEM_FILE
+from sdeictl.host.root import Root
 from sdeictl.klog.document import LadderDocument, ladder_document
 from sdeictl.postmortem.account import BootAccount, StuckCpu
 from sdeictl.postmortem.examine import Postmortem
@@ -13,6 +16,7 @@ from sdeictl.postmortem.sentences import conclude, summarize
 from sdeictl.postmortem.words import POSTMORTEM_SCHEMA
 from sdeictl.probe.document import GapDocument
 
+STATUSES = {False: Status.GOOD, True: Status.FAILED, None: Status.UNKNOWN}
 _MAX_TIME = 1 << 36
 """About the year 4147; datetime ends at 9999."""
 
@@ -87,7 +91,21 @@ def postmortem_document(found: Postmortem) -> PostmortemDocument:
 
 def postmortem_status(found: Postmortem) -> Status:
     """Return GOOD if no evidence was lost, FAILED if some was, UNKNOWN if nothing can tell."""
-    return {False: Status.GOOD, True: Status.FAILED, None: Status.UNKNOWN}[found.evidence_lost]
+    return STATUSES[found.evidence_lost]
+
+
+def read_stored(root: Root) -> PostmortemDocument:
+    """Return the account in a capture.
+
+    Raises OSError, and ValueError, KeyError or TypeError if the file is no such document.
+    """
+    document = as_object(parse_json(root.read(f"/{POSTMORTEM_FILE}")))
+    if document["schema"] != POSTMORTEM_SCHEMA:
+        raise ValueError("it has another schema")
+    stored = cast("PostmortemDocument", document)
+    if stored["verdict"]["evidence_lost"] not in STATUSES:
+        raise ValueError("its verdict is none")
+    return stored
 
 
 def _boot(boot: BootAccount) -> BootDocument:

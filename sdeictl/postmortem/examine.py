@@ -103,8 +103,14 @@ def examine(reader: Reader, journal: Journal, named: Sequence[Find], most: int) 
         models |= {read_bootlog(evidence.log.records).model} - {None}
         accounts.append(make_account(evidence._replace(running=boot.boot.id == running)))
     accounts = [*_accounts_without_journal(reader, groups, boots, models), *accounts]
-    advice = () if any(account.end is not End.RUNNING for account in accounts) else advise(reader)
+    advice = advise(reader) if _left_little(accounts) else ()
     return Postmortem(tuple(accounts), tuple(reader.gaps), tuple(advice))
+
+
+def _left_little(accounts: Sequence[BootAccount]) -> bool:
+    """Tell whether nothing of an earlier boot was read, or a crash left no dump."""
+    ended = [account for account in accounts if account.end is not End.RUNNING]
+    return not ended or any(account.end.is_crash and account.dump.path is None for account in ended)
 
 
 def _opener(reader: Reader) -> OpenLarge:
@@ -176,7 +182,10 @@ def _read_boot(
         and can_be_same_boot(group.keys, keys) and _same_host(group, log)
     ]  # fmt: skip
     return _evidence(reader, mine, [log], marks.last)._replace(
-        sources=(f"journal, boot {boot.boot.id}", *(source for group in mine for source in _sources(group))),
+        sources=(
+            f"journal, boot {boot.boot.id}",
+            *dict.fromkeys(source for group in mine for source in _sources(group)),
+        ),
         boot_id=boot.boot.id, began_at=boot.began_at, ended_at=boot.ended_at, closed=boot.closed,
     )  # fmt: skip
 
@@ -206,7 +215,9 @@ def _evidence(
     merged = merge_logs([*(log for group in groups for log in group.logs()), *logs])
     return BootEvidence(
         merged,
-        tuple(source for group in groups for source in _sources(group)),
+        tuple(dict.fromkeys(source for group in groups for source in _sources(group))),
+        went_on=any(find.went_on for find in finds),
+        running=bool(finds) and all(find.follows and not find.went_on for find in finds),
         dump=best.dump if best else Dump(),
         core=best.core if best else None,
         drill=_ending_drill(

@@ -15,7 +15,7 @@ from typing import BinaryIO
 from sdeictl.host.gap import GapKind
 from sdeictl.host.paths import CRASH_DUMPS, PSTORE
 from sdeictl.host.reader import Reader
-from sdeictl.klog.log import parse_log, read_last_boot
+from sdeictl.klog.log import parse_log, read_boots
 from sdeictl.klog.records import KernelLog
 from sdeictl.postmortem.account import Dump
 from sdeictl.postmortem.words import DumpState
@@ -39,6 +39,9 @@ MAX_LOG_BYTES = 4 << 20
 """So much of the end of a log beside a dump is read."""
 MAX_PSTORE_BYTES = 4 << 20
 """So much of pstore is read: a backend has a few records of some 10 KiB, and a console."""
+MAX_LOG_BOOTS = 10
+"""So many of the last boots in a log are read."""
+NO_RECORD = "it has no kernel record"
 MAX_ENTRIES = 10_000
 MAX_DEPTH = 4
 _MARK_BYTES = 200
@@ -60,8 +63,14 @@ class Find(NamedTuple):
     """When the kernel crashed, by its own clock, in seconds since 1970; only a dump tells."""
     drill: str | None = None
     """The id of the last drill that left its mark in the logs."""
+    went_on: bool = False
+    """Another boot follows in the same log, so that this one has ended."""
+    follows: bool = False
+    """Another boot is before it in the same log."""
     named: bool = False
     """The user named it."""
+    damage: str | None = None
+    """Why a dump cannot be read, a clause."""
 
 
 class Marks:
@@ -108,22 +117,32 @@ def find_pstore(reader: Reader) -> list[Find]:
             limit = f"pstore has more than {MAX_PSTORE_BYTES >> 20} MiB: what follows was not read"
             reader.gap(path, GapKind.BROKEN, limit)
             break
-        if data:
+        if data is not None:
             parts.append((*_part_of(path, data), path, data))
     parts.sort(key=lambda part: part[:2])
-    finds = []
+    finds: list[Find] = []
     for _crash, group in groupby(parts, key=lambda part: part[0]):
         members = list(group)
         text = b"".join(data for _key, _part, _path, data in members)
-        finds.append(_find_of_log(tuple(path for _key, _part, path, _data in members), text))
-    return [find for find in finds if find]
+        sources = tuple(path for _key, _part, path, _data in members)
+        logs = read_log(sources, [text])
+        if not logs:
+            reader.gap(sources[0], GapKind.BROKEN, NO_RECORD)
+        finds += logs
+    return finds
 
 
-def read_named(path: str, pieces: Iterable[bytes]) -> Find | None:
-    """Return what a log that the user names holds; None if it has no kernel record. Its last boot counts."""
+def read_log(paths: tuple[str, ...], pieces: Iterable[bytes], boots: int = MAX_LOG_BOOTS) -> list[Find]:
+    """Return what each of the last boots in a log left, oldest first; nothing without a kernel record."""
     marks = Marks()
-    log = read_last_boot(marks.watch(pieces))
-    return Find((log,), (path,), drill=marks.last) if log.records else None
+    logs = read_boots(marks.watch(pieces), boots)
+    return [
+        Find(
+            (log,), paths, drill=marks.last if place == len(logs) - 1 else None,
+            went_on=place < len(logs) - 1, follows=place > 0,
+        )
+        for place, log in enumerate(logs)
+    ]  # fmt: skip
 
 
 def read_dump(path: str, file: BinaryIO) -> Find:
@@ -131,10 +150,11 @@ def read_dump(path: str, file: BinaryIO) -> Find:
     try:
         opened = open_core(file)
         core = read_core(opened)
-    except CoreError:
+    except CoreError as error:
         # If makedumpfile fails, kdump-tools of Debian leaves an empty file, named as a complete dump.
         cut = INCOMPLETE in _name(path) or not file.seek(0, os.SEEK_END)
-        return Find((), (path,), Dump(path, DumpState.INCOMPLETE if cut else DumpState.UNKNOWN))
+        state = DumpState.INCOMPLETE if cut else DumpState.UNKNOWN
+        return Find((), (path,), Dump(path, state), damage=str(error))
     cut = opened.is_truncated or INCOMPLETE in _name(path)
     state = DumpState.INCOMPLETE if cut else DumpState.COMPLETE
     log = parse_log(core.log or b"")
@@ -142,11 +162,6 @@ def read_dump(path: str, file: BinaryIO) -> Find:
     marks = Marks()
     marks.search(core.log or b"")
     return Find((log,), (path,), Dump(path, state), core._replace(log=None), at, marks.last)
-
-
-def _find_of_log(paths: tuple[str, ...], data: bytes) -> Find | None:
-    found = read_named(paths[0], [data])
-    return found._replace(sources=paths) if found else None
 
 
 def _read_crash(reader: Reader, open_large: OpenLarge, paths: Sequence[str]) -> Find | None:
@@ -157,7 +172,12 @@ def _read_crash(reader: Reader, open_large: OpenLarge, paths: Sequence[str]) -> 
             find = reader.attempt(path, lambda path: _open_dump(open_large, path))
         else:
             data = reader.attempt(path, reader.root.read)
-            find = _find_of_log((path,), data[-MAX_LOG_BYTES:]) if data else None
+            logs = [] if data is None else read_log((path,), [data[-MAX_LOG_BYTES:]], boots=1)
+            if data is not None and not logs:
+                reader.gap(path, GapKind.BROKEN, NO_RECORD)
+            find = logs[-1] if logs else None
+        if find and find.damage:
+            reader.gap(path, GapKind.BROKEN, f"it cannot be read as a crash dump: {find.damage}")
         found += [find] if find else []
     if not found:
         return None

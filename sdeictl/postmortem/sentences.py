@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from sdeictl.klog.words import NmiPath
 from sdeictl.postmortem.account import BootAccount, StuckCpu
@@ -15,7 +15,7 @@ _ENDS = {
     End.CLEAN: "The host was shut down in good order",
     End.RESET: "The log simply stops: the host was reset, lost power, or crashed without a trace",
     End.UNKNOWN: "Nothing shows how this boot ended",
-    End.RUNNING: "This boot is running",
+    End.RUNNING: "This boot has not ended, as far as the log shows",
 }
 NOTHING = "Nothing of an earlier boot could be read."
 
@@ -24,9 +24,10 @@ def summarize(boot: BootAccount) -> str:
     """Return the account of a boot as one sentence, or a few short ones."""
     parts = [_ending(boot)]
     culprits = [cpu for cpu in boot.stuck if cpu.waits_for is None]
-    if culprits:
-        parts.append(_stuck(culprits))
-        parts.append(_stacks(culprits))
+    named = [cpu for cpu in culprits if cpu.stack is not None]
+    if named:
+        parts += [_stuck(named), _stacks(named)]
+    parts += _stops(culprits)
     if boot.end.is_crash:
         parts.append(_dump(boot, culprits))
     if boot.evidence_lost and boot.missing:
@@ -40,8 +41,9 @@ def conclude(found: Postmortem) -> str:
     if not found.boots:
         return NOTHING
     if not crashes:
-        unknown = found.evidence_lost is None
-        return "Nothing shows whether an earlier boot crashed." if unknown else "No crash was found."
+        unknown = sum(boot.end is End.UNKNOWN for boot in found.boots)
+        plural = "s" if unknown > 1 else ""
+        return f"Nothing shows how {unknown} boot{plural} ended." if unknown else "No crash was found."
     count = f"{len(crashes)} crash{'es' * (len(crashes) > 1)}"
     if found.evidence_lost:
         lost = [boot for boot in crashes if boot.evidence_lost]
@@ -74,18 +76,24 @@ def _stuck(cpus: Sequence[StuckCpu]) -> str:
 
 
 def _stacks(cpus: Sequence[StuckCpu]) -> str:
-    lost = [cpu.cpu for cpu in cpus if cpu.stack is False]
+    lost = [cpu.cpu for cpu in cpus if not cpu.stack]
     if lost:
         return f"The log has no stack of {name_cpus(lost)}."
-    paths = sorted({str(cpu.path) for cpu in cpus if cpu.path not in (NmiPath.UNKNOWN, NmiPath.NONE)})
-    if all(cpu.stack for cpu in cpus):
-        by = f", by {' and '.join(paths)}" if paths else ""
-        return f"The stack reached the log{by}."
-    stopped = [cpu.cpu for cpu in cpus if cpu.answered]
-    if stopped and paths:
-        return f"The kernel stopped {name_cpus(stopped)} by {' and '.join(paths)}."
-    failed = [cpu.cpu for cpu in cpus if cpu.answered is False]
-    return f"The kernel could not stop {name_cpus(failed)}." if failed else ""
+    by = " and ".join(sorted({cpu.path for cpu in cpus if cpu.path not in (NmiPath.UNKNOWN, NmiPath.NONE)}))
+    return f"The stack reached the log{by and ', by '}{by}."
+
+
+def _stops(cpus: Sequence[StuckCpu]) -> Iterator[str]:
+    """Yield what the stop ladder did to CPUs that nothing had named before."""
+    others = [cpu for cpu in cpus if cpu.stack is None and cpu.answered is not None]
+    stopped = [cpu.cpu for cpu in others if cpu.answered]
+    if stopped:
+        by = " and ".join(sorted({cpu.path for cpu in others if cpu.answered}))
+        it = "them" if len(stopped) > 1 else "it"
+        yield f"A plain IPI did not stop {name_cpus(stopped)}; the kernel stopped {it} by {by}."
+    failed = [cpu.cpu for cpu in others if not cpu.answered]
+    if failed:
+        yield f"The kernel could not stop {name_cpus(failed)}."
 
 
 def _dump(boot: BootAccount, culprits: Sequence[StuckCpu]) -> str:

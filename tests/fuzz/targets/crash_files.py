@@ -6,7 +6,7 @@ import io
 from collections.abc import Iterator
 
 from sdeictl.postmortem.account import BootEvidence, make_account
-from sdeictl.postmortem.files import read_dump, read_named
+from sdeictl.postmortem.files import read_dump, read_log
 from sdeictl.postmortem.join import merge_logs
 from sdeictl.postmortem.sentences import summarize
 from tests.fuzz.harness import Target
@@ -31,14 +31,14 @@ def seeds() -> Iterator[bytes]:
 
 
 def check(data: bytes) -> None:
-    log = read_named("log", [data[1:]])
+    found = read_log(("log",), [data[1:]])
     dice = Dice(data)
     dump = read_dump("dump", io.BytesIO(patched(dice.pick(BASES), dice)))
-    logs = [*dump.logs, *(log.logs if log else ())]
+    logs = [*dump.logs, *(log for find in found for log in find.logs)]
     merged = merge_logs(logs)
     assert len(merged.records) <= sum(len(each.records) for each in logs)
     account = make_account(BootEvidence(merged, ("log", "dump"), dump=dump.dump, core=dump.core))
     assert summarize(account).isprintable() or account.panic
 
 
-TARGET = Target(check, seeds, (read_named, read_dump), ("Kernel panic - not syncing: ", "SMP: "), 2048)
+TARGET = Target(check, seeds, (read_log, read_dump), ("Kernel panic - not syncing: ", "SMP: "), 2048)
