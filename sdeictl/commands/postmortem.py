@@ -61,12 +61,13 @@ def _print_stored(path: str, form: str) -> None:
     """Print the account in a capture, and exit with its status; raise SdeictlError if it has none."""
     try:
         document = read_stored(open_root(path))
+        lines = list(render_postmortem(document, columns()))
     except FileNotFoundError as error:
         text = f"{path} has no account of earlier boots: name a log without --root, capture with --postmortem"
         raise SdeictlError(text, Status.UNKNOWN) from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise SdeictlError(f"the account in {path} cannot be read: {error}", Status.UNKNOWN) from error
-    print_result(form, document, render_postmortem(document, columns()))
+    print_result(form, document, lines)
     sys.exit(STATUSES[document["verdict"]["evidence_lost"]])
 
 

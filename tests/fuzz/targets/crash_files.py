@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any
 
+from sdeictl.host.log_alone import LogRoot
+from sdeictl.klog.log import read_boots
 from sdeictl.postmortem.account import BootEvidence, make_account
+from sdeictl.postmortem.document import postmortem_document, read_stored
+from sdeictl.postmortem.examine import Postmortem
 from sdeictl.postmortem.files import read_dump, read_log
 from sdeictl.postmortem.join import merge_logs
 from sdeictl.postmortem.sentences import summarize
+from sdeictl.postmortem.text import render_postmortem
 from tests.fuzz.harness import Target
-from tests.fuzz.shapes import Dice, patched
+from tests.fuzz.shapes import Dice, edited_json, patched
 from tests.fuzz.targets.vmcore_kdump import BASES
 
 LOG = (
@@ -22,6 +29,8 @@ LOG = (
     b"[   26.376559] SMP: stopping secondary CPUs\n"
     b"[   30.355858] SMP: failed to stop secondary CPUs 1,3\n"
 )
+ACCOUNT = make_account(BootEvidence(merge_logs(read_log(("x",), [LOG])[0].logs), ("x",)))
+DOCUMENT: Any = postmortem_document(Postmortem((ACCOUNT,), (), ("Do this.",)))
 
 
 def seeds() -> Iterator[bytes]:
@@ -30,7 +39,16 @@ def seeds() -> Iterator[bytes]:
     yield b"\1\2\x10\0\0\4\xff\xff"
 
 
+class Stored(LogRoot):
+    """A capture with any bytes as its account."""
+
+    def read(self, path: str) -> bytes:  # noqa: ARG002 - the one file
+        return self._log
+
+
 def check(data: bytes) -> None:
+    with suppress(ValueError, KeyError, TypeError, AttributeError):
+        list(render_postmortem(read_stored(Stored(edited_json(DOCUMENT, data)))))
     found = read_log(("log",), [data[1:]])
     dice = Dice(data)
     dump = read_dump("dump", io.BytesIO(patched(dice.pick(BASES), dice)))
@@ -41,4 +59,10 @@ def check(data: bytes) -> None:
     assert summarize(account).isprintable() or account.panic
 
 
-TARGET = Target(check, seeds, (read_log, read_dump), ("Kernel panic - not syncing: ", "SMP: "), 2048)
+TARGET = Target(
+    check,
+    seeds,
+    (read_log, read_boots, read_dump, read_stored),
+    ("Kernel panic - not syncing: ", "SMP: "),
+    2048,
+)
