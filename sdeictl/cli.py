@@ -15,17 +15,8 @@ from sdeictl.commands.group import Group
 from sdeictl.errors import SdeictlError, Status, error_text
 
 COMMANDS = (
-    "probe",
-    "capture",
-    "explain",
-    "analyze",
-    "drill",
-    "vmcore",
-    "postmortem",
-    "bench",
-    "fleet",
-    "version",
-)
+    "probe", "capture", "explain", "analyze", "drill", "vmcore", "postmortem", "bench", "fleet", "version"
+)  # fmt: skip
 """Each command is the function of that name in commands/NAME.py."""
 
 

@@ -6,6 +6,7 @@ import errno
 import io
 import json
 import os
+import shutil
 import tarfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -349,10 +350,10 @@ def test_log_that_ends_with_the_report(tmp_path: Path) -> None:
 
 def test_account_in_a_capture(tmp_path: Path) -> None:
     tree, out = tmp_path / "tree", tmp_path / "out.tar.gz"
-    files = {"kmsg.txt": "dt-sdei/root/kmsg.txt", "sys/fs/pstore/console-ramoops-0": "dt-none/console.log"}
-    for path, host in files.items():
-        (tree / path).parent.mkdir(parents=True, exist_ok=True)
-        (tree / path).write_bytes((TESTS / "hosts" / host).read_bytes())
+    shutil.copytree(TESTS / "hosts/dt-sdei" / "root", tree, symlinks=True)
+    pstore = tree / "sys/fs/pstore"
+    pstore.mkdir(parents=True, exist_ok=True)
+    shutil.copy(TESTS / "hosts/dt-none/console.log", pstore / "console-ramoops-0")
     CliRunner().invoke(cli, ["capture", "--root", str(tree), "--postmortem", str(out)])
     done = CliRunner().invoke(cli, ["postmortem", "--root", str(out)])
     assert (done.exit_code, done.stdout.startswith("EVIDENCE LOST")) == (1, True)
@@ -402,7 +403,7 @@ def test_capture_has_no_secret(tmp_path: Path) -> None:
         "var/crash/CANARY-202311142213/dump.CANARY": elf_core(kernel(lines)),
         "var/crash/CANARY-202311142213/dmesg.CANARY": dmesg(lines),
         "var/lib/systemd/pstore/CANARY/dmesg.txt": dmesg(later(lines)),
-        "kmsg.txt": (TESTS / "hosts/dt-sdei/root/kmsg.txt").read_bytes(),
+        "kmsg.txt": (TESTS / "hosts/dt-sdei" / "root" / "kmsg.txt").read_bytes(),
     }.items():
         (tree / path).parent.mkdir(parents=True, exist_ok=True)
         (tree / path).write_bytes(data)

@@ -160,7 +160,9 @@ def _postmortem(found: Postmortem) -> Iterator[Metric]:
         ends.add_metric([end], count)
     yield ends
     if found.crashed_at is not None:
-        text = "When the last crash was, in seconds since 1970: a panic, or a boot whose log simply stops."
+        text = (
+            "The time of the last panic, or of the last boot whose log simply stops, in seconds since 1970."
+        )
         yield _gauge("last_crash_timestamp_seconds", text, found.crashed_at)
     text = "Whether the kernel reached the CPU that was stuck in the last crash."
     yield from _known("last_crash_culprit_reached", text, found.reached)

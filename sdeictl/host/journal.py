@@ -42,7 +42,7 @@ class JournalEnd(NamedTuple):
 
 
 class Journal:
-    """The journal in a directory; None is that of the running host. Each method raises OSError."""
+    """The journal in a directory, or else of the running host. Each method raises OSError."""
 
     def __init__(self, directory: str | None = None) -> None:
         self._directory = directory

@@ -48,9 +48,9 @@ class StuckCpu(NamedTuple):
     path: NmiPath = NmiPath.UNKNOWN
     """The path by which it was asked or stopped."""
     answered: bool | None = None
-    """It answered a request, or the kernel stopped it; None if nobody asked, or if the log ends first."""
+    """The CPU answered a request, or the kernel stopped it. None: nobody asked, or the log ends first."""
     stack: bool | None = None
-    """Its stack reached the log; None if nobody asked for it."""
+    """The stack of the CPU reached the log. None: nobody asked for it, or the log ends first."""
     registers_in_dump: bool | None = None
     """None without a dump, or if the dump does not show it."""
 
@@ -113,7 +113,7 @@ class BootAccount(NamedTuple):
 
 
 def is_capture_kernel(records: Iterable[Record]) -> bool:
-    """Tell whether a boot is one of the kernel that saves a dump: it is no crash of the host."""
+    """Tell whether these records are of a crash kernel, which boots only to save a dump."""
     return any(record.text.endswith(_CAPTURES) for record in records)
 
 
@@ -208,9 +208,9 @@ def _named_by(episode: Episode, last_at: float | None) -> Iterator[StuckCpu]:
 
 
 def _waiting(stuck: StuckCpu, episodes: Sequence[Episode]) -> StuckCpu:
-    """Return a CPU that did not stop, with the CPU for whose answer to its own request it waited, if any.
+    """Return a CPU that did not stop. If it waited for the answer to its own request, `waits_for` says whose.
 
-    It has its interrupts masked meanwhile, for up to 10 s.
+    A CPU that waits so has its interrupts masked for up to 10 s.
     """
     for episode in episodes:
         if not isinstance(episode, Backtrace) or episode.initiator != stuck.cpu:

@@ -29,8 +29,8 @@ BROKEN = MACHINES["dt-none"]._replace(root="system", cpus=2)
 HOSTS = ("h1", "h2", "h3", "h4") if EXTRA else ("h1", "h2", "h3")
 JOB = """
 hostname {name}
-install -d -m 700 /root/.ssh
-cp /lab/key.pub /root/.ssh/authorized_keys
+install -d -m 700 ~root/.ssh
+cp /lab/key.pub ~root/.ssh/authorized_keys
 until systemctl --quiet is-active ssh; do sleep 1; done
 # As installed as the story needs it; the roles install the package.
 printf '#!/bin/sh\nPYTHONPATH=/lab/site exec python3 -m sdeictl "$@"\n' > /usr/local/bin/sdeictl
