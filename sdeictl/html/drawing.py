@@ -10,6 +10,7 @@ from sdeictl.html.kind import SIGNS, Kind
 from sdeictl.text import NamedTuple
 
 _HEIGHT = 32
+_RADIUS = 11
 _MIN_SIGN = 3.0
 """A part of less percent has no room for its sign; the legend has it."""
 _MIN_PART = 1.0
@@ -69,3 +70,46 @@ def _rectangle(start: float, width: float, part: Part) -> Element:
 def _sign(middle: float, kind: Kind) -> Element:
     place = {"x": f"{middle:.3f}%", "y": "50%", "dy": "0.35em", "text_anchor": "middle"}
     return element("text", SIGNS[kind], class_=str(kind), aria_hidden="true", **place)
+
+
+class Link(NamedTuple):
+    """One link of a chain."""
+
+    word: str
+    kind: Kind
+    state: str
+    """What the kind says, such as `fail`."""
+
+
+def chain(links: Sequence[Link]) -> Element:
+    """Return links from top to bottom, each a disc with its sign and its word; a broken one breaks the line.
+
+    A screen reader gets a sentence.
+    """
+    drawn: list[Node] = []
+    holds = True
+    for place, link in enumerate(links):
+        top = place * _HEIGHT
+        if place:
+            # What comes behind a broken link is not reached.
+            holds = holds and links[place - 1].kind is not Kind.BAD
+            drawn.append(_joint(top, holds=holds))
+        drawn += _disc(top + _HEIGHT / 2, link)
+    sentence = ", ".join(f"{link.word}: {link.state}" for link in links)
+    size = {"width": "100%", "height": str(_HEIGHT * len(links)), "class_": "chain"}
+    return element("svg", *drawn, role="img", aria_label=sentence, **size)
+
+
+def _joint(top: float, *, holds: bool) -> Element:
+    ends = {"y1": f"{top - _HEIGHT / 2 + _RADIUS:g}", "y2": f"{top + _HEIGHT / 2 - _RADIUS:g}"}
+    return element("line", x1="16", x2="16", class_="holds" if holds else "broken", **ends)
+
+
+def _disc(middle: float, link: Link) -> list[Node]:
+    y = f"{middle:g}"
+    sign = {"x": "16", "y": y, "dy": "0.35em", "text_anchor": "middle"}
+    return [
+        element("circle", element("title", link.state), cx="16", cy=y, r=str(_RADIUS), class_=str(link.kind)),
+        element("text", SIGNS[link.kind], class_="mark", aria_hidden="true", **sign),
+        element("text", link.word, x="36", y=y, dy="0.35em", aria_hidden="true"),
+    ]

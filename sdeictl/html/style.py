@@ -46,6 +46,12 @@ code {{ font-family: ui-monospace, "DejaVu Sans Mono", monospace; font-size: 0.9
 .bar {{ display: block; margin: 1rem 0 0.5rem; }}
 .bar rect {{ stroke: var(--ground); stroke-width: 1; }}
 .bar text {{ fill: var(--ground); font-weight: bold; }}
+.chain {{ display: block; margin: 0.5rem 0; }}
+.chain text {{ fill: var(--text); }}
+.chain .mark {{ fill: var(--ground); font-weight: bold; font-size: 0.875rem; }}
+.chain line {{ stroke: var(--good); stroke-width: 3; }}
+.chain .broken {{ stroke: var(--line); stroke-dasharray: 3 3; }}
+.chains {{ display: grid; grid-template-columns: 1fr 1fr; gap: 0.75rem; }}
 .answer {{ display: grid; grid-template-columns: 4fr 3fr 7fr; gap: 0.75rem; margin: 1rem 0; }}
 .answer div {{ background: var(--panel); border: 1px solid var(--line); border-radius: 6px; }}
 .answer div {{ padding: 0.625rem 0.875rem; }}
@@ -68,7 +74,7 @@ nav {{ margin-top: 1.5rem; font-size: 0.875rem; }}
 summary {{ cursor: pointer; color: var(--link); padding: 0.25rem 0; width: fit-content; }}
 @media screen and (max-width: 48rem) {{
   h1 {{ font-size: 1.375rem; }}
-  .answer {{ grid-template-columns: 1fr; gap: 0.5rem; }}
+  .answer, .chains {{ grid-template-columns: 1fr; gap: 0.5rem; }}
   th, td {{ padding-right: 0.5rem; font-size: 0.875rem; }}
   thead th {{ font-size: 0.75rem; }}
 }}
@@ -79,7 +85,7 @@ summary {{ cursor: pointer; color: var(--link); padding: 0.25rem 0; width: fit-c
   body {{ max-width: none; padding: 0; }}
   nav, .skip {{ display: none; }}
   h2, h3, caption, thead {{ break-after: avoid; }}
-  tr, li, .finding p, .answer, .bar {{ break-inside: avoid; }}
+  tr, li, .finding p, .answer, .bar, .chain {{ break-inside: avoid; }}
   thead {{ display: table-header-group; }}
 }}
 @media (forced-colors: active) {{
