@@ -11,11 +11,12 @@ from typing import NoReturn
 import click
 
 from sdeictl import __version__
-from sdeictl.commands.group import Group
+from sdeictl.commands.group import Group, explain_option
 from sdeictl.errors import SdeictlError, Status, error_text
 
 COMMANDS = (
-    "probe", "capture", "explain", "analyze", "drill", "vmcore", "postmortem", "bench", "fleet", "version"
+    "probe", "capture", "explain", "analyze", "drill", "vmcore", "postmortem", "bench", "fleet", "version",
+    "help",
 )  # fmt: skip
 """Each command is the function of that name in commands/NAME.py."""
 
@@ -83,6 +84,8 @@ def _report(error: Exception, debug: _Debug) -> Status:
     if isinstance(error, SdeictlError):
         _say(f"sdeictl: {error}")
         return error.status
+    if isinstance(error, click.NoSuchOption):
+        error = explain_option(error)
     if isinstance(error, click.ClickException):
         with contextlib.suppress(OSError):  # a closed standard error leaves only the status
             error.show()

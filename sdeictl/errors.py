@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import IntEnum
 
 
@@ -35,3 +36,18 @@ class SdeictlError(Exception):
     def __init__(self, message: str, status: Status) -> None:
         super().__init__(message)
         self.status = status
+
+
+MAX_NAMES = 5
+"""So many names a suggestion has."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return a question that offers the known names most like a wrong one; "" if none is like it."""
+    from difflib import get_close_matches  # noqa: PLC0415 - only a mistake needs it
+
+    names = list(known)
+    near = [each for each in names if len(name) > 1 and name in each] or get_close_matches(
+        name, names, cutoff=0.7
+    )
+    return f"did you mean {' or '.join(near[:MAX_NAMES])}?" if near else ""

@@ -80,16 +80,23 @@ def visible(text: str) -> str:
     return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
-def wrapped(text: str, width: int, indent: str = "", style: str = "") -> Iterator[Line]:
-    """Yield a text as lines of at most `width` columns; a longer word is never cut."""
-    from textwrap import wrap  # noqa: PLC0415 - a probe does without
+def wrapped(text: str, width: int, indent: str = "", style: str = "", head: Line = ()) -> Iterator[Line]:
+    """Yield a text as lines of at most `width` columns; a longer word is never cut.
 
-    lines = wrap(
-        text, width, initial_indent=indent, subsequent_indent=indent, break_long_words=False,
-        break_on_hyphens=False,
-    )  # fmt: skip
-    for line in lines:
-        yield ((line, style),)
+    The first line begins with `head`, if there is one, and the others with the indent.
+    """
+    # textwrap does the same, but to import it takes a probe as long as to judge a host.
+    begin = head or ((indent, ""),)
+    words: list[str] = []
+    left = width - sum(len(piece) for piece, _ in begin)
+    for word in visible(text).split():
+        if left < len(word) and (words or begin is head):
+            yield (*begin, (" ".join(words), style))
+            begin, words, left = ((indent, ""),), [], width - len(indent)
+        words.append(word)
+        left -= len(word) + 1
+    if words or head:
+        yield (*begin, (" ".join(words), style))
 
 
 def print_styled(lines: Iterable[Line]) -> None:

@@ -248,7 +248,7 @@ def test_archive_of_sos_is_captured(tmp_path: Path) -> None:
         (None, 2, b"source does not exist"),
         (b'{"schema": "sdeictl.report/1"}', 2, b"is a report of `sdeictl probe`"),
         (b'{"schema": "sdeictl.plan/1"}', 3, b"is not a sdeictl.report/1"),
-        (b"no log\n", 3, b"neither a file of a host nor a kernel record"),
+        (b"no log\n", 3, b"none of a host's files and no kernel record"),
         (GZIPPED[:20], 3, b"cannot be read"),
     ],
 )

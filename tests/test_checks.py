@@ -134,13 +134,13 @@ CASES = [
         "sdei-conduit",
         changed("dt-advertised", sdei_nodes=(SdeiNode(NODE, "hvc"),)),
         "pass",
-        "the node's method is hvc",
+        "the method of the device-tree node is hvc",
     ),
     (
         "sdei-conduit",
         changed("dt-advertised", sdei_nodes=(SdeiNode(NODE, None),)),
         "fail",
-        "the node's method is missing",
+        "the method of the device-tree node is missing",
     ),
     (
         "sdei-conduit",
@@ -177,7 +177,12 @@ CASES = [
     # the detectors
     ("hard-lockup-detector", set_to("dt-none", watchdog_thresh="0"), "fail", "kernel.watchdog_thresh is 0"),
     ("soft-lockup-detector", set_to("dt-none", watchdog_thresh="0"), "fail", "kernel.watchdog_thresh is 0"),
-    ("hard-lockup-detector", set_to("dt-none", watchdog_cpumask="0-1"), "pass", "it watches only CPUs 0-1"),
+    (
+        "hard-lockup-detector",
+        set_to("dt-none", watchdog_cpumask="0-1"),
+        "pass",
+        "the detector watches only CPUs 0-1",
+    ),
     ("hard-lockup-detector", set_to("dt-none", nmi_watchdog="0"), "fail", "reads 0"),
     (
         "hard-lockup-detector",

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from sdeictl.klog.conclusion import NOTHING
 from tests.conftest import NMI_PATHS, TESTS, CapturedHost, validate
 
 STATUS = {"sdei": 0, "pseudo-nmi": 0, "none": 1}
@@ -58,7 +59,7 @@ def test_probe_of_each_host(host: CapturedHost, form: str) -> None:
         assert json.loads(done.stdout)["verdict"]["nmi_path"] == NMI_PATHS[host.name]
     else:
         first = done.stdout.splitlines()[0].decode()
-        assert first.startswith(("READY", "NOT READY"))
+        assert first.startswith(("READY", "AT RISK", "NOT READY"))
         assert first.endswith(NMI_PATHS[host.name])
 
 
@@ -125,8 +126,8 @@ def test_capture_of_this_machine(tmp_path: Path) -> None:
     ("arguments", "status", "sentence"),
     [
         ((), 2, "Usage:"),
-        (("nonsense",), 2, "No such command"),
-        (("probe", "--nonsense"), 2, "No such option"),
+        (("nonsense",), 2, "there is no command"),
+        (("probe", "--nonsense"), 2, "there is no option"),
         (("probe", "extra"), 2, "unexpected extra argument"),
         (("probe", "--format", "xml"), 2, "is not one of"),
         (("probe", "--root", "/no/such/path"), 2, "/no/such/path does not exist"),
@@ -140,7 +141,7 @@ def test_capture_of_this_machine(tmp_path: Path) -> None:
         (("analyze", "-"), 3, "no kernel record in the input"),
         (("capture",), 2, "Missing argument"),
         (("drill",), 2, "Usage:"),
-        (("drill", "nonsense"), 2, "No such command"),
+        (("drill", "nonsense"), 2, "there is no command"),
         (("drill", "backtrace", "--cpu", "3"), 2, "--cpu, --seconds and --provider go with --masked"),
         (("drill", "backtrace", "--provider", "bpf"), 2, "--provider go with --masked"),
         (("drill", "backtrace", "--seconds", "1"), 2, "--provider go with --masked"),
@@ -239,7 +240,7 @@ def test_capture_to_standard_output(tmp_path: Path) -> None:
 
 def test_packed_log_on_standard_input() -> None:
     done = sdeictl("analyze", "-", stdin=gzip.compress(b"[    1.000000] SMP: Total\n"))
-    assert (done.returncode, done.stdout) == (0, b"1 kernel records, 0 episodes\n")
+    assert (done.returncode, done.stdout) == (0, f"{NOTHING}\n1 kernel record, no episode\n".encode())
 
 
 def terminal_output(environment: dict[str, str], *arguments: str) -> bytes:

@@ -91,14 +91,17 @@ def test_obstacle_is_never_overlooked(inject: Inject, tmp_path: Path, obstacle: 
         assert run["status"] in (3, 4) or is_lookup(run), run
 
 
+NOT_ARMED = ("no drill can run here", "a system call failed", "cannot be loaded")
+
+
 def test_arming(inject: Inject, tmp_path: Path) -> None:
     make_drillable(tmp_path)
     for sound, run in runs_of(inject("drill", "arm", "--for", "10m")):
         assert sound["status"] == 0
-        assert set(run["files"]) == set(sound["files"]) or run["status"] == 4, run
-        refused = run["status"] == 4
+        assert set(run["files"]) <= set(sound["files"]), run
+        refused = run["status"] == 4 or any(word in run["said"] for word in NOT_ARMED)
         assert ("host/var/lib/sdeictl/drills/armed" in run["files"]) is not refused, run
-        assert run["status"] in (0, 4) or "the result cannot be written" in run["said"], run
+        assert run["status"] in (0, 4) or refused or "the result cannot be written" in run["said"], run
 
 
 RESUME = ("sdeictl", "drill", "resume")

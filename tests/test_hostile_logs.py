@@ -77,7 +77,7 @@ def test_floods_need_little_memory(tmp_path: Path) -> None:
     for name in ("other requests", "answers"):
         (tmp_path / name.replace(" ", "")).write_text("".join(lines(FLOODS[name], 20_000)))
     outcome = run("analyze", *sorted(tmp_path.iterdir()))
-    assert outcome.stdout.startswith(b"40000 kernel records, ")
+    assert b"\n40000 kernel records, " in outcome.stdout
     assert b"need too much memory" in outcome.stdout
 
 
@@ -86,7 +86,7 @@ def test_requests_of_a_large_machine_are_whole(tmp_path: Path, step: float) -> N
     """1,500 requests to 4,095 CPUs fit, whether each was answered unseen or by nobody."""
     (tmp_path / "log").write_text("".join(lines(FLOODS["requests"], 1500, step)))
     outcome = run("analyze", tmp_path / "log")
-    assert outcome.stdout.startswith(b"1500 kernel records, 1500 episodes")
+    assert b"\n1500 kernel records, 1500 episodes\n" in outcome.stdout
     assert b"CPUs without an answer in the log are left out" in outcome.stdout
     assert outcome.peak_mib < 100
 
@@ -351,7 +351,7 @@ def test_log_of_one_time(tmp_path: Path, at: str) -> None:
     """The lines of the first 10 ms wait for a later one: not all of them, if it never comes."""
     (tmp_path / "log").write_bytes(clockless(600_000, at) + b"[    6.000000] usb: end\n")
     outcome = run("analyze", tmp_path / "log")
-    assert outcome.stdout.startswith(b"600001 kernel records, ")
+    assert b"\n600001 kernel records, " in outcome.stdout
     assert outcome.peak_mib < 100
 
 

@@ -181,7 +181,7 @@ def test_report_without_a_field(tmp_path: Path, field: str) -> None:
 @pytest.mark.parametrize(
     ("data", "words"),
     [
-        (b"hello\n", b"contains no kernel record"), (b"", b"contains no kernel record"),
+        (b"hello\n", b"no kernel record"), (b"", b"no kernel record"),
         (b"\x1f\x8bgarbage", b"cannot be read"), (b"{}", b"is not a sdeictl.report/1"),
         (bytes(1000), b"it is not text"),
     ],

@@ -118,7 +118,7 @@ def test_kmsg_and_dmesg_are_one_log() -> None:
 
 def test_text_names_the_files() -> None:
     text = to_plain(render_analysis(read(timed([REQUEST]), timed([REQUEST, "usb: new"]))))
-    assert text.splitlines()[:3] == [
+    assert text.splitlines()[1:4] == [
         "2 kernel records, 1 episode", "file 0: 1 of them", "file 1: 1 of them"
     ]  # fmt: skip
     assert "\nfile 0: 50.000000 s backtrace" in text

@@ -20,7 +20,7 @@ from sdeictl.bench.labels import ActivityWatch, condition_labels
 from sdeictl.bench.loop import CALLS, DEFAULT_CALLS, EMPTY, Loops, load_loops
 from sdeictl.bench.measure import Timing, measure, time_workload
 from sdeictl.bench.words import LoopKind
-from sdeictl.errors import SdeictlError, Status, error_text
+from sdeictl.errors import SdeictlError, Status, did_you_mean, error_text
 from sdeictl.host.files import write_whole
 from sdeictl.host.live import LiveRoot
 from sdeictl.host.paths import BENCH_RESULTS
@@ -86,8 +86,8 @@ def check_calls(calls: tuple[str, ...], loops: Loops) -> None:
     known = {call.name for call in CALLS}
     for name in missing:
         if name not in known:
-            text = f"the call {name} does not exist: `sdeictl bench list` names the calls"
-            raise SdeictlError(text, Status.USAGE)
+            hint = did_you_mean(name, sorted(known)) or "`sdeictl bench list` names the calls"
+            raise SdeictlError(f"the call {name} does not exist; {hint}", Status.USAGE)
     if missing:
         without_compiler = loops.kind is LoopKind.PYTHON
         why = "sdeictl was installed without a C compiler" if without_compiler else "not on this architecture"

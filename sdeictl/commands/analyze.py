@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 
 import click
 
-from sdeictl.commands.output import FILE, FORMAT, print_lines, write
+from sdeictl.commands.output import FILE, FORMAT, columns, print_lines, write
 from sdeictl.errors import SdeictlError, Status
 from sdeictl.host.archive import ArchiveRoot
 from sdeictl.host.named import NamedFile
@@ -54,7 +54,7 @@ def analyze(files: tuple[str, ...], form: str) -> None:
         for text in analysis_json(analysis):
             write(text.encode())
     else:
-        print_lines(render_analysis(analysis))
+        print_lines(render_analysis(analysis, columns()))
 
 
 def _sources(paths: Sequence[str]) -> list[Source]:

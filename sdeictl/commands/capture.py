@@ -9,8 +9,8 @@ import click
 
 from sdeictl.commands.output import FILE, check_new_file, write, write_new_file
 from sdeictl.errors import SdeictlError, Status
-from sdeictl.host.gap import GapKind
-from sdeictl.host.open import open_root
+from sdeictl.host.gap import DENIED_IN_CAPTURE, GapKind
+from sdeictl.host.open import holds_nothing, open_root
 from sdeictl.host.paths import POSTMORTEM_FILE
 from sdeictl.host.reader import Reader
 from sdeictl.probe.capture import Capture, make_capture, pack
@@ -58,8 +58,9 @@ def capture(root: str | None, postmortem: bool, out: str) -> None:
     else:
         write_new_file(out, pack(made))
     _explain(made)
-    if any(gap.kind is GapKind.DENIED for gap in made.facts.gaps):
-        raise SdeictlError(DENIED if root is None else DENIED_THERE, Status.UNKNOWN)
+    denied = {gap.detail for gap in made.facts.gaps if gap.kind is GapKind.DENIED}
+    if denied:
+        raise SdeictlError(DENIED_THERE if denied == {DENIED_IN_CAPTURE} else DENIED, Status.UNKNOWN)
 
 
 def _capture_of(path: str) -> Capture:
@@ -69,15 +70,14 @@ def _capture_of(path: str) -> Capture:
     nothing of a host is there.
     """
     if os.path.isfile(path):
-        from sdeictl.probe.compare import read_report  # noqa: PLC0415 - only a file can be a report
+        from sdeictl.probe.stored_report import read_report  # noqa: PLC0415 - only a file can be a report
 
         if read_report(path) is not None:
             text = f"{path} is a report of `sdeictl probe`: it has no file of a host. Pass it on as it is"
             raise SdeictlError(text, Status.USAGE)
     made = make_capture(open_root(path))
     if decide(made.facts)[0].summary == NOTHING_KNOWN:
-        text = f"{path} cannot be captured: it contains neither a file of a host nor a kernel record"
-        raise SdeictlError(text, Status.UNKNOWN)
+        raise holds_nothing(path)
     return made
 
 

@@ -16,7 +16,7 @@ from sdeictl.commands.consent import DRY_RUN, HOST, WAY_BACK, ask_consent
 from sdeictl.commands.group import Group
 from sdeictl.commands.output import FILE, FORMAT, print_result, write
 from sdeictl.drill.backtrace import plan_backtrace, run_backtrace
-from sdeictl.drill.case import DrillRefusedError
+from sdeictl.drill.case import DrillRefusedError, reasons_against_all
 from sdeictl.drill.catalog import DRILLS, variants_of
 from sdeictl.drill.lockup import plan_lockup, run_lockup
 from sdeictl.drill.reset import ResetRequest, plan_reset, run_reset
@@ -275,11 +275,15 @@ def drill_arm(*, time: str | None, off: bool) -> None:
     """
     if off == (time is not None):
         raise click.UsageError("exactly one of --for and --off is needed")
-    if os.geteuid():
-        raise SdeictlError("only root can arm or disarm a host", Status.UNKNOWN)
+    if off and os.geteuid():
+        raise SdeictlError("only root can disarm a host", Status.UNKNOWN)
+    seconds = None if time is None else _seconds(time)
+    if seconds is not None and (reasons := reasons_against_all()):
+        text = f"no drill can run here. {' '.join(reason.text for reason in reasons)}"
+        raise SdeictlError(text, refused_status(reasons))
     try:
-        if time is not None:
-            arm(_seconds(time), read_boot_id(LiveRoot()))
+        if seconds is not None:
+            arm(seconds, read_boot_id(LiveRoot()))
         else:
             disarm()
     except OSError as error:

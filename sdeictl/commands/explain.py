@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import click
 
-from sdeictl.commands.output import FORMAT, print_result
+from sdeictl.commands.output import FORMAT, columns, print_result
+from sdeictl.errors import did_you_mean
+from sdeictl.probe.check_text import render_check, render_checks
 from sdeictl.probe.checks.table import CHECKS
-from sdeictl.probe.text import render_check, render_checks
 
 
 @click.command(short_help="Why does a check matter, and who can fix it?")
@@ -18,11 +19,12 @@ def explain(check_id: str | None, form: str) -> None:
     Without CHECK_ID, list all checks.
     """
     if check_id is None:
-        print_result(form, {"checks": [check.document() for check in CHECKS]}, render_checks(CHECKS))
+        document = {"checks": [check.document() for check in CHECKS]}
+        print_result(form, document, render_checks(CHECKS, columns()))
         return
     check = next((check for check in CHECKS if check.id == check_id), None)
     if check is None:
-        near = ", ".join(check.id for check in CHECKS if check_id in check.id)
-        hint = f"similar names: {near}" if near else "`sdeictl explain` lists all checks"
-        raise click.UsageError(f"unknown check {check_id!r}; {hint}")
-    print_result(form, check.document(), render_check(check))
+        known = [check.id for check in CHECKS]
+        hint = did_you_mean(check_id, known) or "`sdeictl explain` lists all checks"
+        raise click.UsageError(f"there is no check {check_id!r}; {hint}")
+    print_result(form, check.document(), render_check(check, columns()))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import os
-import shutil
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -22,6 +21,8 @@ FORMAT = click.option(
 )  # fmt: skip
 
 _PIECE_BYTES = 1 << 18
+MIN_COLUMNS, DEFAULT_COLUMNS = 40, 80
+"""A narrower terminal gets lines of the least width, which the tables need."""
 
 FILE = click.Path(readable=False, allow_dash=True)
 """A file name, which a shell can complete. The command that opens the file reports errors, not click."""
@@ -75,17 +76,40 @@ def write_new_file(path: str, data: bytes) -> None:
 
 
 def columns() -> int:
-    """Return the width of the terminal; 80 for a file or a pipe."""
-    on_terminal = sys.stdout is not None and sys.stdout.isatty()
-    return shutil.get_terminal_size().columns if on_terminal else 80
+    """Return the width for lines of text: of the terminal, or what COLUMNS says; 80 for a file or a pipe."""
+    asked = os.environ.get("COLUMNS", "")
+    if asked.isdecimal() and int(asked):
+        return max(int(asked), MIN_COLUMNS)
+    size = _terminal_size()
+    return max(size.columns, MIN_COLUMNS) if size else DEFAULT_COLUMNS
+
+
+def is_taller_than_terminal(lines: int) -> bool:
+    """Tell whether so many lines scroll the first of them out of the terminal, above the prompt."""
+    size = _terminal_size()
+    return size is not None and lines >= size.lines
+
+
+def _terminal_size() -> os.terminal_size | None:
+    # shutil has this too, but to import it takes a tenth of the time of a probe.
+    try:
+        size = os.get_terminal_size(sys.stdout.fileno()) if sys.stdout else None
+    except OSError:
+        return None  # a file or a pipe
+    return size if size and size.columns and size.lines else None
 
 
 def print_result(form: str, document: Mapping[str, object], lines: Iterable[Line]) -> None:
     """Print a result as JSON, styled on a terminal, or as plain lines."""
     if form == "json":
-        write(json.dumps(document, indent=2).encode() + b"\n")
+        write_json(document)
     else:
         print_lines(lines)
+
+
+def write_json(document: object) -> None:
+    """Write a document, or a list of them, as JSON."""
+    write(json.dumps(document, indent=2).encode() + b"\n")
 
 
 def print_lines(lines: Iterable[Line]) -> None:

@@ -4,32 +4,46 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 import click
 
-from sdeictl.commands.output import FILE, print_result, read_pieces, write
+from sdeictl.commands.output import (
+    FILE,
+    columns,
+    is_taller_than_terminal,
+    print_lines,
+    print_result,
+    read_pieces,
+    write,
+    write_json,
+)
 from sdeictl.errors import SdeictlError, Status
-from sdeictl.host.open import open_root
+from sdeictl.host.open import check_exists, holds_nothing, open_root
 from sdeictl.probe.collect import collect
 from sdeictl.probe.report import build_report
-from sdeictl.probe.text import render_report
+from sdeictl.probe.text import render_report, verdict_line, verdict_word
 from sdeictl.probe.verdict import NOTHING_KNOWN
+from sdeictl.text import Line
 
 if TYPE_CHECKING:
     from sdeictl.probe.document import ReportDocument
 
-FORMATS = ["text", "json", "prometheus", "nagios"]
+FORMATS = ["text", "json", "html", "prometheus", "nagios"]
+FOR_SEVERAL = ("text", "json")
+_STATUSES = {True: Status.GOOD, False: Status.FAILED, None: Status.UNKNOWN}
 
 
 @click.command(short_help="How does this host reach a masked CPU?")
 @click.option(
     "--root",
+    "roots",
     metavar="DIR|FILE",
     type=FILE,
+    multiple=True,
     help="Judge another host: a directory tree, a file that `sdeictl capture` wrote, a kernel log"
-    " alone, or a stored report.",
+    " alone, or a stored report. Several times: judge several hosts.",
 )
 @click.option(
     "--kernel-log",
@@ -50,63 +64,131 @@ FORMATS = ["text", "json", "prometheus", "nagios"]
     type=FILE,
     help="Show the differences between two hosts: captures, directory trees, or reports of --format json.",
 )
+@click.option("-v", "--verbose", is_flag=True, help="Show all checks, with the sources of their answers.")
 @click.option(
     "--format", "form", type=click.Choice(FORMATS), default="text", show_default=True,
-    help="How to print the result: prometheus for a textfile collector, nagios for a monitoring plugin.",
+    help="How to print the result: html for a ticket, prometheus for a textfile collector, nagios for a"
+    " monitoring plugin.",
 )  # fmt: skip
 def probe(
-    root: str | None, kernel_log: str | None, deep: bool, compare: tuple[str, str] | None, form: str
+    roots: tuple[str, ...],
+    kernel_log: str | None,
+    deep: bool,
+    compare: tuple[str, str] | None,
+    verbose: bool,
+    form: str,
 ) -> None:
     """Report how this host reaches a masked CPU, and what is missing.
 
-    Exit status: 0 it can reach one, 1 it cannot, 3 could not tell. With --format
+    Exit status: 0 it can reach one, 1 it cannot, 3 could not tell. Of several
+    hosts: 1 if one cannot, else 3 if one could not be told. With --format
     nagios: 0 it can, 1 it can but there is a hazard, 2 it cannot, 3 could not
     tell. With --compare: 0.
     """
     if compare:
-        if root or kernel_log or deep or form not in ("text", "json"):
+        if roots or kernel_log or deep or verbose or form not in FOR_SEVERAL:
             raise click.UsageError("--compare goes with --format text or json, and with no other option")
         _compare(*compare, form)
         return
-    if deep and root:
+    if deep and roots:
         raise click.UsageError("--deep reads the running host, and --root judges another host")
+    if len(roots) > 1:
+        if kernel_log or form not in FOR_SEVERAL:
+            raise click.UsageError("several hosts go with --format text or json, and without --kernel-log")
+        _print_hosts(roots, form, verbose=verbose)
+    root = roots[0] if roots else None
     log = None if kernel_log is None else read_pieces(kernel_log)
     if log is None and root is not None and os.path.isfile(root):
-        _print_stored_report(root, form)
-    _print_report(_report_of_host(root, log, deep=deep), form)
+        _print_stored_report(root, form, verbose=verbose)
+    report = build_report(collect(open_root(root), log, deep=deep))
+    # Who reads the other formats expects a result, not a sentence on standard error.
+    if root is not None and form in FOR_SEVERAL and report["verdict"]["summary"] == NOTHING_KNOWN:
+        raise holds_nothing(root)
+    _print_report(report, form, verbose=verbose)
 
 
-def _print_stored_report(path: str, form: str) -> None:
+def _print_stored_report(path: str, form: str, *, verbose: bool) -> None:
     """Print the report in a file and exit with its status; return if the file is a host instead.
 
     Raises SdeictlError with Status.UNKNOWN if the report lacks a field.
     """
-    from sdeictl.probe.compare import read_report  # noqa: PLC0415 - only a file can be a report
+    from sdeictl.probe.stored_report import complete_report, read_report  # noqa: PLC0415 - files alone need it
 
     report = read_report(path)
-    if report is None:
-        return
-    try:
-        _print_report(report, form)
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise SdeictlError(f"{path} is not a complete report: {error}", Status.UNKNOWN) from error
+    if report is not None:
+        with complete_report(path):
+            _print_report(report, form, verbose=verbose)
 
 
-def _print_report(report: ReportDocument, form: str) -> None:
+def _print_report(report: ReportDocument, form: str, *, verbose: bool) -> None:
     """Print a report and exit with its status."""
     if form == "prometheus":
         from sdeictl.probe.metrics import exposition  # noqa: PLC0415 - it takes longer than the probe
 
         write(exposition(report))
+    elif form == "html":
+        from sdeictl.probe.page import report_page  # noqa: PLC0415 - only this format needs it
+
+        write(report_page(report))
     elif form == "nagios":
         from sdeictl.probe.nagios import plugin_line, plugin_status  # noqa: PLC0415 - only this format needs it
 
         write(plugin_line(report).encode())
         sys.exit(plugin_status(report))
     else:
-        print_result(form, report, render_report(report))
-    statuses = {True: Status.GOOD, False: Status.FAILED, None: Status.UNKNOWN}
-    sys.exit(statuses[report["verdict"]["ready"]])
+        lines = render_report(report, columns(), verbose=verbose)
+        print_result(form, report, _with_last_line(lines, verdict_line(report)))
+    sys.exit(_STATUSES[report["verdict"]["ready"]])
+
+
+def _with_last_line(lines: Iterable[Line], last: Line) -> Iterator[Line]:
+    """Yield lines, and a last one if the terminal scrolls the first of them away."""
+    count = 0
+    for line in lines:
+        count += 1
+        yield line
+    if is_taller_than_terminal(count):
+        yield ()
+        yield last
+
+
+def _print_hosts(paths: tuple[str, ...], form: str, *, verbose: bool) -> None:
+    """Judge several hosts and exit: one line for each, then the report of those that are not READY."""
+    from sdeictl.probe.stored_report import complete_report, report_at  # noqa: PLC0415 - one host does without
+
+    for path in paths:
+        check_exists(path)
+    reports: dict[str, ReportDocument] = {}
+    rows: list[Line] = []
+    details: list[Line] = []
+    for path in paths:
+        try:
+            reports[path] = report = report_at(path)
+            with complete_report(path):
+                lines = list(render_report(report, columns(), verbose=verbose))
+        except SdeictlError as error:
+            click.echo(f"sdeictl: {error}", err=True)
+            rows.append((("UNREADABLE", "bold yellow"), (f"{'':19}{path}", "")))
+            continue
+        word, style = verdict_word(report)
+        rows.append(((f"{word:16}", style), (f"{report['verdict']['nmi_path']:13}{path}", "")))
+        if word != "READY" or verbose:
+            details += [(), ((f"== {path}", "bold"),), *lines]
+    ready = [report["verdict"]["ready"] for report in reports.values()]
+    if form == "json":
+        write_json(list(reports.values()))
+    else:
+        last = _count_hosts(paths, ready)
+        print_lines(_with_last_line([*rows, *details], last))
+    if False in ready:
+        sys.exit(Status.FAILED)
+    sys.exit(Status.GOOD if len(reports) == len(paths) and None not in ready else Status.UNKNOWN)
+
+
+def _count_hosts(paths: tuple[str, ...], ready: list[bool | None]) -> Line:
+    text = f"{len(paths)} hosts: {ready.count(True)} ready, {ready.count(False)} not ready"
+    unknown = len(paths) - ready.count(True) - ready.count(False)
+    return ((text + f", {unknown} unknown" * bool(unknown), "bold"),)
 
 
 def _compare(first: str, second: str, form: str) -> None:
@@ -115,31 +197,8 @@ def _compare(first: str, second: str, form: str) -> None:
         comparison_document,
         render_comparison,
     )
+    from sdeictl.probe.stored_report import report_at  # noqa: PLC0415 - as above
 
-    differences = compare_reports(_report_of(first), _report_of(second))
+    differences = compare_reports(report_at(first), report_at(second))
     document = comparison_document(first, second, differences)
     print_result(form, document, render_comparison(first, second, differences))
-
-
-def _report_of(path: str) -> ReportDocument:
-    """Return the report in a file, or the report of the captured host at a path."""
-    from sdeictl.probe.compare import read_report  # noqa: PLC0415 - only --compare needs it
-
-    stored = read_report(path)
-    if stored is not None:
-        return stored
-    report = _report_of_host(path)
-    if report["verdict"]["summary"] == NOTHING_KNOWN:
-        raise SdeictlError(f"{path} contains no file of a host", Status.UNKNOWN)
-    return report
-
-
-def _report_of_host(
-    path: str | None, log: Iterable[bytes] | None = None, *, deep: bool = False
-) -> ReportDocument:
-    """Judge a host. Raise SdeictlError with Status.UNKNOWN if the path is a file that shows nothing."""
-    report = build_report(collect(open_root(path), log, deep=deep))
-    if path is not None and os.path.isfile(path) and report["verdict"]["summary"] == NOTHING_KNOWN:
-        text = f"{path} cannot be read as a capture or a kernel log: it contains no kernel record"
-        raise SdeictlError(text, Status.UNKNOWN)
-    return report

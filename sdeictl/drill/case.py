@@ -11,7 +11,7 @@ from sdeictl.host.live import LiveRoot
 from sdeictl.host.paths import DRILL_RESULTS
 from sdeictl.host.root import Root
 from sdeictl.interlock.journal import Aftermath, Entry, Setting
-from sdeictl.interlock.refusals import Reason
+from sdeictl.interlock.refusals import Reason, ReasonKind, refusals_for_host
 from sdeictl.interlock.results import DrillDocument, WindowDocument
 from sdeictl.interlock.survey import Survey, read_boot_id, read_survey
 from sdeictl.probe.collect import collect
@@ -51,6 +51,12 @@ def open_case(kind: DrillKind, variant: str | None, *, providers: bool, trial: b
     survey = read_survey(root, facts, providers=wanted, trial=trial)
     identifier = f"{time_stamp()}-{kind}"
     return Case(root, Identity(identifier, kind, variant, describe_host(facts), read_boot_id(root)), survey)
+
+
+def reasons_against_all() -> list[Reason]:
+    """Return why this host can run no drill at all: what is missing here, not what a policy forbids."""
+    survey = open_case(DrillKind.BACKTRACE, None, providers=False).survey
+    return [reason for reason in refusals_for_host(survey) if reason.kind is not ReasonKind.POLICY]
 
 
 def refuse_case(case: Case, reasons: Iterable[Reason]) -> None:

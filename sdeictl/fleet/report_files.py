@@ -19,13 +19,9 @@ from sdeictl.fleet.tallies import (
     Split,
     Tallies,
 )
-from sdeictl.host.open import open_root
 from sdeictl.klog.words import NmiPath
-from sdeictl.probe.collect import collect
-from sdeictl.probe.compare import read_report
 from sdeictl.probe.document import FindingDocument, ReportDocument
-from sdeictl.probe.report import build_report
-from sdeictl.probe.verdict import NOTHING_KNOWN
+from sdeictl.probe.stored_report import complete_report, report_at
 from sdeictl.probe.words import Outcome
 from sdeictl.text import NamedTuple
 
@@ -163,13 +159,9 @@ class FileSource:
 
     def _read(self, path: str) -> _Host:
         """Return the host in a file; raise SdeictlError if it is none."""
-        report = read_report(path) or build_report(collect(open_root(path)))
-        try:
-            if report["verdict"]["summary"] == NOTHING_KNOWN:
-                raise SdeictlError(f"{path} contains no file of a host", Status.UNKNOWN)
+        report = report_at(path)
+        with complete_report(path):
             return _host(report, _name(path), self._by)
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
-            raise SdeictlError(f"{path} is not a complete report: {error}", Status.UNKNOWN) from error
 
 
 def _files(path: str) -> list[str]:

@@ -13,23 +13,22 @@ from sdeictl.text import Line, wrapped
 MAX_COHORTS = 10
 """How many cohorts the text lists in one place. JSON and CSV have all of them."""
 _INDENT = "  "
-_MIN_WIDTH = 40
 
 
 def render_fleet(report: FleetReport, width: int = 80) -> Iterator[Line]:
     """Yield a report as lines of at most `width` columns; names of cohorts and hosts are never cut."""
-    yield from _head(report, max(width, _MIN_WIDTH))
+    yield from _head(report, width)
     for title, lines in (
         (words.PATHS, _paths(report)),
-        (words.BROKEN, _broken(report, max(width, _MIN_WIDTH))),
+        (words.BROKEN, _broken(report, width)),
         (words.COHORTS, _cohorts(report)),
         (words.DETECTOR, _detector(report)),
         (words.HAZARDS, _hazards(report)),
         (words.DRILLS, _drills(report)),
         (words.KDUMP, _kdump(report)),
-        (words.EVENTS, _events(report, max(width, _MIN_WIDTH))),
+        (words.EVENTS, _events(report, width)),
         (words.OUTLIERS, _outliers(report)),
-        (words.GAPS, _gaps(report, max(width, _MIN_WIDTH))),
+        (words.GAPS, _gaps(report, width)),
     ):
         shown = list(lines)
         if shown:

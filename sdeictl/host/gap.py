@@ -24,3 +24,11 @@ class Gap(NamedTuple):
     kind: GapKind
     detail: str
     """The reason, a clause for people."""
+
+
+MISSING_FILE = "it does not exist"
+"""The detail of a gap where a file is absent."""
+DENIED_HERE = "permission denied: run as root"
+"""Now, to this process."""
+DENIED_IN_CAPTURE = "permission was denied during the capture: capture the host again as root"
+"""The capture says so. No permission on this machine helps."""

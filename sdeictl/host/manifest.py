@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from sdeictl.errors import SdeictlError, Status
+from sdeictl.host.gap import DENIED_IN_CAPTURE
 from sdeictl.host.json_text import parse_json
 
 MANIFEST = "sdeictl-capture.json"
@@ -16,6 +17,9 @@ NOT_COPIED = "sos did not copy it"
 MAX_MANIFEST_BYTES = 8 << 20
 """Limit for a manifest; that of a host with 4,096 CPUs has 4 MiB."""
 _MAX_VALUES = 500_000
+_REASONS = {
+    errno.ENODATA: NOT_COPIED, errno.EACCES: DENIED_IN_CAPTURE, errno.EPERM: DENIED_IN_CAPTURE,
+}  # fmt: skip
 _MAX_NAME_BYTES = 255
 """NAME_MAX of the kernel."""
 # The name of a file that is not UTF-8 has surrogates of os.fsdecode(); no others can be a name.
@@ -34,7 +38,7 @@ class Manifest:
         """Raise the OSError that the captured host reported for this path, if it reported one."""
         if path in self._failures:
             number = self._failures[path]
-            text = NOT_COPIED if number == errno.ENODATA else os.strerror(number)
+            text = _REASONS.get(number) or os.strerror(number)
             raise OSError(number, text, path)
 
 

@@ -7,7 +7,11 @@ import os
 
 from sdeictl.errors import SdeictlError, Status
 from sdeictl.host.directory import DirectoryRoot
+from sdeictl.host.paths import CAPTURED_LOGS
 from sdeictl.host.root import Root
+
+MAX_NAMES = 1000
+"""So many names of a directory are looked at to find a host below it."""
 
 
 def open_root(path: str | None) -> Root:
@@ -45,6 +49,25 @@ def check_exists(path: str) -> None:
         raise SdeictlError(f"{path} does not exist", Status.USAGE) from error
     except OSError as error:
         raise SdeictlError(f"{path} cannot be read: {error.strerror}", Status.UNKNOWN) from error
+
+
+def holds_nothing(path: str) -> SdeictlError:
+    """Return the error for a path that has nothing of a host; it names a host that is one level below."""
+    if not os.path.isdir(path):
+        return _unreadable(path, "it holds none of a host's files and no kernel record")
+    text = f"{path} holds none of a host's files, such as /proc/cpuinfo or a kernel log in kmsg.txt"
+    try:
+        names = sorted(os.listdir(path))[:MAX_NAMES]
+    except OSError:
+        names = []
+    places = (os.path.join(path, name) for name in names)
+    host = next((place for place in places if _looks_like_host(place)), None)
+    return SdeictlError(f"{text}; {host} has some" if host else text, Status.UNKNOWN)
+
+
+def _looks_like_host(path: str) -> bool:
+    names = ("proc/cpuinfo", "proc/version", *(name.lstrip("/") for name in CAPTURED_LOGS))
+    return any(os.path.isfile(os.path.join(path, name)) for name in names)
 
 
 def _open_directory(path: str) -> Root:

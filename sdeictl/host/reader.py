@@ -6,11 +6,9 @@ import errno
 from collections.abc import Callable
 from typing import TypeVar
 
-from sdeictl.host.gap import Gap, GapKind
+from sdeictl.host.gap import DENIED_HERE, DENIED_IN_CAPTURE, MISSING_FILE, Gap, GapKind
 from sdeictl.host.root import Root
 
-DENIED_HERE = "permission denied: run as root"
-DENIED_IN_CAPTURE = "permission was denied during the capture: capture the host again as root"
 NOT_ONE_LINE = "it is not one whole line of text: it was cut short, or is another file"
 MAX_VALUE_CHARACTERS = 1000
 MAX_TEXT_BYTES = 4 << 20
@@ -52,12 +50,18 @@ class Reader:
         try:
             return call(path)
         except (FileNotFoundError, NotADirectoryError):
-            self.gap(source, GapKind.ABSENT, "it does not exist")
-        except PermissionError:
-            self.gap(source, GapKind.DENIED, DENIED_HERE if self.root.live else DENIED_IN_CAPTURE)
+            self.gap(source, GapKind.ABSENT, MISSING_FILE)
         except OSError as error:
-            self.gap(source, GapKind.BROKEN, error.strerror or str(error))
+            self.refused(source, error)
         return None
+
+    def refused(self, source: str, error: OSError) -> None:
+        """Note the gap of an access that failed: what the capture lacks is not what is denied here."""
+        if isinstance(error, PermissionError):
+            then = error.strerror == DENIED_IN_CAPTURE
+            self.gap(source, GapKind.DENIED, DENIED_IN_CAPTURE if then else DENIED_HERE)
+        else:
+            self.gap(source, GapKind.BROKEN, error.strerror or str(error))
 
     def text(self, path: str, limit: int = MAX_TEXT_BYTES) -> str | None:
         """Return a file as text; return None and note a gap if it is unreadable or exceeds `limit` bytes."""

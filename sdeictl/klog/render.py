@@ -1,9 +1,10 @@
-"""Renders an analysis as text, with one paragraph for each episode."""
+"""Renders an analysis as text: its conclusion first, then one paragraph for each episode."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 
+from sdeictl.klog.conclusion import conclude
 from sdeictl.klog.document import CpuDocument, LadderDocument, cpu_document
 from sdeictl.klog.episodes import (
     Analysis,
@@ -21,31 +22,58 @@ from sdeictl.klog.episodes import (
     WorkqueueLockup,
 )
 from sdeictl.klog.words import IN_TIME, CpuState, NmiPath
-from sdeictl.text import Line, name_cpus, show_ladder
+from sdeictl.text import Line, name_cpus, show_ladder, wrapped
 
 _PATH_TEXTS = {NmiPath.NONE: "none (a plain IPI)"}
 
 
-def render_analysis(analysis: Analysis) -> Iterator[Line]:
-    """Yield an analysis as lines of text, with one paragraph for each episode."""
+_STATES = {
+    CpuState.SELF: "this CPU sent the request",
+    CpuState.IDLE: "it answered that it was idle, and printed no stack",
+    CpuState.LATE: "it answered after the kernel had stopped waiting",
+    CpuState.ANSWERED: "the log lacks its answer, but the kernel did not wait for it any longer",
+    CpuState.SILENT: "it did not answer while the kernel waited, mostly 10 s",
+    CpuState.PENDING: "it had not answered when the log ended",
+}
+"""What the states mean, but for `backtrace`, which is plain."""
+_BAD = (HardLockup, SoftLockup, RcuStall, CsdLock, Panic)
+
+
+def render_analysis(analysis: Analysis, width: int = 80) -> Iterator[Line]:
+    """Yield an analysis as lines of at most `width` columns; a longer word is never cut."""
     lost = f", {analysis.records_lost} lost" if analysis.records_lost else ""
+    records = "1 kernel record" if analysis.records == 1 else f"{analysis.records} kernel records"
     count = len(analysis.episodes)
-    episodes = f"{count} episode{'s' * (count != 1)}"
-    yield ((f"{analysis.records} kernel records{lost}, {episodes}", "bold"),)
+    episodes = f"{count} episode{'s' * (count > 1)}" if count else "no episode"
+    for sentence in conclude(analysis):
+        yield from wrapped(sentence, width, style="bold")
+    yield ((f"{records}{lost}, {episodes}", ""),)
     several_files = len(analysis.files) > 1
     for file in analysis.files if several_files else ():
         yield ((f"{file.name}: {file.records} of them", ""),)
     for note in analysis.notes:
-        yield (("note: ", "yellow"), (note, ""))
+        yield from wrapped(note, width, "  ", head=(("note: ", "yellow"),))
     several_boots = any(episode.boot for episode in analysis.episodes)
+    explained: set[CpuState] = set()
     for episode in analysis.episodes:
         at = "" if episode.at is None else f"{episode.at:.6f} s"
         boot = f"boot {episode.boot} " if several_boots else ""
         where = f"{analysis.files[episode.file].name}: " if several_files else ""
         yield ()
-        yield ((f"{where}{boot}{at} ".lstrip(), "dim"), (_headline(episode), "bold"))
+        head = ((f"{where}{boot}{at} ".lstrip(), "dim"),)
+        style = "bold red" if isinstance(episode, _BAD) else "bold"
+        yield from wrapped(_headline(episode), width, "  ", style, head=head)
         if isinstance(episode, Backtrace):
-            yield from cpu_lines(map(cpu_document, episode.cpus))
+            yield from cpu_lines(map(cpu_document, episode.cpus), width)
+            yield from _explain({cpu.state for cpu in episode.cpus} - explained, width)
+            explained |= {cpu.state for cpu in episode.cpus}
+
+
+def _explain(states: Collection[CpuState], width: int) -> Iterator[Line]:
+    """Yield what the states mean that appear for the first time."""
+    for state, meaning in _STATES.items():
+        if state in states:
+            yield from wrapped(f"{state}: {meaning}", width, " " * 6, "dim")
 
 
 def _headline(episode: Episode) -> str:
@@ -119,12 +147,13 @@ def ladder_line(stop: LadderDocument) -> Line:
     return ((f"stop ladder: {_ladder(stop['rungs'], stop['retried'], stop['failed'])}", ""),)
 
 
-def cpu_lines(cpus: Iterable[CpuDocument]) -> Iterator[Line]:
-    """Yield one line for each CPU of a request: its state and its registers."""
+def cpu_lines(cpus: Iterable[CpuDocument], width: int = 80) -> Iterator[Line]:
+    """Yield the state and the registers of each CPU of a request."""
     for cpu in cpus:
         state = CpuState(cpu["state"])
         style = "red" if IN_TIME[state] is False else ""
-        yield ((f"  cpu {cpu['cpu']:<4}", ""), (f"{state:10}", style), (_details(cpu), ""))
+        head = ((f"  cpu {cpu['cpu']:<4}", ""), (f"{state:10}", style))
+        yield from wrapped(_details(cpu), width, " " * 20, head=head)
 
 
 def _details(cpu: CpuDocument) -> str:
@@ -135,4 +164,4 @@ def _details(cpu: CpuDocument) -> str:
         f"{name} {value}" for name, value in (("pstate", cpu["pstate"]), ("pmr", cpu["pmr"])) if value
     )
     latency = "" if cpu["latency_seconds"] is None else f"after {cpu['latency_seconds']:.6f} s"
-    return "  ".join(part for part in (masked, cpu["pc"], registers, latency) if part)
+    return ", ".join(part for part in (masked, cpu["pc"], registers, latency) if part)

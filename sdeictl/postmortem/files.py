@@ -231,10 +231,8 @@ def _names(reader: Reader, path: str) -> tuple[str, ...] | None:
         return reader.root.names(path)
     except (NotADirectoryError, FileNotFoundError):
         return None
-    except PermissionError:
-        reader.gap(path, GapKind.DENIED, "permission denied: run as root")
     except OSError as error:
-        reader.gap(path, GapKind.BROKEN, error.strerror or str(error))
+        reader.refused(path, error)
     return ()
 
 

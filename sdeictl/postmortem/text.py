@@ -6,10 +6,7 @@ from collections.abc import Iterator
 
 from sdeictl.klog.render import ladder_line
 from sdeictl.postmortem.document import BootDocument, PostmortemDocument, StuckDocument
-from sdeictl.text import Line, visible, wrapped
-
-MIN_WIDTH = 40
-"""Narrower terminals wrap the lines themselves."""
+from sdeictl.text import Line, wrapped
 
 _HEADS = {
     True: ("EVIDENCE LOST", "bold red"),
@@ -21,7 +18,6 @@ _YES = {True: "yes", False: "NO", None: "?"}
 
 def render_postmortem(document: PostmortemDocument, width: int = 80) -> Iterator[Line]:
     """Yield the verdict, and then each boot, the latest first, in lines of at most `width` columns."""
-    width = max(width, MIN_WIDTH)
     verdict = document["verdict"]
     word, style = _HEADS[verdict["evidence_lost"]]
     yield from wrapped(f"{word}  {verdict['summary']}", width, style=style)
@@ -44,7 +40,7 @@ def _boot(boot: BootDocument, width: int) -> Iterator[Line]:
     yield ((f"{boot['end'].upper():<12}", "bold"), (name, ""))
     kernel = f"Linux {boot['kernel']}" if boot["kernel"] else "unknown kernel"
     yield ((f"  {kernel}, from {boot['began_at'] or '?'} to {boot['ended_at'] or '?'}", "dim"),)
-    yield from wrapped(visible(boot["summary"]), width, "  ")
+    yield from wrapped(boot["summary"], width, "  ")
     for place, cpu in enumerate(boot["stuck"]):
         if not place:
             yield (("  cpu   since       masked  path        answered  stack  in dump", "dim"),)

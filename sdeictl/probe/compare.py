@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Sequence
 from typing import TypedDict
 
 from sdeictl.errors import SdeictlError, Status
-from sdeictl.host.files import read_start
-from sdeictl.host.json_text import MAX_JSON_BYTES, parse_json
 from sdeictl.probe.document import ReportDocument
 from sdeictl.probe.report import REPORT_SCHEMA
 from sdeictl.text import Line, NamedTuple
@@ -43,28 +40,6 @@ class ComparisonDocument(TypedDict):
     """The name of the first file; `second` likewise."""
     second: str
     differences: list[DifferenceDocument]
-
-
-def read_report(path: str) -> ReportDocument | None:
-    """Return the report in a file; None if the path is not a file of JSON, but perhaps a captured host.
-
-    Raises SdeictlError with Status.UNKNOWN if the file is damaged, or is JSON but not a report.
-    """
-    if os.path.isdir(path) or not os.path.exists(path):
-        return None
-    try:
-        data = read_start(path, MAX_JSON_BYTES + 1)
-        document = parse_json(data) if data.lstrip()[:1] == b"{" else None
-    except OSError as error:
-        raise SdeictlError(f"{path} cannot be read: {error.strerror}", Status.UNKNOWN) from error
-    except ValueError as error:
-        raise SdeictlError(f"{path} {str(error).removeprefix('it ')}", Status.UNKNOWN) from error
-    if document is None:
-        return None
-    if not isinstance(document, dict) or document.get("schema") != REPORT_SCHEMA:
-        raise SdeictlError(f"{path} is not a {REPORT_SCHEMA}", Status.UNKNOWN)
-    report: ReportDocument = document  # type: ignore[assignment] # compare_reports() finds missing fields
-    return report
 
 
 def compare_reports(first: ReportDocument, second: ReportDocument) -> tuple[Difference, ...]:

@@ -112,7 +112,7 @@ def waive_unused_path(findings: Sequence[Finding], path: NmiPath) -> tuple[Findi
         finding._replace(
             outcome=Outcome.NOT_APPLICABLE,
             severity=Severity.INFO,
-            seen=f"{finding.seen}; not needed, because this host uses {path}",
+            seen=f"{finding.seen}; this host does not need it, because it uses {path}",
         )
         if finding.id in other and finding.outcome in (Outcome.FAIL, Outcome.UNKNOWN)
         else finding

@@ -17,7 +17,8 @@ def _reserved(facts: HostFacts) -> Iterator[Witness]:
     if size is not None:
         asked = facts.command_line is not None and _has_crashkernel(facts.command_line)
         why = " although the command line asks for it" if asked and not size else ""
-        yield Witness(bool(size), f"{size} bytes are reserved{why}", KEXEC_CRASH_SIZE)
+        seen = f"the kernel reserves {size} bytes for a crash kernel{why}"
+        yield Witness(bool(size), seen, KEXEC_CRASH_SIZE)
     elif lacks(facts, KEXEC_CRASH_SIZE):
         yield Witness(False, "the kernel does not support crash kernels", KEXEC_CRASH_SIZE)
     if facts.command_line is not None and not _has_crashkernel(facts.command_line):

@@ -40,7 +40,7 @@ def _can_mask(facts: HostFacts) -> Iterator[Witness]:
         yield Witness(False, "only one CPU is online, so it has no other CPU to ask", INTERRUPTS)
     bpf = drills.bpf_jit and not any(w.holds is False for w in configured(facts, "BPF_EVENTS"))
     if bpf and online >= BPF_CPUS:
-        yield Witness(True, "a drill can use BPF: its compiler is on", BPF_JIT)
+        yield Witness(True, "a drill can use BPF: the kernel's BPF compiler is on", BPF_JIT)
     if drills.test_lockup and online >= MODULE_CPUS:
         seen = "a drill can use the module test_lockup" + (
             ", but a locked-down kernel accepts only signed modules" if drills.lockdown != "none" else ""
@@ -89,7 +89,7 @@ def _survives_reset(facts: HostFacts) -> Iterator[Witness]:
         yield Witness(True, f"pstore ({evidence.pstore}) keeps the end of the log at a panic", PSTORE_BACKEND)
     if not (netconsole or serial or evidence.pstore):
         names = ", ".join(evidence.consoles) or "none"
-        yield Witness(False, f"no channel survives; the consoles are: {names}", CONSOLES)
+        yield Witness(False, f"no channel survives a reset; the consoles are: {names}", CONSOLES)
 
 
 def _sysrq(facts: HostFacts) -> Iterator[Witness]:

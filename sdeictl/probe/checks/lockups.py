@@ -63,7 +63,7 @@ def _left_out(facts: HostFacts) -> str:
     mask = setting(facts, f"{SYSCTLS}/watchdog_cpumask")
     online = facts.interrupts.cpus if facts.interrupts else None
     watched = len(parse_cpulist(mask)) if mask else None
-    return f"; it watches only CPUs {mask}" if watched and online and watched < online else ""
+    return f"; the detector watches only CPUs {mask}" if watched and online and watched < online else ""
 
 
 def hard_lockup_detector(facts: HostFacts) -> str:

@@ -21,11 +21,15 @@ def _configs_agree(facts: HostFacts) -> Iterator[Witness]:
     differences = tuple(_differences(facts, stated))
     yield from differences
     if len(stated) > 1 and not differences:
-        yield Witness(True, f"{len(stated)} copies agree", stated[0][0])
+        yield Witness(True, f"{len(stated)} copies of the configuration agree", stated[0][0])
     elif stated and not differences:
         source = stated[0][0]
-        only = "the configuration is part of the kernel" if source == CONFIG_GZ else "only one copy exists"
-        yield Witness(True, only, source)
+        seen = (
+            "the configuration is part of the kernel"
+            if source == CONFIG_GZ
+            else "only one copy of the configuration exists"
+        )
+        yield Witness(True, seen, source)
 
 
 def _differences(facts: HostFacts, stated: Sequence[tuple[str, dict[str, str]]]) -> Iterator[Witness]:
@@ -60,7 +64,7 @@ def _agdi(facts: HostFacts) -> Iterator[Witness]:
             if facts.agdi.gsiv is None
             else f"interrupt {facts.agdi.gsiv}"
         )
-        seen = f"the table announces {way}; the device agdi.0 {'has' if bound else 'has no'} driver"
+        seen = f"the ACPI table AGDI announces {way}; the device agdi.0 {'has' if bound else 'has no'} driver"
         yield Witness(bound, seen, path)
 
 

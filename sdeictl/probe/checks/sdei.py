@@ -120,7 +120,7 @@ def _conduit(facts: HostFacts) -> Iterator[Witness]:
     yield from _not_advertised(facts)
     for node in facts.sdei_nodes or ():
         if node.method_known:
-            seen = f"the node's method is {node.method or 'missing'}"
+            seen = f"the method of the device-tree node is {node.method or 'missing'}"
             yield Witness(node.method in ("smc", "hvc"), seen, f"{node.path}/method")
     if facts.fadt:
         word = "HVC" if facts.fadt.hvc else "SMC"

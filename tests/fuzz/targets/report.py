@@ -12,9 +12,10 @@ from click.testing import CliRunner
 from sdeictl.cli import cli
 from sdeictl.errors import SdeictlError, Status
 from sdeictl.probe.collect import collect
-from sdeictl.probe.compare import compare_reports, comparison_document, read_report, render_comparison
+from sdeictl.probe.compare import compare_reports, comparison_document, render_comparison
 from sdeictl.probe.document import ReportDocument
 from sdeictl.probe.report import build_report
+from sdeictl.probe.stored_report import read_report
 from sdeictl.text import to_plain
 from tests.fuzz.files import written
 from tests.fuzz.harness import Target
