@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TypedDict
+from typing import TypedDict, cast
 
 from sdeictl.bench.conditions import MUST_BE_SAME
-from sdeictl.bench.document import BenchDocument, BenchHostDocument, ResultDocument
+from sdeictl.bench.document import MAX_RUN_BYTES, BenchDocument, BenchHostDocument, ResultDocument
 from sdeictl.bench.estimate import Interval, differs, effect
 from sdeictl.errors import SdeictlError, Status
+from sdeictl.host.json_text import parse_json
 
 COMPARISON_SCHEMA = "sdeictl.bench-comparison/1"
 AA_SCHEMA = "sdeictl.bench-aa/1"
@@ -216,6 +217,20 @@ def aa_document(documents: Sequence[BenchDocument]) -> AaDocument:
         "calls": [judge_aa(documents, call) for call in calls],
         "labels": _labels_of(documents),
     }
+
+
+def parse_aa(data: bytes) -> AaDocument:
+    """Return a result of `bench aa`; raise ValueError, with a clause that says why, for anything else."""
+    document = cast("AaDocument", parse_json(data, MAX_RUN_BYTES))
+    try:
+        if document["schema"] != AA_SCHEMA:
+            raise ValueError(f"its schema is {document['schema']!r}, not {AA_SCHEMA!r}")
+        largest = [judged["largest"] for judged in document["calls"]]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError("it is not a result of `sdeictl bench aa`") from error
+    if not all(value is None or (isinstance(value, float) and 0 <= value < 1e6) for value in largest):
+        raise ValueError("its differences are not fractions")
+    return document
 
 
 def judge_aa(documents: Sequence[BenchDocument], call: str) -> AaCallDocument:

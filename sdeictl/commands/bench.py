@@ -7,12 +7,12 @@ import os
 import shlex
 import shutil
 import sys
-from collections.abc import Iterator
-from typing import NoReturn
+from collections.abc import Callable, Iterator
+from typing import NoReturn, TypeVar
 
 import click
 
-from sdeictl.bench.compare import aa_document, compare_runs, split_sides
+from sdeictl.bench.compare import aa_document, compare_runs, parse_aa, split_sides
 from sdeictl.bench.conditions import MUST_BE_SAME
 from sdeictl.bench.document import MAX_RUN_BYTES, BenchDocument, encode, parse_bench
 from sdeictl.bench.experiment_runner import (
@@ -30,11 +30,20 @@ from sdeictl.bench.run import check_calls, run_bench, run_repeatedly, store_benc
 from sdeictl.bench.text import render_aa, render_ab, render_bench, render_calls, render_comparison
 from sdeictl.commands.consent import DRY_RUN, HOST, WAY_BACK, ask_consent
 from sdeictl.commands.group import Group
-from sdeictl.commands.output import FILE, FORMAT, check_new_file, print_result, read_document, write_new_file
+from sdeictl.commands.output import (
+    FILE,
+    FORMAT,
+    check_new_file,
+    print_result,
+    read_document,
+    write,
+    write_new_file,
+)
 from sdeictl.errors import SdeictlError, Status
 from sdeictl.interlock.dry_run import PlanLine, plan_document, render_plan, render_reasons
 from sdeictl.interlock.refusals import refused_status
 
+T = TypeVar("T")
 _CALLS = click.argument("calls", nargs=-1, metavar="[CALL]...")
 _SECONDS = click.option(
     "--seconds", type=click.IntRange(1, 600), default=5, show_default=True, metavar="S",
@@ -133,8 +142,15 @@ def _store(document: BenchDocument) -> None:
     "--ignore", "ignored", multiple=True, type=click.Choice([*MUST_BE_SAME, "pmr_sync"]), metavar="FIELD",
     help="Compare even if the runs differ in this condition; the output says so.",
 )  # fmt: skip
-@FORMAT
-def bench_compare(files: tuple[str, ...], ignored: tuple[str, ...], form: str) -> None:
+@click.option(
+    "--noise", metavar="FILE", type=FILE,
+    help="A result of `bench aa --format json`; --format html shows its largest false difference.",
+)  # fmt: skip
+@click.option(
+    "--format", "form", type=click.Choice(["text", "json", "html"]), default="text", show_default=True,
+    help="How to print the result.",
+)  # fmt: skip
+def bench_compare(files: tuple[str, ...], ignored: tuple[str, ...], noise: str | None, form: str) -> None:
     """Compare run B with run A.
 
     With more than two runs, sdeictl compares the runs in another state of
@@ -143,13 +159,22 @@ def bench_compare(files: tuple[str, ...], ignored: tuple[str, ...], form: str) -
     """
     if len(files) < 2:
         raise click.UsageError("at least two runs are needed")
-    comparison = compare_runs(*split_sides([_read(path) for path in files]), ignored)
-    print_result(form, comparison, render_comparison(comparison))
+    if noise is not None and form != "html":
+        raise click.UsageError("--noise goes with --format html")
+    sides = split_sides([_read(path, parse_bench) for path in files])
+    comparison = compare_runs(*sides, ignored)
+    if form == "html":
+        from sdeictl.bench.page import comparison_page  # noqa: PLC0415 - only this format needs it
+
+        floor = None if noise is None else _read(noise, parse_aa)
+        write(comparison_page(comparison, sides, floor))
+    else:
+        print_result(form, comparison, render_comparison(comparison))
 
 
-def _read(path: str) -> BenchDocument:
+def _read(path: str, parse: Callable[[bytes], T]) -> T:
     try:
-        return parse_bench(read_document(path, MAX_RUN_BYTES))
+        return parse(read_document(path, MAX_RUN_BYTES))
     except ValueError as error:
         raise SdeictlError(f"{path}: {error}", Status.UNKNOWN) from error
 

@@ -51,6 +51,12 @@ code {{ font-family: ui-monospace, "DejaVu Sans Mono", monospace; font-size: 0.9
 .chain .mark {{ fill: var(--ground); font-weight: bold; font-size: 0.875rem; }}
 .chain line {{ stroke: var(--good); stroke-width: 3; }}
 .chain .broken {{ stroke: var(--line); stroke-dasharray: 3 3; }}
+.plot {{ display: block; margin: 0.5rem 0; font-size: 0.875rem; }}
+.plot text {{ fill: var(--text); }}
+.plot .end {{ fill: var(--muted); }}
+.plot .zero, .plot .mark {{ stroke: var(--text); stroke-width: 1.5; }}
+.plot .noise {{ fill: var(--line); }}
+.plot .span {{ stroke: currentColor; stroke-width: 3; }}
 .chains {{ display: grid; grid-template-columns: 1fr 1fr; gap: 0.75rem; }}
 .answer {{ display: grid; grid-template-columns: 4fr 3fr 7fr; gap: 0.75rem; margin: 1rem 0; }}
 .answer div {{ background: var(--panel); border: 1px solid var(--line); border-radius: 6px; }}
@@ -85,7 +91,7 @@ summary {{ cursor: pointer; color: var(--link); padding: 0.25rem 0; width: fit-c
   body {{ max-width: none; padding: 0; }}
   nav, .skip {{ display: none; }}
   h2, h3, caption, thead {{ break-after: avoid; }}
-  tr, li, .finding p, .answer, .bar, .chain {{ break-inside: avoid; }}
+  tr, li, .finding p, .answer, .bar, .chain, .plot {{ break-inside: avoid; }}
   thead {{ display: table-header-group; }}
 }}
 @media (forced-colors: active) {{

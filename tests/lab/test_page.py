@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import struct
 from collections.abc import Iterator
@@ -10,23 +11,30 @@ from typing import Any
 
 import pytest
 
+from sdeictl.bench.compare import compare_runs, parse_aa
+from sdeictl.bench.page import comparison_page
 from sdeictl.fleet.page import fleet_page
 from sdeictl.fleet.report import build_fleet_report
 from sdeictl.fleet.report_files import FileSource
 from sdeictl.fleet.tallies import BY
 from sdeictl.host.open import open_root
 from sdeictl.probe.collect import collect
+from sdeictl.probe.document import ReportDocument
+from sdeictl.probe.page import report_page
 from sdeictl.probe.report import build_report
 from tests.conftest import load_host
 from tests.lab.browser import Browser, running_browser
 from tests.lab.build import Lab
 from tests.support.made_report import made_report
 from tests.support.planted_fleet import make_fleet, write_reports
+from tests.test_bench import noisy, run_of
+from tests.test_bench_page import AA
+from tests.test_probe import report_of
 
 WIDE, NARROW, HEIGHT = 1280, 400, 800
 LOOKS = {"light": (WIDE, False), "dark": (WIDE, True), "narrow": (NARROW, False)}
 """(width in pixels, dark) of a window."""
-NAMES = ("planted", "large", "hostile")
+NAMES = ("planted", "large", "hostile", "probe", "probe-hostile", "bench")
 HOSTILE = "</code><script>document.title = 'run'</script>\u202e&lt;" + "long" * 100
 TAB, ENTER = ("Tab", 9), ("Enter", 13)
 ACTIVE = "document.activeElement"
@@ -41,6 +49,17 @@ def planted_page(directory: Path) -> bytes:
     return fleet_page(build_fleet_report(source, (), BY, "2026-11-27T08:00:00+00:00"))
 
 
+def hostile_report() -> ReportDocument:
+    report = report_of(load_host("dt-idle").root)
+    report["host"]["model"] = report["verdict"]["hazards"][0] = report["findings"][0]["seen"] = HOSTILE
+    return report
+
+
+def bench_page() -> bytes:
+    sides = [run_of(noisy(1e-7, 1))], [run_of(noisy(1.05e-7, 2), "on")]
+    return comparison_page(compare_runs(*sides), sides, parse_aa(json.dumps(AA).encode()))
+
+
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a directory with the pages of NAMES, and one that is bad in every way."""
@@ -49,6 +68,9 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "planted": planted_page(directory / "reports"),
         "large": fleet_page(made_report(10_000, 2_000)),
         "hostile": fleet_page(made_report(10_000, 40, HOSTILE)),
+        "probe": report_page(report_of(load_host("acpi-advertised").root)),
+        "probe-hostile": report_page(hostile_report()),
+        "bench": bench_page(),
         "bad": b"<p style='color:#999'>pale</p><img src='http://192.0.2.1/a.png'><script>1</script>"
         b"<div style='width:2000px'>wide</div>",
     }
