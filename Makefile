@@ -1,4 +1,20 @@
-# Each target sets up what it needs. See README.md and CONTRIBUTING.md.
+# Each target sets up what it needs; `make help` says what that is. See README.md and CONTRIBUTING.md.
+#: target         what it does                      takes    installs or needs
+#: make demo      judge this host, or a capture     20 s     .venv, 80 MB      (1)
+#: make test      the tests without an emulator     4 min    tools, 300 MB     (1)
+#: make lab       build the emulated hosts          20 min   root, 6 GB        (2)
+#: make test-lab  stories in emulated hosts         35 min   make lab
+#: make bench     compare the speed with limits     60 min   linux-perf, gcc
+#: make soak      long loops; PART=name for one     hours    make lab
+#: make dist      sdist and wheels in dist/         1 min    two compilers     (3)
+#: make deb       the Debian package in dist/       5 min    root, 1 GB        (2)
+#: make clean     remove .venv, build and dist      1 s
+#:
+#: (1) Python 3.9 or later. If the module venv is missing, root gets python3-venv
+#:     by apt-get.
+#: (2) In ~/.cache/sdeictl-lab, or where SDEICTL_LAB says. What is missing comes
+#:     by apt-get.
+#: (3) The Debian packages gcc-aarch64-linux-gnu and gcc-x86-64-linux-gnu.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -7,10 +23,13 @@ PARALLEL := --numprocesses 2 --dist worksteal
 DEMO_HOST := tests/hosts/dt-sdei
 DEB_ARCH ?= arm64
 
-.PHONY: demo test test-lab soak bench dist deb lab lab-shell hosts truth-table clean
+.PHONY: demo help test test-lab soak bench dist deb lab lab-shell hosts truth-table clean
 
-demo: $(VENV)/ready
+demo: $(VENV)/installed
 	@PATH="$(BIN):$$PATH" sh tests/tools/demo.sh $(DEMO_HOST)
+
+help:
+	@sed -n 's/^#: \{0,1\}//p' Makefile
 
 test: $(VENV)/ready
 	$(BIN)/pytest tests --ignore=tests/lab $(PARALLEL)
@@ -55,13 +74,13 @@ truth-table: export SDEICTL_LAB_EXTRA = 1
 truth-table: hosts
 	$(BIN)/python -m tests.tools.truth_table
 
-$(VENV)/ready: pyproject.toml
-	@echo "setting up $(VENV): one minute" >&2
-	@$(PYTHON) -c 'import ensurepip, venv' 2> /dev/null \
-		|| { apt-get update && apt-get install --yes --no-install-recommends python3-venv; } >&2
-	$(PYTHON) -m venv $(VENV)
-	@# The pip of Debian 11 cannot install a project that only pyproject.toml describes.
-	$(BIN)/pip install --quiet --disable-pip-version-check --upgrade pip
+# sdeictl alone, without the tools of the tests.
+$(VENV)/installed: pyproject.toml
+	@PYTHON="$(PYTHON)" sh tests/tools/venv.sh $(VENV)
+	@touch $@
+
+$(VENV)/ready: $(VENV)/installed
+	@echo "setting up the tools of the tests in $(VENV): one minute" >&2
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	touch $@
 

@@ -12,7 +12,6 @@ import shutil
 import struct
 import subprocess
 import sys
-import tempfile
 import termios
 from pathlib import Path
 
@@ -29,7 +28,7 @@ from sdeictl.probe.report import build_report
 from sdeictl.probe.text import render_report, verdict_word
 from sdeictl.text import to_plain, wrapped
 from tests.conftest import HOST_NAMES, NMI_PATHS, CapturedHost, Golden, load_host
-from tests.support.tools import tool
+from tests.support.tmux import running_tmux
 
 WIDTHS = (40, 60, 80, 100, 200)
 LINK = re.compile(r"^  ([a-z-]+)(?: \((?:firmware|kernel|admin)\):| follows from)", re.MULTILINE)
@@ -338,29 +337,13 @@ def test_arming_needs_a_host_for_drills() -> None:
 
 def screen(tmp_path: Path, size: tuple[int, int], command: str, **environment: str) -> str:
     """Return what tmux shows of a command on a screen of a size, with the lines that scrolled away."""
-    columns, rows = size
     words = " ".join(f"{name}={value}" for name, value in environment.items())
-    script = tmp_path / "script"
     hosts, programs = load_host("dt-sdei").root.parent.parent, Path(sys.executable).parent
+    script = tmp_path / "script"
     script.write_text(f"cd {hosts}\nPATH={programs}:$PATH {words} {command}\ntmux wait -S done\nsleep 60\n")
-    variables = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "LC_ALL": "C.UTF-8"}
-    # The path of a socket may have 107 characters.
-    with tempfile.TemporaryDirectory() as directory:
-        tmux = [tool("tmux"), "-S", f"{directory}/tmux", "-f", "/dev/null"]
-
-        def call(*arguments: str) -> str:
-            done = subprocess.run(
-                [*tmux, *arguments], check=True, env=variables, timeout=60, capture_output=True, text=True
-            )
-            return done.stdout
-
-        call("new-session", "-d", "-x", str(columns), "-y", str(rows), f"sh {script}")
-        try:
-            call("wait", "done")
-            shown = call("capture-pane", "-p", "-e", "-S", "-")
-        finally:
-            call("kill-server")
-    return shown.rstrip("\n") + "\n"
+    with running_tmux(f"sh {script}", size) as tmux:
+        tmux("wait", "done")
+        return tmux("capture-pane", "-p", "-e", "-S", "-").rstrip("\n") + "\n"
 
 
 ESCAPES = re.compile(r"\x1b\[[\d;]*m")

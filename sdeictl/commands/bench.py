@@ -28,6 +28,7 @@ from sdeictl.bench.loop import CALLS, load_loops
 from sdeictl.bench.measure import Timing
 from sdeictl.bench.run import check_calls, run_bench, run_repeatedly, store_bench
 from sdeictl.bench.text import render_aa, render_ab, render_bench, render_calls, render_comparison
+from sdeictl.commands import complete
 from sdeictl.commands.consent import DRY_RUN, HOST, WAY_BACK, ask_consent
 from sdeictl.commands.group import Group
 from sdeictl.commands.output import (
@@ -44,7 +45,7 @@ from sdeictl.interlock.dry_run import PlanLine, plan_document, render_plan, rend
 from sdeictl.interlock.refusals import refused_status
 
 T = TypeVar("T")
-_CALLS = click.argument("calls", nargs=-1, metavar="[CALL]...")
+_CALLS = click.argument("calls", nargs=-1, metavar="[CALL]...", shell_complete=complete.calls)
 _SECONDS = click.option(
     "--seconds", type=click.IntRange(1, 600), default=5, show_default=True, metavar="S",
     help="How many seconds to time each call.",
@@ -137,7 +138,9 @@ def _store(document: BenchDocument) -> None:
 
 
 @bench.command("compare", short_help="Compare two runs, or the runs with and without pseudo-NMI.")
-@click.argument("files", nargs=-1, required=True, metavar="A B...", type=FILE)
+@click.argument(
+    "files", nargs=-1, required=True, metavar="A B...", type=FILE, shell_complete=complete.stored_runs
+)
 @click.option(
     "--ignore", "ignored", multiple=True, type=click.Choice([*MUST_BE_SAME, "pmr_sync"]), metavar="FIELD",
     help="Compare even if the runs differ in this condition; the output says so.",

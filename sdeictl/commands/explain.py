@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from sdeictl.commands import complete
 from sdeictl.commands.output import FORMAT, columns, print_result
 from sdeictl.errors import did_you_mean
 from sdeictl.probe.check_text import render_check, render_checks
@@ -11,7 +12,7 @@ from sdeictl.probe.checks.table import CHECKS
 
 
 @click.command(short_help="Why does a check matter, and who can fix it?")
-@click.argument("check_id", metavar="[CHECK_ID]", required=False)
+@click.argument("check_id", metavar="[CHECK_ID]", required=False, shell_complete=complete.checks)
 @FORMAT
 def explain(check_id: str | None, form: str) -> None:
     """Explain a check: its question, why it matters, its remedy and its owner.

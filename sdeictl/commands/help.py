@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import click
 
+from sdeictl.commands import complete
 from sdeictl.commands.output import write
 
 
 @click.command(short_help="Show the help of a command.")
-@click.argument("names", metavar="[COMMAND]...", nargs=-1)
+@click.argument("names", metavar="[COMMAND]...", nargs=-1, shell_complete=complete.commands)
 @click.pass_context
 def help(context: click.Context, names: tuple[str, ...]) -> None:  # noqa: A001 - the name of the command
     """Show the help of a command, as `sdeictl COMMAND --help` does; without COMMAND, that of sdeictl."""

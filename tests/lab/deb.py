@@ -7,6 +7,7 @@ The root of the lab's part `debian` is unpacked, and thrown away after; the buil
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -75,6 +76,12 @@ def run_in(root: str, script: str, *arguments: str) -> str:
 def main() -> int:
     """Build the package of the architecture named on the command line, or arm64's, into dist."""
     architecture, directory = (*sys.argv[1:], *(DEFAULT, "dist")[len(sys.argv) - 1 :])
+    if os.geteuid():
+        print(
+            "make deb: only root can build the package: it runs chroot(8) in a Debian of its own",
+            file=sys.stderr,
+        )
+        return 1
     try:
         lab = Lab()
         lab.build(("debian",))

@@ -14,9 +14,13 @@ import sys
 import tempfile
 from pathlib import Path
 
+from sdeictl.host.files import write_aside
 from tests.conftest import PROJECT
 
 COMPILERS = {"aarch64": "aarch64-linux-gnu-gcc", "x86_64": "x86_64-linux-gnu-gcc"}
+PACKAGES = {
+    "aarch64-linux-gnu-gcc": "gcc-aarch64-linux-gnu", "x86_64-linux-gnu-gcc": "gcc-x86-64-linux-gnu",
+}  # fmt: skip
 LIBRARY = "sdeictl/bench/libbench.so"
 NONE = "false"
 """A compiler that compiles nothing: the wheel for all architectures."""
@@ -65,15 +69,29 @@ def build_wheel(sdist: Path, directory: Path, machine: str | None) -> Path:
 def main() -> int:
     """Build all of them into the directory named on the command line, or into dist."""
     directory = Path((*sys.argv[1:], "dist")[0])
-    try:
-        sdist = build_sdist(directory)
-        print(sdist)
-        for machine in (*COMPILERS, None):
-            print(build_wheel(sdist, directory, machine))
-    except BuildError as error:
-        print(f"tests.tools.dist: {error}", file=sys.stderr)
+    missing = [f"{name} (Debian: {PACKAGES[name]})" for name in COMPILERS.values() if not shutil.which(name)]
+    if missing:
+        print(f"tests.tools.dist: nothing was built. Missing: {', '.join(missing)}", file=sys.stderr)
         return 1
+    try:
+        built = build_all()
+    except BuildError as error:
+        print(f"tests.tools.dist: {error}\nnothing was put into {directory}", file=sys.stderr)
+        return 1
+    directory.mkdir(parents=True, exist_ok=True)
+    for name, data in built.items():
+        write_aside(str(directory / name), data)
+        print(directory / name)
     return 0
+
+
+def build_all() -> dict[str, bytes]:
+    """Return the content of each file by its name; raise BuildError."""
+    with tempfile.TemporaryDirectory() as name:
+        directory = Path(name)
+        sdist = build_sdist(directory)
+        wheels = [build_wheel(sdist, directory, machine) for machine in (*COMPILERS, None)]
+        return {path.name: path.read_bytes() for path in (sdist, *wheels)}
 
 
 if __name__ == "__main__":
