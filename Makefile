@@ -1,6 +1,6 @@
 # Each target sets up what it needs; `make help` says what that is. See README.md and CONTRIBUTING.md.
 #: target         what it does                      takes    installs or needs
-#: make demo      judge this host, or a capture     20 s     .venv, 80 MB      (1)
+#: make demo      judge this host, or a capture     20 s     .venv, 50 MB      (1)
 #: make test      the tests without an emulator     4 min    tools, 300 MB     (1)
 #: make lab       build the emulated hosts          20 min   root, 6 GB        (2)
 #: make test-lab  stories in emulated hosts         35 min   make lab

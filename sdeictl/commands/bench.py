@@ -35,6 +35,7 @@ from sdeictl.commands.output import (
     FILE,
     FORMAT,
     check_new_file,
+    columns,
     print_result,
     read_document,
     write,
@@ -267,12 +268,12 @@ def _refusals(form: str) -> Iterator[None]:
     try:
         yield
     except ExperimentRefusedError as refusal:
-        print_result(form, plan_document(None, refusal.reasons), render_reasons(refusal.reasons))
+        print_result(form, plan_document(None, refusal.reasons), render_reasons(refusal.reasons, columns()))
         sys.exit(refused_status(refusal.reasons))
 
 
 def _show_plan(form: str, lines: list[PlanLine]) -> NoReturn:
-    print_result(form, plan_document(lines, ()), render_plan(lines))
+    print_result(form, plan_document(lines, ()), render_plan(lines, columns()))
     sys.exit(Status.GOOD)
 
 

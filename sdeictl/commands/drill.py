@@ -7,15 +7,22 @@ import math
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NoReturn
 
 import click
 
 from sdeictl.commands.consent import DRY_RUN, HOST, WAY_BACK, ask_consent
 from sdeictl.commands.group import Group
-from sdeictl.commands.output import FILE, FORMAT, print_result, write
+from sdeictl.commands.output import FILE, FORMAT, columns, print_result, write
 from sdeictl.drill.backtrace import plan_backtrace, run_backtrace
+from sdeictl.drill.captured import (
+    NOT_SHOWN,
+    NOTHING_FOUND,
+    reasons_against_backtrace,
+    reasons_against_lockup,
+    reasons_against_reset,
+)
 from sdeictl.drill.case import DrillRefusedError, reasons_against_all
 from sdeictl.drill.catalog import DRILLS, variants_of
 from sdeictl.drill.lockup import plan_lockup, run_lockup
@@ -30,11 +37,12 @@ from sdeictl.host.open import check_exists
 from sdeictl.interlock.arming import MAX_SECONDS, arm, disarm
 from sdeictl.interlock.consent import Consent
 from sdeictl.interlock.dry_run import PlanLine, plan_document, render_plan, render_reasons
-from sdeictl.interlock.refusals import refused_status
+from sdeictl.interlock.refusals import Reason, refused_status
 from sdeictl.interlock.results import DrillDocument
 from sdeictl.interlock.survey import read_boot_id
 from sdeictl.interlock.window import PROVIDERS, WindowRequest
 from sdeictl.probe.drills import DRILL_OUTCOMES, DrillKind, DrillOutcome
+from sdeictl.text import wrapped
 
 VARIANTS = variants_of(DrillKind.CRASH)
 _UNITS = {"s": 1, "m": 60, "h": 3600}
@@ -48,6 +56,10 @@ _CPU = click.option(
 _ACCEPT_LOAD = click.option(
     "--accept-load", "accepted_load", metavar="TEXT",
     help="Accept what the chosen CPU runs, repeated as the refusal names it.",
+)  # fmt: skip
+_ROOT = click.option(
+    "--root", metavar="DIR|FILE", type=FILE,
+    help="With --dry-run: say what speaks against the drill on a captured host.",
 )  # fmt: skip
 _EVIDENCE = click.option(
     "--evidence", metavar="FILE", type=FILE,
@@ -89,6 +101,7 @@ def drill_list(form: str) -> None:
     help="What masks it; by default the first of these that suits the host.",
 )  # fmt: skip
 @DRY_RUN
+@_ROOT
 @FORMAT
 def drill_backtrace(  # noqa: PLR0913 - one for each option
     *,
@@ -98,6 +111,7 @@ def drill_backtrace(  # noqa: PLR0913 - one for each option
     seconds: float | None,
     provider: str | None,
     dry_run: bool,
+    root: str | None,
     form: str,
 ) -> None:
     """Ask every CPU for its backtrace (sysrq-l); report who answers, and by which path.
@@ -116,6 +130,8 @@ def drill_backtrace(  # noqa: PLR0913 - one for each option
         if not math.isfinite(seconds):
             raise click.UsageError("--seconds must be a number of seconds")
         request = request._replace(seconds=seconds)
+    if root is not None:
+        _show_captured(form, lambda path: reasons_against_backtrace(path, request), root, dry_run=dry_run)
     with _refusals(form, dry_run=dry_run):
         if dry_run:
             _show_plan(form, plan_backtrace(request))
@@ -134,6 +150,7 @@ def drill_backtrace(  # noqa: PLR0913 - one for each option
 @WAY_BACK
 @_EVIDENCE
 @DRY_RUN
+@_ROOT
 @FORMAT
 def drill_lockup(  # noqa: PLR0913 - one for each option
     *,
@@ -145,6 +162,7 @@ def drill_lockup(  # noqa: PLR0913 - one for each option
     way_back: str | None,
     evidence: str | None,
     dry_run: bool,
+    root: str | None,
     form: str,
 ) -> None:
     """Mask a CPU past the hard-lockup threshold: is it reported, with its stack?
@@ -158,9 +176,13 @@ def drill_lockup(  # noqa: PLR0913 - one for each option
         raise click.UsageError("--thresh does not go with --permanent")
     if not permanent and (evidence or way_back):
         raise click.UsageError("--evidence and --way-back go with --permanent")
+    if root is not None and not permanent:
+        _show_captured(form, lambda path: reasons_against_lockup(path, cpu, thresh), root, dry_run=dry_run)
     consent = ask_consent(host_name, way_back, accepted_load, dry_run=dry_run)
     if permanent:
-        _reset(ResetRequest(DrillKind.LOCKUP, "permanent", cpu, evidence), consent, form, dry_run=dry_run)
+        _reset(
+            ResetRequest(DrillKind.LOCKUP, "permanent", cpu, evidence), consent, form, root, dry_run=dry_run
+        )
     with _refusals(form, dry_run=dry_run):
         if dry_run:
             _show_plan(form, plan_lockup(cpu, thresh, consent))
@@ -174,6 +196,7 @@ def drill_lockup(  # noqa: PLR0913 - one for each option
 @WAY_BACK
 @_EVIDENCE
 @DRY_RUN
+@_ROOT
 @FORMAT
 def drill_stop(  # noqa: PLR0913 - one for each option
     *,
@@ -183,6 +206,7 @@ def drill_stop(  # noqa: PLR0913 - one for each option
     way_back: str | None,
     evidence: str | None,
     dry_run: bool,
+    root: str | None,
     form: str,
 ) -> None:
     """Mask a CPU for good and RESET THE HOST (sysrq-b): which rung stops that CPU?
@@ -193,7 +217,7 @@ def drill_stop(  # noqa: PLR0913 - one for each option
     and named.
     """
     consent = ask_consent(host_name, way_back, accepted_load, dry_run=dry_run)
-    _reset(ResetRequest(DrillKind.STOP, None, cpu, evidence), consent, form, dry_run=dry_run)
+    _reset(ResetRequest(DrillKind.STOP, None, cpu, evidence), consent, form, root, dry_run=dry_run)
 
 
 @drill.command("crash", short_help="CRASH THE HOST with CPUs masked: are they in the dump?")
@@ -209,6 +233,7 @@ def drill_stop(  # noqa: PLR0913 - one for each option
     "--plain-dump", is_flag=True, help="The kdump service also saves a dump that makedumpfile cannot read."
 )
 @DRY_RUN
+@_ROOT
 @FORMAT
 def drill_crash(  # noqa: PLR0913 - one for each option
     *,
@@ -219,6 +244,7 @@ def drill_crash(  # noqa: PLR0913 - one for each option
     way_back: str | None,
     plain_dump: bool,
     dry_run: bool,
+    root: str | None,
     form: str,
 ) -> None:
     """CRASH THE HOST through kdump with CPUs masked: does the dump hold their registers?
@@ -229,10 +255,14 @@ def drill_crash(  # noqa: PLR0913 - one for each option
     if variant == "all-masked" and cpu is not None:
         raise click.UsageError("--cpu does not go with --variant all-masked")
     consent = ask_consent(host_name, way_back, accepted_load, dry_run=dry_run, plain_dump=plain_dump)
-    _reset(ResetRequest(DrillKind.CRASH, variant, cpu), consent, form, dry_run=dry_run)
+    _reset(ResetRequest(DrillKind.CRASH, variant, cpu), consent, form, root, dry_run=dry_run)
 
 
-def _reset(request: ResetRequest, consent: Consent, form: str, *, dry_run: bool) -> NoReturn:
+def _reset(
+    request: ResetRequest, consent: Consent, form: str, root: str | None, *, dry_run: bool
+) -> NoReturn:
+    if root is not None:
+        _show_captured(form, lambda path: reasons_against_reset(path, request), root, dry_run=dry_run)
     with _refusals(form, dry_run=dry_run):
         if dry_run:
             _show_plan(form, plan_reset(request, consent))
@@ -245,7 +275,7 @@ def _refusals(form: str, *, dry_run: bool) -> Iterator[None]:
     try:
         yield
     except DrillRefusedError as refusal:
-        lines = render_reasons(refusal.reasons)
+        lines = render_reasons(refusal.reasons, columns())
         if dry_run:
             print_result(form, plan_document(None, refusal.reasons), lines)
         else:
@@ -254,8 +284,22 @@ def _refusals(form: str, *, dry_run: bool) -> Iterator[None]:
 
 
 def _show_plan(form: str, lines: list[PlanLine]) -> NoReturn:
-    print_result(form, plan_document(lines, ()), render_plan(lines))
+    print_result(form, plan_document(lines, ()), render_plan(lines, columns()))
     sys.exit(Status.GOOD)
+
+
+def _show_captured(
+    form: str, reasons_of: Callable[[str], list[Reason]], root: str, *, dry_run: bool
+) -> NoReturn:
+    """Show what speaks against a drill on a captured host, and exit; nothing there is known to be safe."""
+    if not dry_run:
+        raise click.UsageError("--root goes with --dry-run: a drill runs on the host itself")
+    reasons = reasons_of(root)
+    found = list(render_reasons(reasons, columns())) if reasons else []
+    said = NOT_SHOWN if reasons else f"{NOTHING_FOUND} {NOT_SHOWN}"
+    lines = [*found, *wrapped(said, columns())]
+    print_result(form, plan_document(None, reasons), lines)
+    sys.exit(refused_status(reasons) if reasons else Status.UNKNOWN)
 
 
 def _show_result(form: str, document: DrillDocument) -> NoReturn:

@@ -66,10 +66,15 @@ def plan_lockup(cpu: int | None, thresh: int | None, consent: Consent) -> list[P
 
 def _prepare(cpu: int | None, thresh: int | None, consent: Consent) -> tuple[Case, Plan]:
     case = open_case(DrillKind.LOCKUP, None, providers=True, trial=False)  # It uses no BPF.
-    seconds = THRESHOLDS * (thresh or case.survey.watchdog_thresh or DEFAULT_THRESH)
-    request = WindowRequest(masked=True, cpu=cpu, seconds=seconds, provider=TEST_LOCKUP.name)
+    request = lockup_request(case.survey, cpu, thresh)
     refuse_case(case, refusals_for_lockup(case.survey, consent, request, thresh))
     return case, lockup_plan(request, case.survey)
+
+
+def lockup_request(survey: Survey, cpu: int | None, thresh: int | None) -> WindowRequest:
+    """Return the window that the hard-lockup detector must report."""
+    seconds = THRESHOLDS * (thresh or survey.watchdog_thresh or DEFAULT_THRESH)
+    return WindowRequest(masked=True, cpu=cpu, seconds=seconds, provider=TEST_LOCKUP.name)
 
 
 def refusals_for_lockup(

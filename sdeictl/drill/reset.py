@@ -119,7 +119,7 @@ def _prepare(request: ResetRequest, consent: Consent) -> _Prepared:
     assert reset is not None  # noqa: S101 - only drills that take the host down come here
     case = open_case(request.kind, request.variant, providers=False)
     survey = case.survey
-    channel = choose_channel(survey.facts, request.evidence) if reset.survivor is Survivor.LOG else None
+    channel = _channel(reset, survey.facts, request.evidence)
     refuse_case(case, refusals_for_reset(reset, survey, consent, request.cpu, channel))
     target = None
     if reset.wedges:
@@ -127,10 +127,28 @@ def _prepare(request: ResetRequest, consent: Consent) -> _Prepared:
     return _Prepared(case, reset, target, channel, reset_settings(reset, case.root))
 
 
+def refusals_for_captured_reset(request: ResetRequest, survey: Survey, consent: Consent) -> Iterator[Reason]:
+    """Yield what a capture shows against the drill; makedumpfile can be tried on the host only."""
+    reset = find_variant(request.kind, request.variant).reset
+    assert reset is not None  # noqa: S101 - as above
+    channel = _channel(reset, survey.facts, request.evidence)
+    return refusals_for_reset(reset, survey, consent, request.cpu, channel, trial=False)
+
+
+def _channel(reset: Reset, facts: HostFacts, evidence: str | None) -> Channel | None:
+    return choose_channel(facts, evidence) if reset.survivor is Survivor.LOG else None
+
+
 def refusals_for_reset(
-    reset: Reset, survey: Survey, consent: Consent, cpu: int | None, channel: Channel | None
+    reset: Reset,
+    survey: Survey,
+    consent: Consent,
+    cpu: int | None,
+    channel: Channel | None,
+    *,
+    trial: bool = True,
 ) -> Iterator[Reason]:
-    """Yield every reason against the drill."""
+    """Yield every reason against the drill; without a trial, makedumpfile is not started."""
     yield from refusals_for_host(survey)
     if survey.facts.architecture != "arm64":
         return
@@ -147,7 +165,8 @@ def refusals_for_reset(
         yield from refusals_for_way_back(survey._replace(watchdogs=()), consent)
         yield from refusals_for_dump_watchdogs(survey)
         yield from _refusals_for_kdump(survey.facts)
-        yield from refusals_for_dump(try_makedumpfile(), consent)
+        if trial:
+            yield from refusals_for_dump(try_makedumpfile(), consent)
         return
     yield from refusals_for_way_back(survey, consent)
     yield from refusals_for_watchdogs(survey, 0.0, (target,) if reset.wedges else ())

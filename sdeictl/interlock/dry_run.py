@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TypedDict
 
 from sdeictl.interlock.refusals import Reason
-from sdeictl.text import Line
+from sdeictl.text import Line, wrapped
 
 PLAN_SCHEMA = "sdeictl.plan/1"
 PlanLine = tuple[str, str]
@@ -37,14 +37,14 @@ def plan_document(plan: Sequence[PlanLine] | None, reasons: Iterable[Reason]) ->
     }
 
 
-def render_plan(lines: Iterable[PlanLine]) -> Iterator[Line]:
+def render_plan(lines: Iterable[PlanLine], width: int = 80) -> Iterator[Line]:
     """Return a plan as text."""
     for what, sentence in lines:
-        yield ((f"{what + ':':10}", "bold"), (sentence, ""))
+        yield from wrapped(sentence, width, " " * 10, head=((f"{what + ':':10}", "bold"),))
 
 
-def render_reasons(reasons: Iterable[Reason]) -> Iterator[Line]:
+def render_reasons(reasons: Iterable[Reason], width: int = 80) -> Iterator[Line]:
     """Return all reasons to refuse as text."""
     yield (("refused:", "bold yellow"),)
     for reason in reasons:
-        yield (("  " + reason.text, ""), (f" ({reason.kind})", "dim"))
+        yield from wrapped(f"{reason.text} ({reason.kind})", width, "    ", head=(("  ", ""),))

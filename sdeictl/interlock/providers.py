@@ -18,6 +18,7 @@ from sdeictl.host.root import Root
 from sdeictl.interlock.bpf import BpfWindow
 from sdeictl.text import NamedTuple
 
+NO_BPF = "the BPF compiler is off or missing (net.core.bpf_jit_enable)"
 _SUFFIXES = ("", ".gz", ".xz", ".zst")
 _SIGNATURE = b"~Module signature appended~\n"
 """How a signed module ends, kernel/module/signing.c."""
@@ -42,7 +43,7 @@ class FoundProviders(NamedTuple):
 
 def find_providers(root: Root, release: str | None, *, trial: bool) -> FoundProviders:
     """Look for the module test_lockup; with `trial`, see whether the kernel accepts the BPF program."""
-    base = f"{MODULES}/{release}/kernel/lib/test_lockup.ko"
+    base = module_path(release)
     for suffix in _SUFFIXES:
         try:
             data = root.read(base + suffix)
@@ -50,8 +51,17 @@ def find_providers(root: Root, release: str | None, *, trial: bool) -> FoundProv
             continue
         problem = _module_problem(root, data, compressed=bool(suffix))
         return FoundProviders(ModuleFile(base + suffix, bool(suffix)), problem, _bpf_problem(root, trial))
-    missing = f"this kernel has no module test_lockup ({base}; CONFIG_TEST_LOCKUP)"
-    return FoundProviders(None, missing, _bpf_problem(root, trial))
+    return FoundProviders(None, no_module(release), _bpf_problem(root, trial))
+
+
+def no_module(release: str | None) -> str:
+    """Return that a kernel has no module test_lockup, a clause."""
+    return f"this kernel has no module test_lockup ({module_path(release)}; CONFIG_TEST_LOCKUP)"
+
+
+def module_path(release: str | None) -> str:
+    """Return where the module test_lockup is, without the suffix of its compression."""
+    return f"{MODULES}/{release}/kernel/lib/test_lockup.ko"
 
 
 def _module_problem(root: Root, data: bytes, *, compressed: bool) -> str:
@@ -69,7 +79,7 @@ def _module_problem(root: Root, data: bytes, *, compressed: bool) -> str:
 def _bpf_problem(root: Root, trial: bool) -> str:
     """Return why BPF cannot mask a CPU; without a trial only what files show."""
     if not parse_number(text_of(root, BPF_JIT)):
-        return "the BPF compiler is off or missing (net.core.bpf_jit_enable)"
+        return NO_BPF
     if not trial:
         return ""
     try:

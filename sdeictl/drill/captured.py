@@ -1,0 +1,83 @@
+"""What speaks against a drill on a host of which only a capture is here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from sdeictl.drill.backtrace import refusals_for_backtrace
+from sdeictl.drill.lockup import lockup_request, refusals_for_lockup
+from sdeictl.drill.reset import ResetRequest, refusals_for_captured_reset
+from sdeictl.formats.cpulist import parse_cpulist
+from sdeictl.host.lenient import text_if_exists
+from sdeictl.host.open import holds_nothing, open_root
+from sdeictl.host.paths import CPUS_ONLINE
+from sdeictl.host.root import Root
+from sdeictl.interlock.consent import Consent
+from sdeictl.interlock.lkdtm import CRASH_TYPES
+from sdeictl.interlock.providers import NO_BPF, FoundProviders, ModuleFile, module_path, no_module
+from sdeictl.interlock.refusals import Reason
+from sdeictl.interlock.survey import Survey
+from sdeictl.interlock.window import WindowRequest
+from sdeictl.probe.collect import collect
+from sdeictl.probe.facts import HostFacts
+
+NOTHING_FOUND = "Nothing in this capture speaks against the drill."
+NOT_SHOWN = (
+    "A capture does not show whether the host is armed and who is logged in, its load, its watchdogs and what"
+    " runs on each CPU. On the host itself --dry-run looks at these too."
+)
+_AGREED = Consent(host_name="", way_back="not asked", plain_dump=True)
+"""What nobody was asked is no reason."""
+_Refusals = Callable[[Survey], Iterator[Reason]]
+
+
+def reasons_against_backtrace(path: str, request: WindowRequest) -> list[Reason]:
+    """Return why the host at a path would refuse `drill backtrace`; raise SdeictlError if there is none."""
+    return _reasons(path, lambda survey: refusals_for_backtrace(survey, request))
+
+
+def reasons_against_lockup(path: str, cpu: int | None, thresh: int | None) -> list[Reason]:
+    """Return why the host at a path would refuse `drill lockup`; raise SdeictlError."""
+
+    def refusals(survey: Survey) -> Iterator[Reason]:
+        return refusals_for_lockup(survey, _AGREED, lockup_request(survey, cpu, thresh), thresh)
+
+    return _reasons(path, refusals)
+
+
+def reasons_against_reset(path: str, request: ResetRequest) -> list[Reason]:
+    """Return why the host at a path would refuse a drill that takes it down; raise SdeictlError."""
+    return _reasons(path, lambda survey: refusals_for_captured_reset(request, survey, _AGREED))
+
+
+def _reasons(path: str, refusals: _Refusals) -> list[Reason]:
+    root = open_root(path)
+    facts = collect(root)
+    if facts._replace(gaps=(), drills=None) == HostFacts():
+        raise holds_nothing(path)
+    return list(refusals(_survey(root, facts)))
+
+
+def _survey(root: Root, facts: HostFacts) -> Survey:
+    """Return the survey of a captured host. What a capture does not show speaks neither for nor against."""
+    online = parse_cpulist(text_if_exists(root, CPUS_ONLINE))
+    cpus = facts.interrupts.cpus if facts.interrupts else None
+    return Survey(
+        facts=facts,
+        online=online or tuple(range(cpus or 0)),
+        deep_idle=bool(facts.idle_states and facts.idle_states.used),
+        providers=_providers(facts),
+        crash_types=() if facts.drills and facts.drills.lkdtm is False else CRASH_TYPES,
+        armed=1.0,
+    )
+
+
+def _providers(facts: HostFacts) -> FoundProviders:
+    drills = facts.drills
+    if drills is None:
+        return FoundProviders()
+    return FoundProviders(
+        ModuleFile(module_path(facts.release), compressed=False) if drills.test_lockup else None,
+        no_module(facts.release) if drills.test_lockup is False else "",
+        NO_BPF if drills.bpf_jit is False else "",
+    )
