@@ -149,9 +149,9 @@ def _hazards(facts: HostFacts, path: NmiPath, findings: Sequence[Finding]) -> tu
         hazards.append(
             f"{idle.seen}: the kernel masks SDEI there."
             " Firmware such as Trusted Firmware-A does not end the event there, so a backtrace request can"
-            " lose such a CPU until the host is reset. Boot with cpuidle.off=1, or hold /dev/cpu_dma_latency"
-            " at 0, until the firmware vendor confirms that event 0 to a CPU with SDEI masked is harmless."
-            " `sdeictl drill` holds that file while a drill runs."
+            " lose such a CPU until the host is reset. The firmware vendor must confirm that event 0 to a CPU"
+            " with SDEI masked is harmless. Until then the administrator should boot with cpuidle.off=1, or"
+            " hold /dev/cpu_dma_latency at 0, as `sdeictl drill` does while a drill runs."
         )
     if path != NmiPath.NONE and facts.unanswered:
         hazards.append(
