@@ -11,9 +11,9 @@ from sdeictl.html.kind import Kind
 from sdeictl.html.page import Page, Section, render_page
 from sdeictl.probe.checks.table import CHAIN
 from sdeictl.probe.document import FindingDocument, ReportDocument
-from sdeictl.probe.text import FOLLOWS, follows, host_line, verdict_word
+from sdeictl.probe.text import FOLLOWS, ONE_PATH, follows, host_line, verdict_word
 from sdeictl.probe.verdict import REGISTERED
-from sdeictl.probe.words import OUTCOMES, Outcome
+from sdeictl.probe.words import OUTCOMES, OWNERS, Outcome, Owner
 from sdeictl.text import show_ladder
 
 _KINDS = {
@@ -86,9 +86,10 @@ def _missing(report: ReportDocument) -> Iterator[Node]:
     for finding in report["findings"]:
         if finding["id"] in missing:
             remedy = FOLLOWS if follows(finding["id"], missing) else finding["remedy"]
-            rows.append((element("code", finding["id"]), finding["owner"], finding["seen"], remedy))
+            owner = OWNERS[Owner(finding["owner"])]
+            rows.append((element("code", finding["id"]), owner, finding["seen"], remedy))
     if rows:
-        yield table("One of the two paths is enough, SDEI or pseudo-NMI", columns, rows)
+        yield table(ONE_PATH, columns, rows)
 
 
 def _checks(report: ReportDocument) -> Iterator[Node]:

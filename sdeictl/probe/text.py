@@ -12,7 +12,7 @@ from sdeictl.probe.checks.idle import IDLE_CHECK
 from sdeictl.probe.checks.lockups import HARD_LOCKUP_CHECK
 from sdeictl.probe.checks.table import CHAIN
 from sdeictl.probe.verdict import REGISTERED
-from sdeictl.probe.words import OUTCOMES, Outcome
+from sdeictl.probe.words import OUTCOMES, OWNERS, Outcome, Owner
 from sdeictl.text import Line, Piece, show_ladder, wrapped
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ _AT_RISK = ("AT RISK", "bold yellow")
 """The host is ready, and a hazard is known."""
 _ID_COLUMNS = 22
 FOLLOWS = "follows from the links above"
+ONE_PATH = "One of the two paths is enough, SDEI or pseudo-NMI; it needs all of its links."
 
 
 def render_report(report: ReportDocument, width: int = 80, *, verbose: bool = False) -> Iterator[Line]:
@@ -41,6 +42,7 @@ def render_report(report: ReportDocument, width: int = 80, *, verbose: bool = Fa
         # The gaps are the reason for the verdict.
         yield from _gap_lines(report["gaps"], width)
     yield from _missing_lines(report, width)
+    yield from _identity_lines(report, width)
     if verbose:
         yield from _all_checks(report, width)
     elif report["findings"]:
@@ -78,10 +80,17 @@ def _top_lines(report: ReportDocument, width: int) -> Iterator[Line]:
             yield from wrapped(text, width, "  ", head=(("no hard-lockup detector: ", "bold yellow"),))
         elif _is_doubtful(finding, verdict["nmi_path"]):
             yield from wrapped(f"{finding['seen']}.", width, "  ", head=(("warning: ", "bold yellow"),))
-        elif finding["id"] == REGISTERED.get(NmiPath(verdict["nmi_path"])):
+
+
+def _identity_lines(report: ReportDocument, width: int) -> Iterator[Line]:
+    """Yield which host it is, how it stops its CPUs, and what shows that the path is there."""
+    verdict = report["verdict"]
+    yield ()
+    yield from wrapped(host_line(report["host"]), width, "  ", head=(("host: ", ""),))
+    for finding in report["findings"]:
+        if finding["id"] == REGISTERED.get(NmiPath(verdict["nmi_path"])):
             text = f"{finding['seen']} ({', '.join(finding['sources'])})"
             yield from wrapped(text, width, "  ", head=(("evidence: ", ""),))
-    yield from wrapped(host_line(report["host"]), width, "  ", head=(("host: ", ""),))
     yield from _ladder_lines(verdict["consumers"]["stop"]["ladder"], width)
 
 
@@ -114,7 +123,7 @@ def _missing_lines(report: ReportDocument, width: int) -> Iterator[Line]:
         return
     yield ()
     count = "1 link is missing" if len(missing) == 1 else f"{len(missing)} links are missing"
-    yield from wrapped(f"{count}. One of the two paths is enough, SDEI or pseudo-NMI.", width, style="bold")
+    yield from wrapped(f"{count}. {ONE_PATH}", width, style="bold")
     findings = {finding["id"]: finding for finding in report["findings"]}
     for path in REGISTERED:
         links = [findings[check.id] for check in CHAIN if check.path == path and check.id in missing]
@@ -135,25 +144,22 @@ def follows(link: str, missing: list[str]) -> bool:
 
 
 def _broken_lines(finding: FindingDocument, remedy: str, width: int) -> Iterator[Line]:
-    head = ((f"  {finding['id']}", "red"), (f" ({finding['owner']}): ", ""))
+    head = ((f"  {finding['id']}", "red"), (f" ({OWNERS[Owner(finding['owner'])]}): ", ""))
     yield from wrapped(finding["seen"], width, "      ", head=head)
     yield from wrapped(remedy, width, "      ")
 
 
 def _other_failures(report: ReportDocument, width: int) -> Iterator[Line]:
-    """Yield what fails and is neither a missing link nor in the first lines."""
-    verdict = report["verdict"]
-    shown = {
-        *verdict["missing"],
-        HARD_LOCKUP_CHECK,
-        IDLE_CHECK if verdict["nmi_path"] == NmiPath.SDEI else None,
-    }
-    fails = [f for f in report["findings"] if f["outcome"] == Outcome.FAIL and f["id"] not in shown]
+    """Yield what fails and is no missing link."""
+    missing = report["verdict"]["missing"]
+    fails = [f for f in report["findings"] if f["outcome"] == Outcome.FAIL and f["id"] not in missing]
     if fails:
         yield ()
-        yield (("Other checks that fail:", "bold"),)
+        yield (("Other checks that fail:" if missing else "Checks that fail:", "bold"),)
     for finding in fails:
-        yield from _broken_lines(finding, f"see: sdeictl explain {finding['id']}", width)
+        at_top = finding["id"] in (HARD_LOCKUP_CHECK, IDLE_CHECK)
+        see = "see above" if at_top else f"see: sdeictl explain {finding['id']}"
+        yield from _broken_lines(finding, see, width)
 
 
 def _unknown_lines(report: ReportDocument, width: int) -> Iterator[Line]:

@@ -48,3 +48,11 @@ class Owner(Word):
     FIRMWARE = "firmware"
     KERNEL = "kernel"
     ADMIN = "admin"
+
+
+OWNERS = {
+    Owner.FIRMWARE: "firmware vendor",
+    Owner.KERNEL: "kernel builder",
+    Owner.ADMIN: "administrator",
+}
+"""Each owner as a person: readers took `kernel` for no one."""
