@@ -5,8 +5,12 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -14,6 +18,7 @@ import pytest
 from tests.conftest import validate
 from tests.lab.build import EXTRA, Lab
 from tests.lab.machines import MACHINES
+from tests.lab.prometheus import running_prometheus, wait_until
 from tests.lab.stories import crash_boots
 
 Json = dict[str, Any]
@@ -23,6 +28,8 @@ ENDS = ("lockup", "cut", "panic", "clean", "reset") if EXTRA else ("lockup",)
 HOSTS = ("dt-sdei", "dt-none") if EXTRA else ("dt-sdei",)
 WORDS = {"lockup": "hard-lockup", "panic": "panic", "reset": "reset", "cut": "reset", "clean": "clean"}
 DUMPED = ("lockup", "panic")
+BOOTS = 3
+"""So many earlier boots the collector examines."""
 LAYOUTS = {
     "ubuntu": ("{stamp}", "dump.{stamp}", "dmesg.{stamp}"),
     "rhel": ("127.0.0.1-{date}-{time}:00", "vmcore", "vmcore-dmesg.txt"),
@@ -44,6 +51,7 @@ def test_each_end(lab: Lab, tmp_path: Path, host: str) -> None:
     for each, boot in zip(told, found["boots"]):
         check_boot(each, boot, text, reached=reached)
     assert found["verdict"]["evidence_lost"] is (None if reached and EXTRA else not reached)
+    check_metrics(lab, tmp_path / "prometheus", (share / "sdeictl.prom").read_bytes(), told, reached=reached)
     check_layouts(tmp_path, {boot["boot_id"]: boot for boot in found["boots"][:-1]})
 
 
@@ -59,6 +67,47 @@ def check_boot(told: Json, boot: Json, text: str, *, reached: bool) -> None:
         if told["end"] == "lockup":
             assert (cpu["stack"], cpu["registers_in_dump"]) == (reached, reached), text
             assert bool(boot["missing"]) != reached
+
+
+def check_metrics(lab: Lab, directory: Path, metrics: bytes, told: list[Json], *, reached: bool) -> None:
+    """Compare the answers of a Prometheus that scrapes these metrics with what the guest did."""
+    examined = told[-BOOTS:]
+    last = [each for each in examined if each["end"] != "clean"][-1]
+    with serving_text(metrics) as port, running_prometheus(lab, directory, port) as server:
+        wait_until("a scrape", lambda: server.value("up") == 1)
+        counts = {labels["end"]: count for labels, count in server.query("sdeictl_earlier_boots")}
+        for end in set(WORDS.values()):
+            assert counts[end] == sum(WORDS[each["end"]] == end for each in examined), counts
+        assert 0 < (server.value("sdeictl_last_crash_timestamp_seconds") or 0) < time.time() + 3600
+        expected = float(reached) if last["wedged"] is not None else None
+        assert server.value("sdeictl_last_crash_culprit_reached") == expected
+        dumped = expected if last["end"] in DUMPED else None
+        assert server.value("sdeictl_last_crash_culprit_in_dump") == dumped
+        assert server.value("sdeictl_incomplete_dumps") == 0
+
+
+@contextmanager
+def serving_text(text: bytes) -> Iterator[int]:
+    """Serve a text on a port of the loopback, as an exporter does."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "text/plain; version=0.0.4")
+            self.end_headers()
+            self.wfile.write(text)
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield server.server_port
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 def check_layouts(directory: Path, seen: Mapping[str, Json]) -> None:

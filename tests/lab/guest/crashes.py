@@ -3,7 +3,8 @@
     crashes.py END...        lockup, panic, reset, clean, or cut (then the other side cuts the power)
 
 Goes on where the last boot was left. Leaves /lab/crashes.json: what it did to each boot, written before it
-does it; and in the last boot /lab/postmortem.json, what `sdeictl postmortem` says of them.
+does it; and in the last boot /lab/postmortem.json, what `sdeictl postmortem` says of them, and
+/lab/sdeictl.prom, what the agent exports.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Any
 from wedge import VICTIM, wedge_victim
 
 PROGRESS = Path("/var/lib/crashes.json")
+METRICS = Path("/run/metrics/sdeictl.prom")
 KDUMP = """\
 USE_KDUMP=1
 KDUMP_KERNEL=/boot/crash-kernel
@@ -80,6 +82,19 @@ def end_boot(end: str) -> None:
     time.sleep(LONG_SECONDS)
 
 
+def exported() -> str:
+    """Return what the agent exports of the earlier boots: the collector and the exporter run as they are."""
+    subprocess.run([sys.executable, "-m", "sdeictl_agent.collector"], check=True)
+    METRICS.parent.mkdir()
+    command = [sys.executable, "-m", "sdeictl_agent.exporter", "--textfile", str(METRICS.parent)]
+    with subprocess.Popen(command) as exporter:
+        end = time.monotonic() + LONG_SECONDS
+        while not METRICS.exists() and time.monotonic() < end:
+            time.sleep(0.5)
+        exporter.terminate()
+    return METRICS.read_text()
+
+
 def main() -> None:
     os.sched_setaffinity(0, {0})
     ends = sys.argv[1:]
@@ -97,6 +112,7 @@ def main() -> None:
         command = [sys.executable, "-m", "sdeictl", "postmortem", "--boots", "10", "--format", form]
         with Path("/lab", name).open("wb") as out:
             done = subprocess.run(command, stdout=out, check=False)
+    Path("/lab/sdeictl.prom").write_text(exported())
     os.sync()
     Path("/lab/postmortem.status").write_text(str(done.returncode))
 
