@@ -57,7 +57,8 @@ def check_limits(states: Sequence[HostState], plan: FleetPlan, limit: Limit) -> 
     for wave in plan.waves:
         for domain, drilled in Counter(host.domain for host in wave.hosts).items():
             most = total[domain] * limit.number / 100 if limit.percent else limit.number
-            assert drilled + silent[domain] <= most, wave.name
+            anywhere = silent[""] if domain else 0
+            assert drilled + silent[domain] + anywhere <= most, wave.name
 
 
 def check_whole(states: Sequence[HostState], plan: FleetPlan) -> None:
@@ -152,6 +153,23 @@ def test_hosts_that_are_down_take_the_room() -> None:
     assert len(make_plan([READY, down], [MASKED], Limit(2, percent=False)).waves) == 1
 
 
+def test_host_of_an_unknown_domain_may_be_anywhere() -> None:
+    down = READY._replace(instance="h2:10113", domain="", answers=False)
+    plan = make_plan([READY, down], [MASKED], Limit(1, percent=False))
+    assert list(plan.left_out) == [LeftOut.NO_AGENT, LeftOut.NO_ROOM]
+    text = " ".join(to_plain(render_plan(QUESTION, plan)).split())
+    assert "1 host needs a drill (backtrace-masked). 0 of them are in 0 waves." in text
+    assert "r1 has 1 down, limit 1" in text
+    assert len(make_plan([READY, down], [MASKED], Limit(2, percent=False)).waves) == 1
+
+
+def test_waves_that_are_alike_share_a_line() -> None:
+    states = [READY._replace(instance=f"h{number}:1") for number in range(5)]
+    text = to_plain(render_plan(QUESTION, make_plan(states, [MASKED], Limit(1, percent=False))))
+    assert "canary-1:             1 host (1 never drilled): h0\n" in text
+    assert "batch-1 to batch-4:   1 host (1 never drilled) in each: h1, h2, h3 and 1 more\n" in text
+
+
 def test_canaries_of_one_domain_take_turns() -> None:
     cohorts = [READY._replace(instance=f"h{n}:1", group=(str(n),)) for n in range(3)]
     plan = make_plan(cohorts, [MASKED], Limit(1, percent=False))
@@ -160,7 +178,7 @@ def test_canaries_of_one_domain_take_turns() -> None:
 
 @pytest.mark.parametrize("text", ["0", "-1", "101%", "1.5", "", "%", "\u0661", "5 %", "1" * 12])
 def test_limits_that_are_none(text: str) -> None:
-    with pytest.raises(ValueError, match="neither a number of hosts"):
+    with pytest.raises(ValueError, match="neither a number of hosts from 1 on"):
         parse_limit(text)
 
 
@@ -173,9 +191,12 @@ def test_formats_agree() -> None:
     names = [line.strip(' ":') for line in inventory.splitlines() if line.startswith(" " * 12 + '"')]
     assert names == [row[1] for row in rows]
     text = to_plain(render_plan(QUESTION, plan))
-    assert f"{len(rows):,} hosts need a drill" in text
-    for wave in plan.waves:
-        assert wave.name in text
+    room = len(plan.left_out.get(LeftOut.NO_ROOM, ()))
+    assert f"{len(rows) + room:,} hosts need a drill" in text
+    assert f" {len(rows):,} of them are in {len(plan.waves):,} waves." in " ".join(text.split())
+    assert plan.waves[0].name in text
+    assert plan.waves[-1].name in text
+    assert max(map(len, text.splitlines())) <= 80
 
 
 def test_labels_of_hosts_are_no_templates() -> None:

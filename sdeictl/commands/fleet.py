@@ -28,7 +28,7 @@ from sdeictl.fleet.diff import (
     render_diff,
 )
 from sdeictl.fleet.document import Object, fleet_document, host_document
-from sdeictl.fleet.host_states import read_states
+from sdeictl.fleet.host_states import NO_DOMAINS, read_states
 from sdeictl.fleet.page import fleet_page
 from sdeictl.fleet.plan import FleetPlan, Limit, make_plan, parse_limit
 from sdeictl.fleet.plan_text import PlanQuestion, plan_document, plan_inventory, plan_list, render_plan
@@ -387,6 +387,10 @@ def fleet_plan(
         raise click.UsageError(f"{', '.join(costly)} can cost the host: add --allow reset")
     if domain is not None:
         _check_labels(prometheus_source.check_labels, [domain], "--domain")
+        if domain in NO_DOMAINS or domain.startswith("__"):
+            raise click.UsageError(
+                f"--domain {domain}: that label does not say which hosts can fail together"
+            )
     most = _limit(limit)
     now = time.time()
     source = _server(asked, now)
@@ -406,7 +410,7 @@ def _print_plan(question: PlanQuestion, plan: FleetPlan, form: str) -> None:
     if form in ("list", "ansible"):
         write((plan_list(plan) if form == "list" else plan_inventory(question, plan)).encode())
     else:
-        print_result(form, plan_document(question, plan), render_plan(question, plan))
+        print_result(form, plan_document(question, plan), render_plan(question, plan, columns()))
 
 
 def _moment(text: str) -> float:

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sdeictl.errors import SdeictlError, Status
+from sdeictl.errors import SdeictlError, Status, did_you_mean
 from sdeictl.fleet.plan import HostState, Result
 from sdeictl.fleet.prometheus import Series
 from sdeictl.fleet.prometheus_source import PATH, PrometheusSource
 from sdeictl.probe.drills import outcome_of_metric
+
+REMEMBERED = "30d"
+"""So long a host that is down keeps the failure domain that its last report named."""
+NO_DOMAINS = frozenset({"instance", "job"})
+"""Labels that divide a fleet into single hosts, or not at all."""
 
 
 def read_states(
@@ -20,10 +25,11 @@ def read_states(
     the server gives no usable answer, or only a part of it: the rest could tell of a CPU that a drill lost.
     """
     ask = source.client.query
-    more = (domain,) if domain and domain not in source.by else ()
-    labels = ", ".join(("instance", PATH, *source.by, *more))
-    described = ask(f"group by ({labels}) ({source.joined(f'{source.of(PATH)} == 1', labels=more)})")
+    labels = ", ".join(("instance", PATH, *source.by))
+    described = ask(f"group by ({labels}) ({source.joined(f'{source.of(PATH)} == 1')})")
     targets = ask(f"max by ({', '.join(('instance', *filter(None, [domain])))}) ({source.of('up')})")
+    if not targets and not inventory:
+        raise SdeictlError(f"no host found: no target matches {source.describe()}", Status.UNKNOWN)
     hosts = {_instance(each): each for each in described}
     stamp = source.of("sdeictl_report_timestamp_seconds")
     stale = _instances(ask(f"time() - {stamp} > {source.stale_after:.0f}"))
@@ -33,6 +39,7 @@ def read_states(
     unreadable = _instances(ask(f"{drills} == 0"))
     pending = _instances(ask(f"{source.of('sdeictl_drill_pending')} == 1"))
     results = _results(source)
+    domains = _domains(source, domain, targets) if domain else {}
     states = []
     for target in targets:
         name = _instance(target)
@@ -40,7 +47,7 @@ def read_states(
         states.append(
             HostState(
                 instance=name,
-                domain=_domain(domain, target, host),
+                domain=domains.get(name, ""),
                 answers=bool(target.value),
                 group=tuple(host.labels.get(label, "") for label in source.by) if host else None,
                 path=host.labels.get(PATH, "") if host else "",
@@ -59,11 +66,29 @@ def read_states(
     return states
 
 
-def _domain(label: str | None, target: Series, host: Series | None) -> str:
-    """Return the failure domain. The label of the target names it, or else the label of the report."""
-    if label is None:
-        return ""
-    return target.labels.get(label, "") or (host.labels.get(label, "") if host else "")
+def _domains(source: PrometheusSource, label: str, targets: Sequence[Series]) -> dict[str, str]:
+    """Return the failure domain of each target that has one.
+
+    The label of the target names it, or else the last report of the host: a host that is down has none now,
+    and takes the room of its domain all the same. Raises SdeictlError with Status.USAGE if no host has one.
+    """
+    found = {_instance(each): each.labels[label] for each in targets if each.labels.get(label)}
+    if len(found) < len(targets):
+        info = f"last_over_time({source.of('sdeictl_host_info')}[{REMEMBERED}])"
+        for each in source.client.query(f"group by (instance, {label}) ({info})"):
+            if each.labels.get(label):
+                found.setdefault(_instance(each), each.labels[label])
+    if not found:
+        known = {name for each in source.client.query(source.of("up")) for name in each.labels}
+        known |= {
+            name for each in source.client.query(source.of("sdeictl_host_info")) for name in each.labels
+        }
+        usable = sorted(name for name in known if not name.startswith("__") and name not in NO_DOMAINS)
+        hint = did_you_mean(label, usable) or f"the labels are {', '.join(usable)}"
+        raise SdeictlError(
+            f"no host has the label {label}, which names its failure domain; {hint}", Status.USAGE
+        )
+    return found
 
 
 def _results(source: PrometheusSource) -> dict[str, dict[str, Result]]:

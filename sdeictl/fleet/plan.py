@@ -27,6 +27,15 @@ class Need(Word):
     """The kernel or the firmware has changed since."""
 
 
+NEEDS = {
+    Need.NEVER: "never drilled",
+    Need.FAILED: "failed",
+    Need.UNKNOWN: "ended unknown",
+    Need.STALE: "outdated",
+}
+"""The needs in words."""
+
+
 class LeftOut(Word):
     """Why a plan leaves a host out: the first of these that holds."""
 
@@ -135,7 +144,8 @@ class Domain(NamedTuple):
     name: str
     hosts: int
     unavailable: int
-    """Hosts whose agent does not answer now. They count against the limit."""
+    """Hosts whose agent does not answer now, and that are in this domain or in an unknown one. They count
+    against the limit."""
     limit: int
 
     @property
@@ -157,7 +167,9 @@ def parse_limit(text: str) -> Limit:
     """Read `N` or `N%`; raise ValueError."""
     match = _LIMIT.fullmatch(text)
     if not match or int(match[1]) < 1 or (match[2] and int(match[1]) > 100):
-        raise ValueError(f"{text!r} is neither a number of hosts, such as 2, nor a percentage, such as 5%")
+        raise ValueError(
+            f"{text!r} is neither a number of hosts from 1 on nor a whole percentage, 1% to 100%"
+        )
     return Limit(int(match[1]), bool(match[2]))
 
 
@@ -190,7 +202,11 @@ def make_plan(states: Iterable[HostState], drills: Sequence[str], limit: Limit) 
 def _domains(states: Sequence[HostState], limit: Limit) -> list[Domain]:
     hosts = Counter(state.domain for state in states)
     silent = Counter(state.domain for state in states if not state.answers)
-    return [Domain(name, hosts[name], silent[name], limit.of(hosts[name])) for name in sorted(hosts)]
+    # A host of an unknown domain may be in any of them.
+    anywhere = silent.pop("", 0)
+    return [
+        Domain(name, hosts[name], silent[name] + anywhere, limit.of(hosts[name])) for name in sorted(hosts)
+    ]
 
 
 def _obstacles(state: HostState) -> tuple[tuple[LeftOut, bool], ...]:

@@ -5,17 +5,19 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from itertools import islice
+from itertools import groupby, islice
 
 from sdeictl.fleet.document import Object
-from sdeictl.fleet.plan import LEFT_OUT, FleetPlan, LeftOut, PlannedHost
-from sdeictl.text import Line, NamedTuple, visible
+from sdeictl.fleet.plan import LEFT_OUT, NEEDS, FleetPlan, LeftOut, PlannedHost, Wave
+from sdeictl.text import Line, NamedTuple, visible, wrapped
 
 FLEET_PLAN_SCHEMA = "sdeictl.fleet-plan/1"
 WAVES_GROUP = "sdeictl_waves"
 """The group of the inventory that holds the waves."""
 _NAMED = 3
-"""How many hosts of a reason the text names."""
+"""How many hosts the text names in one place."""
+_NEEDY = (LeftOut.BAD_NAME, LeftOut.SAME_NAME, LeftOut.NO_ROOM)
+"""Who is left out for one of these needs a drill."""
 
 
 class PlanQuestion(NamedTuple):
@@ -60,30 +62,72 @@ def _host(asked: PlanQuestion, host: PlannedHost) -> Object:
     }
 
 
-def render_plan(asked: PlanQuestion, plan: FleetPlan) -> Iterator[Line]:
-    """Yield a plan as lines of text. They count the hosts of each wave, and those that are left out."""
-    hosts = sum(len(wave.hosts) for wave in plan.waves)
-    drills = ", ".join(asked.drills)
-    yield ((f"{hosts:,} hosts need a drill ({drills}), in {len(plan.waves):,} waves.", "bold"),)
-    yield ((f"Source: {asked.source}, {asked.at}", "dim"),)
+def render_plan(asked: PlanQuestion, plan: FleetPlan, width: int = 80) -> Iterator[Line]:
+    """Yield a plan as lines of text: who goes when, and who is left out and why."""
+    planned = sum(len(wave.hosts) for wave in plan.waves)
+    need = planned + sum(len(plan.left_out.get(reason, ())) for reason in _NEEDY)
+    text = f"{_hosts(need)} need{'s' * (need == 1)} a drill ({', '.join(asked.drills)})."
+    text += f" {planned:,} of them are in {len(plan.waves):,} waves."
+    yield from wrapped(text, width, style="bold")
+    yield from wrapped(f"Source: {asked.source}, {asked.at}", width, style="dim")
     where = f"per {asked.domain}" if asked.domain else "in the fleet, which is one failure domain"
-    yield ((f"At most {asked.limit} unavailable {where}; hosts that do not answer now count.", ""),)
-    for place, wave in enumerate(plan.waves):
-        if not place:
-            yield ()
-            yield (("Waves", "bold"),)
-        needs = Counter(need for host in wave.hosts for need in set(host.needs.values()))
-        why = ", ".join(f"{count:,} {need}" for need, count in sorted(needs.items()))
-        yield ((f"  {wave.name:<12}", ""), (f"{len(wave.hosts):>7,} hosts  {why}", ""))
+    text = f"At most {asked.limit} unavailable {where}. Hosts that do not answer now count"
+    text += ", those of an unknown domain in each domain." if asked.domain else "."
+    yield from wrapped(text, width)
+    yield from _wave_lines(plan, width)
+    yield from _left_out_lines(plan, width)
+    if planned:
+        yield ()
+        yield from wrapped("--format list and --format json name every host.", width)
+
+
+def _wave_lines(plan: FleetPlan, width: int) -> Iterator[Line]:
+    """Yield the waves; neighbours that are alike share a line."""
+    if plan.waves:
+        yield ()
+        yield (("Waves, one after the other", "bold"),)
+    for (kind, text), waves in groupby(plan.waves, key=_wave_words):
+        alike = list(waves)
+        name = alike[0].name if len(alike) == 1 else f"{alike[0].name} to {alike[-1].name}"
+        each = " in each" if len(alike) > 1 else ""
+        names = _some([host.name for wave in alike for host in wave.hosts])
+        head = ((f"  {name + ':':<22}", "" if kind == "batch" else "bold"),)
+        yield from wrapped(f"{text}{each}: {names}", width, " " * 24, head=head)
+
+
+def _wave_words(wave: Wave) -> tuple[str, str]:
+    """Return the kind of a wave, and how many hosts of it need a drill for which reason."""
+    needs = Counter(need for host in wave.hosts for need in set(host.needs.values()))
+    why = ", ".join(f"{count:,} {NEEDS[need]}" for need, count in sorted(needs.items()))
+    return wave.name.partition("-")[0], f"{_hosts(len(wave.hosts))} ({why})"
+
+
+def _left_out_lines(plan: FleetPlan, width: int) -> Iterator[Line]:
     for place, (reason, instances) in enumerate(plan.left_out.items()):
         if not place:
             yield ()
             yield (("Left out", "bold"),)
-        names = ", ".join(islice(instances, _NAMED))
-        more = len(instances) - _NAMED
         style = "" if reason is LeftOut.DONE else "yellow"
-        yield ((f"  {len(instances):>7,}  {LEFT_OUT[reason]}", style),)
-        yield ((f"           {names}{f' and {more:,} more' if more > 0 else ''}", "dim"),)
+        yield from wrapped(
+            LEFT_OUT[reason], width, " " * 11, style, head=((f"  {len(instances):>7,}  ", style),)
+        )
+        yield from wrapped(_some(instances), width, " " * 11, "dim", head=((" " * 11, ""),))
+        if reason is LeftOut.NO_ROOM:
+            full = [each for each in plan.domains if not each.room]
+            words = [
+                f"{each.name or 'no domain'} has {each.unavailable} down, limit {each.limit}" for each in full
+            ]
+            yield from wrapped(_some(words, "; "), width, " " * 11, "dim", head=((" " * 11, ""),))
+
+
+def _hosts(count: int) -> str:
+    return f"{count:,} host{'s' * (count != 1)}"
+
+
+def _some(names: Sequence[str], between: str = ", ") -> str:
+    """Return the first names, and how many more there are."""
+    more = len(names) - _NAMED
+    return between.join(islice(names, _NAMED)) + (f" and {more:,} more" if more > 0 else "")
 
 
 def plan_list(plan: FleetPlan) -> str:
@@ -97,6 +141,9 @@ def plan_inventory(asked: PlanQuestion, plan: FleetPlan) -> str:
     """Return an inventory for Ansible in YAML. Each wave is a group; the names of the groups sort by wave."""
     lines = [
         f"# sdeictl fleet plan: {visible(asked.source)}, {asked.at}",
+        f"# drills: {', '.join(asked.drills)}",
+        f"# at most {asked.limit} unavailable per {asked.domain or 'fleet'}",
+        *(f"# left out: {len(names)}, {LEFT_OUT[reason]}" for reason, names in plan.left_out.items()),
         "all:",
         "  children:",
         f"    {WAVES_GROUP}:",
