@@ -204,6 +204,6 @@ def test_every_check_is_explained() -> None:
 def test_goldens_belong_to_hosts() -> None:
     """No other test would find a golden of a host that was removed."""
     known = {path.name for path in (TESTS / "hosts").iterdir()}
-    known |= {"elf", "kdump"}  # the dumps of test_vmcore
+    known |= {"elf", "kdump", "bundled"}  # the dumps of test_vmcore
     known |= {f"session-{columns}x{rows}" for columns, rows in SIZES}
     assert {path.name.rsplit(".", 2)[0] for path in (TESTS / "golden").iterdir()} == known

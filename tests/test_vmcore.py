@@ -19,12 +19,15 @@ from hypothesis import strategies as st
 from sdeictl.cli import cli
 from sdeictl.text import to_plain
 from sdeictl.vmcore.core import Core, CoreCpu, read_core
-from sdeictl.vmcore.corefile import CoreError, DumpFormat
-from sdeictl.vmcore.notes import Registers
+from sdeictl.vmcore.corefile import CoreError, DumpFormat, MissingDataError
+from sdeictl.vmcore.memory import KernelMemory
+from sdeictl.vmcore.notes import Registers, parse_notes
 from sdeictl.vmcore.open import open_core
 from sdeictl.vmcore.report import vmcore_document, vmcore_status
+from sdeictl.vmcore.symbols import TABLES
 from sdeictl.vmcore.text import render_vmcore
-from tests.conftest import Golden, validate
+from sdeictl.vmcore.vmcoreinfo import find_vmcoreinfo
+from tests.conftest import TESTS, Golden, validate
 from tests.support.core_builder import (
     NOTES_OFFSET,
     PERCPU_BYTES,
@@ -140,7 +143,7 @@ def test_foreign_data_is_not_a_note() -> None:
 )
 def test_text_without_registers(cpu: CoreCpu | None, headline: str, line: str) -> None:
     core = Core(DumpFormat.ELF, None, None, (cpu,) if cpu else (), (), None, None, ())
-    text = to_plain(render_vmcore(vmcore_document(core)))
+    text = to_plain(render_vmcore(vmcore_document(core), 200))
     assert text.startswith(headline)
     assert line in text
 
@@ -148,7 +151,7 @@ def test_text_without_registers(cpu: CoreCpu | None, headline: str, line: str) -
 @pytest.mark.parametrize(("count", "words"), [(1, "a set"), (2, "2 sets")])
 def test_headline_counts_unmatched_registers(count: int, words: str) -> None:
     core = Core(DumpFormat.ELF, None, None, (), (REGISTERS,) * count, None, None, ())
-    text = to_plain(render_vmcore(vmcore_document(core)))
+    text = to_plain(render_vmcore(vmcore_document(core), 200))
     assert text.startswith(f"UNKNOWN  the dump does not show which CPU wrote {words} of registers\n")
 
 
@@ -293,3 +296,35 @@ def test_damaged_stream(piece: bytes, why: str) -> None:
     header = flattened(b"")[:4096]
     with pytest.raises(CoreError, match=why):
         open_core(io.BytesIO(header + piece))
+
+
+BUNDLED = TESTS / "crash/vmcore"
+
+
+def test_bundled_dump(golden: Golden) -> None:
+    """Everyone can try `sdeictl vmcore`: a real crash of the lab, small."""
+    assert BUNDLED.stat().st_size < 200 << 10
+    with BUNDLED.open("rb") as file:
+        core = read_core(open_core(file))
+    document = vmcore_document(core)
+    validate("vmcore-1", document)
+    assert vmcore_status(core) == 0
+    wedged = document["cpus"][1]
+    assert wedged["registers"]
+    assert wedged["registers"]["masked"]
+    assert wedged["parked"]
+    golden.check("bundled.vmcore.txt", to_plain(render_vmcore(document)))
+
+
+def test_bundled_dump_has_no_code() -> None:
+    """No page between the first function of the kernel and its tables of symbols is there."""
+    with BUNDLED.open("rb") as file:
+        core = open_core(file)
+        info = find_vmcoreinfo(tuple(parse_notes(core.notes)))
+        memory = KernelMemory(core, info)
+        start = info.symbol("_stext")
+        end = min(info.symbol(f"kallsyms_{name}") for name in TABLES)
+        assert end - start > 4 << 20
+        for address in range(start, end - 4096, 4096):
+            with contextlib.suppress(MissingDataError):
+                assert not any(memory.read(address, 4096)), hex(address)

@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from sdeictl.commands.output import FILE, FORMAT, print_result
+from sdeictl.commands.output import FILE, FORMAT, columns, print_result
 from sdeictl.errors import SdeictlError, Status
 from sdeictl.host.files import open_large
 from sdeictl.vmcore.core import Core, read_core
@@ -32,7 +32,7 @@ def vmcore(file: str, form: str) -> None:
     """
     core = _read(file)
     report = vmcore_document(core)
-    print_result(form, report, render_vmcore(report))
+    print_result(form, report, render_vmcore(report, columns()))
     sys.exit(vmcore_status(core))
 
 

@@ -13,7 +13,7 @@ from sdeictl.vmcore.corefile import MissingDataError
 from sdeictl.vmcore.memory import KernelMemory
 from sdeictl.vmcore.vmcoreinfo import VmcoreInfo
 
-_TABLES = ("num_syms", "names", "token_table", "token_index", "offsets")
+TABLES = ("num_syms", "names", "token_table", "token_index", "offsets")
 """VMCOREINFO names them since Linux 6.0, if the kernel has CONFIG_KALLSYMS."""
 _MAX_SYMBOLS = 1 << 19
 """Limit; the kernel of a distribution has 250,000."""
@@ -32,33 +32,34 @@ class KernelSymbols:
     """
 
     def __init__(self, memory: KernelMemory, info: VmcoreInfo) -> None:
-        tables = {name: info.symbol(f"kallsyms_{name}") for name in _TABLES}
+        tables = {name: info.symbol(f"kallsyms_{name}") for name in TABLES}
         count = memory.u32(tables["num_syms"])
         if not 0 < count <= _MAX_SYMBOLS:
             raise MissingDataError
-        self._addresses = _read_addresses(memory, info, tables["offsets"], count)
-        names = memory.read(tables["names"], _limit_names(tables))
-        self._names = _decode_names(names, count, _read_tokens(memory, tables))
-        self._index = {name: index for index, name in enumerate(self._names)}
+        self.addresses = _read_addresses(memory, info, tables["offsets"], count)
+        names = memory.read(tables["names"], limit_names(tables))
+        self.names = _decode_names(names, count, _read_tokens(memory, tables))
+        """Each name at the place of its address in `addresses`."""
+        self._index = {name: index for index, name in enumerate(self.names)}
 
     def address_of(self, name: str) -> int:
         """Return the address of a symbol; raise MissingDataError if the kernel lacks the symbol."""
         try:
-            return self._addresses[self._index[name]]
+            return self.addresses[self._index[name]]
         except KeyError as error:
             raise MissingDataError from error
 
     def name_of(self, address: int) -> str | None:
         """Return `symbol+0x1c` for an address in the kernel's image; None for any other address."""
-        index = bisect_right(self._addresses, address) - 1
+        index = bisect_right(self.addresses, address) - 1
         if index < 0 or not self.address_of("_text") <= address < self.address_of("_end"):
             return None
         # Several symbols can share an address. The kernel prints the first of them (get_symbol_pos()).
-        index = bisect_left(self._addresses, self._addresses[index])
-        return f"{self._names[index]}+{address - self._addresses[index]:#x}"
+        index = bisect_left(self.addresses, self.addresses[index])
+        return f"{self.names[index]}+{address - self.addresses[index]:#x}"
 
 
-def _limit_names(tables: Mapping[str, int]) -> int:
+def limit_names(tables: Mapping[str, int]) -> int:
     """Return the largest possible size of the names, in bytes: they end before the next table."""
     names = tables["names"]
     return min([*(address - names for address in tables.values() if address > names), _MAX_NAMES_BYTES])

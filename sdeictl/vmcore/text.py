@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import datetime, timezone
 
 from sdeictl.klog.render import ladder_line
-from sdeictl.text import Line, Piece, name_cpus
+from sdeictl.text import Line, Piece, name_cpus, wrapped
 from sdeictl.vmcore.report import RegistersDocument, VmcoreCpuDocument, VmcoreDocument
 
 _MASKED = {True: "masked", False: "not masked", None: "masked unknown"}
@@ -19,39 +19,44 @@ _MAX_TIME = 1 << 36
 """About the year 4147; datetime ends at 9999."""
 
 
-def render_vmcore(report: VmcoreDocument) -> Iterator[Line]:
+def render_vmcore(report: VmcoreDocument, width: int = 80) -> Iterator[Line]:
     """Return a report as text: the verdict, the dump, the panic, the CPUs, the stop ladder and the gaps."""
-    yield (_headline(report),)
+    word, text, style = _headline(report)
+    yield from wrapped(text, width, "  ", style, head=((f"{word}  ", style),))
     kernel = f"Linux {report['kernel']}" if report["kernel"] else "unknown release of Linux"
-    yield ((f"crash dump ({report['format']}), {kernel}{_when(report['crash_time'])}", ""),)
+    text = f"crash dump ({report['format']}), {kernel}{_when(report['crash_time'])}"
+    yield from wrapped(text, width, "  ", head=(("", ""),))
     if report["panic"] is not None:
         on = "" if report["panic_cpu"] is None else f" on CPU {report['panic_cpu']}"
-        yield ((f"panic{on}: {report['panic']}", ""),)
+        yield from wrapped(f"panic{on}: {report['panic']}", width, "  ", head=(("", ""),))
+    indent = " " * 10
     for cpu in report["cpus"]:
-        yield ((f"  cpu {cpu['cpu']:<4}", "bold"), _cpu_words(cpu))
+        words, style = _cpu_words(cpu)
+        yield from wrapped(words, width, indent, style, head=((f"  cpu {cpu['cpu']:<4}", "bold"),))
         if cpu["parked"]:
-            yield ((f"            {_PARKED}", "dim"),)
+            yield from wrapped(_PARKED, width, indent, "dim")
     for registers in report["unmatched"]:
-        yield (("  cpu ?   ", "yellow"), (_register_words(registers), ""))
+        yield from wrapped(_register_words(registers), width, indent, head=(("  cpu ?   ", "yellow"),))
     if stop := report["stop"]:
         yield ladder_line(stop)
     for gap in report["gaps"]:
-        yield ((f"gap: {gap}", "yellow"),)
+        yield from wrapped(f"gap: {gap}", width, "  ", "yellow", head=(("", ""),))
 
 
-def _headline(report: VmcoreDocument) -> Piece:
+def _headline(report: VmcoreDocument) -> tuple[str, str, str]:
+    """Return the verdict, its reason, and the style of both."""
     if report["missing"]:
-        return f"INCOMPLETE  the dump lacks the registers of {name_cpus(report['missing'])}", "bold red"
+        return "INCOMPLETE", f"the dump lacks the registers of {name_cpus(report['missing'])}", "bold red"
     if unmatched := len(report["unmatched"]):
         sets = "a set" if unmatched == 1 else f"{unmatched} sets"
-        return f"UNKNOWN  the dump does not show which CPU wrote {sets} of registers", "bold yellow"
+        return "UNKNOWN", f"the dump does not show which CPU wrote {sets} of registers", "bold yellow"
     if not report["cpus"]:
-        return "UNKNOWN  the dump does not show which CPUs left registers", "bold yellow"
+        return "UNKNOWN", "the dump does not show which CPUs left registers", "bold yellow"
     unknown = [cpu["cpu"] for cpu in report["cpus"] if cpu["online"] is not False and not cpu["registers"]]
     if unknown:
         words = f"whether the registers of {name_cpus(unknown)} are missing"
-        return f"UNKNOWN  the dump does not show {words}", "bold yellow"
-    return "COMPLETE  the dump holds the registers of every CPU that was online", "bold green"
+        return "UNKNOWN", f"the dump does not show {words}", "bold yellow"
+    return "COMPLETE", "the dump holds the registers of every CPU that was online", "bold green"
 
 
 def _cpu_words(cpu: VmcoreCpuDocument) -> Piece:
@@ -69,8 +74,8 @@ def _cpu_words(cpu: VmcoreCpuDocument) -> Piece:
 def _register_words(registers: RegistersDocument) -> str:
     where = "user program" if registers["user"] else registers["function"] or f"pc {registers['pc']}"
     return (
-        f"{_MASKED[registers['masked']]}  {where}  pstate {registers['pstate']}"
-        f"  sp {registers['sp']}  pid {registers['pid']}"
+        f"{_MASKED[registers['masked']]}, {where}, pstate {registers['pstate']}"
+        f", sp {registers['sp']}, pid {registers['pid']}"
     )
 
 

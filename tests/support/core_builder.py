@@ -231,8 +231,13 @@ def elf_core(kernel: FakeKernel, *, info: bool = True) -> bytes:
 def kdump_core(kernel: FakeKernel, compress: Callable[[bytes], tuple[bytes, int]] | None = None) -> bytes:
     """Return a compressed dump; `compress` returns a page's data and its flags (default: zlib)."""
     memory, text = build_memory(kernel)
-    notes = build_notes(kernel, text)
-    pages = _split_pages(memory)
+    return kdump_file(_split_pages(memory), build_notes(kernel, text), compress)
+
+
+def kdump_file(
+    pages: Mapping[int, bytes], notes: bytes, compress: Callable[[bytes], tuple[bytes, int]] | None = None
+) -> bytes:
+    """Return a compressed dump of pages by their page frame numbers."""
     frames = max(pages) + 1
     bitmap = _build_bitmap(pages)
     first = PAGE * 2 + 2 * len(bitmap)
@@ -270,7 +275,9 @@ def flattened(data: bytes, *, piece: int = PAGE, ends: bool = True) -> bytes:
     """Return a dump as `makedumpfile -F` writes it: pieces in any order, the header again as the last one."""
     header = struct.pack(">16s2q", b"makedumpfile", 1, 1).ljust(4096, b"\0")
     starts = list(range(0, len(data), piece))
-    # The first header that makedumpfile writes is not yet complete.
+    # The first header of makedumpfile is not yet complete. It leaves out zeroes, here all but the last.
+    last = max(starts, default=0)
     pieces = [(0, bytes(piece))] + [(at, data[at : at + piece]) for at in (*reversed(starts[1:]), 0)]
+    pieces = pieces[:1] + [(at, part) for at, part in pieces[1:] if any(part) or at == last]
     stream = b"".join(struct.pack(">2q", at, len(part)) + part for at, part in pieces if part)
     return header + stream + (struct.pack(">2q", -1, -1) if ends else b"")

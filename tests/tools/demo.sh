@@ -28,3 +28,9 @@ answer sdeictl probe --root "$host/root"
 echo
 echo "== sdeictl analyze $host/console.log"
 answer sdeictl analyze "$host/console.log"
+echo
+echo "A crash dump of the same kind of host:"
+sed 's/^/  /' tests/crash/ORIGIN
+echo
+echo "== sdeictl vmcore tests/crash/vmcore"
+answer sdeictl vmcore tests/crash/vmcore
