@@ -99,6 +99,17 @@ def wrapped(text: str, width: int, indent: str = "", style: str = "", head: Line
         yield (*begin, (" ".join(words), style))
 
 
+def fitted(lines: Iterable[Line], width: int) -> Iterator[Line]:
+    """Yield lines, with the last piece of each wrapped if the line is longer than `width` columns."""
+    for line in lines:
+        if sum(len(text) for text, _ in line) <= width:
+            yield line
+        else:
+            *head, (text, style) = line
+            blanks = text[: len(text) - len(text.lstrip(" "))]
+            yield from wrapped(text, width, f"{blanks}    ", style, head=(*head, (blanks, "")))
+
+
 def print_styled(lines: Iterable[Line]) -> None:
     """Print lines on the terminal, in colour where the terminal has it."""
     from rich.console import Console  # noqa: PLC0415 - only a terminal pays for it

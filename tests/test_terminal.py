@@ -27,7 +27,7 @@ from sdeictl.probe.nagios import plugin_line
 from sdeictl.probe.report import build_report
 from sdeictl.probe.text import render_report, verdict_word
 from sdeictl.probe.words import OWNERS, Owner
-from sdeictl.text import to_plain, wrapped
+from sdeictl.text import fitted, to_plain, wrapped
 from tests.conftest import HOST_NAMES, NMI_PATHS, CapturedHost, Golden, load_host
 from tests.support.tmux import running_tmux
 
@@ -69,6 +69,18 @@ def test_wrapping() -> None:
     assert to_plain(wrapped("", 10)) == ""
     assert to_plain(wrapped("", 10, head=(("head", ""),))) == "head\n"
     assert to_plain(wrapped("\x1b[1mx", 10)) == "\\x1b[1mx\n"
+
+
+def test_fitted_lines() -> None:
+    lines = [(("  risks  ", "dim"), ("one two three", "")), (("short", ""),), (("  four five six", ""),)]
+    assert to_plain(fitted(lines, 14)) == "  risks  one\n    two three\nshort\n  four five\n      six\n"
+
+
+@pytest.mark.parametrize("words", ["drill list", "drill status", "bench list", "explain", "drill backtrace"])
+def test_other_commands_fit_the_width(words: str) -> None:
+    for columns in ("60", "80"):
+        lines = sdeictl(*words.split(), COLUMNS=columns).stdout.splitlines()
+        assert max(map(len, lines)) <= int(columns)
 
 
 @pytest.mark.parametrize("verbose", [False, True])

@@ -44,6 +44,7 @@ from sdeictl.commands.output import (
 from sdeictl.errors import SdeictlError, Status
 from sdeictl.interlock.dry_run import PlanLine, plan_document, render_plan, render_reasons
 from sdeictl.interlock.refusals import refused_status
+from sdeictl.text import fitted
 
 T = TypeVar("T")
 _CALLS = click.argument("calls", nargs=-1, metavar="[CALL]...", shell_complete=complete.calls)
@@ -76,7 +77,7 @@ def bench() -> None:
 @FORMAT
 def bench_list(form: str) -> None:
     """List the calls that can be timed."""
-    print_result(form, {"calls": [call._asdict() for call in CALLS]}, render_calls())
+    print_result(form, {"calls": [call._asdict() for call in CALLS]}, fitted(render_calls(), columns()))
 
 
 @bench.command("run", short_help="Time system calls, or a program, and record the conditions.")
@@ -106,7 +107,7 @@ def bench_run(
     document = run_bench(Timing(calls, seconds, _find_program(_split_words(workload)), rounds))
     # The run took long: a full disk or a closed terminal must not lose it. The last line is done first.
     with contextlib.ExitStack() as kept:
-        kept.callback(print_result, form, document, render_bench(document))
+        kept.callback(print_result, form, document, fitted(render_bench(document), columns()))
         if not os.geteuid():
             kept.callback(_store, document)
         if output:
@@ -173,7 +174,7 @@ def bench_compare(files: tuple[str, ...], ignored: tuple[str, ...], noise: str |
         floor = None if noise is None else _read(noise, parse_aa)
         write(comparison_page(comparison, sides, floor))
     else:
-        print_result(form, comparison, render_comparison(comparison))
+        print_result(form, comparison, fitted(render_comparison(comparison), columns()))
 
 
 def _read(path: str, parse: Callable[[bytes], T]) -> T:
@@ -198,7 +199,7 @@ def bench_aa(calls: tuple[str, ...], runs: int, seconds: int, form: str) -> None
     """
     check_calls(calls, load_loops())
     document = aa_document(run_repeatedly(Timing(calls, seconds), runs, _tell))
-    print_result(form, document, render_aa(document))
+    print_result(form, document, fitted(render_aa(document), columns()))
     sys.exit(Status.GOOD)
 
 
@@ -279,7 +280,7 @@ def _show_plan(form: str, lines: list[PlanLine]) -> NoReturn:
 
 def _show_end(form: str, ended: Ended) -> NoReturn:
     if ended.result:
-        print_result(form, ended.result, render_ab(ended.result))
+        print_result(form, ended.result, fitted(render_ab(ended.result), columns()))
     else:
         print_result(form, {"sentence": ended.sentence}, [((ended.sentence, ""),)])
     sys.exit(ended.status)

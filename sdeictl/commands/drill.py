@@ -42,7 +42,7 @@ from sdeictl.interlock.results import DrillDocument
 from sdeictl.interlock.survey import read_boot_id
 from sdeictl.interlock.window import PROVIDERS, WindowRequest
 from sdeictl.probe.drills import DRILL_OUTCOMES, DrillKind, DrillOutcome
-from sdeictl.text import wrapped
+from sdeictl.text import fitted, wrapped
 
 VARIANTS = variants_of(DrillKind.CRASH)
 _UNITS = {"s": 1, "m": 60, "h": 3600}
@@ -85,7 +85,7 @@ def drill_list(form: str) -> None:
         {"name": each.command, "proves": each.proves, "risks": each.risks, "needs": each.needs}
         for each in DRILLS
     ]
-    print_result(form, {"drills": rows}, render_drills())
+    print_result(form, {"drills": rows}, fitted(render_drills(), columns()))
 
 
 @drill.command("backtrace", short_help="Ask every CPU for its backtrace, one of them masked.")
@@ -303,7 +303,7 @@ def _show_captured(
 
 
 def _show_result(form: str, document: DrillDocument) -> NoReturn:
-    print_result(form, document, render_result(document))
+    print_result(form, document, fitted(render_result(document), columns()))
     sys.exit(DRILL_OUTCOMES[DrillOutcome(document["outcome"])].status)
 
 
@@ -349,7 +349,7 @@ def _seconds(time: str) -> int:
 def drill_status(form: str) -> None:
     """Show the last result of each drill, a drill that has not ended, and whether the host is armed."""
     status = read_status()
-    print_result(form, status, render_status(status))
+    print_result(form, status, fitted(render_status(status), columns()))
     sys.exit(Status.UNKNOWN if status["unreadable"] else Status.GOOD)
 
 
@@ -368,7 +368,8 @@ def drill_resume(evidence: str | None, form: str) -> None:
         check_exists(evidence)
     resumed = resume(evidence, _tell)
     lines = [((resumed.sentence, ""),), *(render_result(resumed.result) if resumed.result else ())]
-    print_result(form, {"resumed": resumed.sentence, "result": resumed.result}, lines)
+    document = {"resumed": resumed.sentence, "result": resumed.result}
+    print_result(form, document, fitted(lines, columns()))
     sys.exit(resumed.status)
 
 
