@@ -290,6 +290,20 @@ def test_states_are_explained_where_they_appear(host: CapturedHost) -> None:
     assert all(len(line) <= 80 for line in lines)
 
 
+def test_silence_and_lockups_are_coloured() -> None:
+    lines = list(render_analysis(analyze_files([Source("log", [load_host("dt-none").console], list)])))
+    pieces = {(text.strip(), style) for line in lines for text, style in line}
+    assert ("silent", "red") in pieces
+    assert any(text.startswith("hard lockup of CPU 1") and style == "bold red" for text, style in pieces)
+    assert not any(text == "idle" and style for text, style in pieces)
+
+
+def test_each_sentence_has_a_subject(host: CapturedHost) -> None:
+    """A reader of one line does not know what `it` is."""
+    for finding in build_report(collect(open_root(str(host.root))))["findings"]:
+        assert not re.match(r"(it|they|there|its|is|are|has|was)\b", finding["seen"]), finding["seen"]
+
+
 def test_help_shows_each_command() -> None:
     assert sdeictl("help").stdout == sdeictl("--help").stdout
     assert sdeictl("help", "probe").stdout == sdeictl("probe", "--help").stdout
