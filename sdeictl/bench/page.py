@@ -14,8 +14,9 @@ from sdeictl.html.page import Page, Section, render_page
 from sdeictl.html.plots import Histogram, Span, histograms, spans
 
 BINS = 60
-_SHOWN = 0.95
-"""The scale ends at this quantile of all samples: interference makes some of them much longer."""
+_MOST = 0.75
+_BEYOND = 1.5
+"""The scale reaches 1.5 times as far as this quantile of the slowest run: interference adds a long tail."""
 _MIN_SCALE = 0.01
 _KINDS = {True: Kind.RISK, False: Kind.GOOD, None: Kind.UNKNOWN}
 
@@ -42,7 +43,8 @@ def _side_words(comparison: ComparisonDocument) -> str:
     words = []
     for name in ("first", "second"):
         side = comparison[name]
-        words.append(f"{name}: pseudo-NMI {side['pseudo_nmi'] or 'unknown'}, {len(side['runs'])} runs")
+        count = f"{len(side['runs'])} run{'s' * (len(side['runs']) > 1)}"
+        words.append(f"{name}: pseudo-NMI {side['pseudo_nmi'] or 'unknown'}, {count}")
     return "; ".join(words)
 
 
@@ -90,11 +92,15 @@ def _times(call: str, sides: tuple[Sequence[BenchDocument], Sequence[BenchDocume
         for result in document["results"]
         if result["call"] == call
     ]
-    every = sorted(sample for _, _, result in runs for sample in result["samples"])
-    low, high = (every[0], every[int(_SHOWN * (len(every) - 1))]) if every else (0.0, 0.0)
+    ordered = [sorted(result["samples"]) for _, _, result in runs if result["samples"]]
+    low = min((samples[0] for samples in ordered), default=0.0)
+    most = max((samples[int(_MOST * (len(samples) - 1))] for samples in ordered), default=0.0)
+    high = low + _BEYOND * (most - low)
     if high > low:
         rows = [_histogram(word, kind, result, low, high) for word, kind, result in runs]
         yield histograms(rows, (show_time(low), show_time(high)))
+        beyond = sum(sample > high for samples in ordered for sample in samples)
+        yield paragraph(f"{beyond:,} longer samples are not drawn.")
     columns = (Column("run"), *(Column(word, number=True) for word in ("undisturbed", "median", "samples")))
     yield table("A line marks the undisturbed time", columns, [
         (word, show_time(result["undisturbed"]), show_time(result["median"]), f"{len(result['samples']):,}")

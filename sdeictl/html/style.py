@@ -46,6 +46,7 @@ code {{ font-family: ui-monospace, "DejaVu Sans Mono", monospace; font-size: 0.9
 .bar {{ display: block; margin: 1rem 0 0.5rem; }}
 .bar rect {{ stroke: var(--ground); stroke-width: 1; }}
 .bar text {{ fill: var(--ground); font-weight: bold; }}
+.whole {{ white-space: nowrap; }}
 .chain {{ display: block; margin: 0.5rem 0; }}
 .chain text {{ fill: var(--text); }}
 .chain .mark {{ fill: var(--ground); font-weight: bold; font-size: 0.875rem; }}

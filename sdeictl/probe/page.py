@@ -16,6 +16,7 @@ from sdeictl.probe.verdict import REGISTERED
 from sdeictl.probe.words import OUTCOMES, OWNERS, Outcome, Owner
 from sdeictl.text import show_ladder
 
+MAX_ID = 24
 _KINDS = {
     Outcome.PASS: Kind.GOOD, Outcome.FAIL: Kind.BAD, Outcome.UNKNOWN: Kind.UNKNOWN,
     Outcome.NOT_APPLICABLE: Kind.OTHER,
@@ -67,9 +68,10 @@ def _chains(report: ReportDocument) -> Iterator[Node]:
     for path in REGISTERED:
         links = [findings[check.id] for check in CHAIN if check.path == path and check.id in findings]
         if links:
-            heading = element("h3", f"{path}: one path is enough")
+            heading = element("h3", f"The path {path}")
             pictures.append(element("div", heading, chain([_link(finding) for finding in links])))
     if pictures:
+        yield paragraph(ONE_PATH)
         yield element("div", *pictures, class_="chains")
 
 
@@ -81,15 +83,22 @@ def _link(finding: FindingDocument) -> Link:
 def _missing(report: ReportDocument) -> Iterator[Node]:
     """Yield each missing link, its owner and its remedy."""
     missing = report["verdict"]["missing"]
+    findings = {finding["id"]: finding for finding in report["findings"]}
+    # What follows from other links of its path stands below these.
+    links = [check.id for path in REGISTERED for check in CHAIN if check.path == path and check.id in missing]
     columns = (Column("link"), Column("owner"), Column("seen"), Column("remedy"))
     rows: list[tuple[Node, Node, Node, Node]] = []
-    for finding in report["findings"]:
-        if finding["id"] in missing:
-            remedy = FOLLOWS if follows(finding["id"], missing) else finding["remedy"]
-            owner = OWNERS[Owner(finding["owner"])]
-            rows.append((element("code", finding["id"]), owner, finding["seen"], remedy))
+    for finding in (findings[link] for link in links if link in findings):
+        remedy = FOLLOWS if follows(finding["id"], missing) else finding["remedy"]
+        owner = OWNERS[Owner(finding["owner"])]
+        rows.append((_id(finding["id"]), owner, finding["seen"], remedy))
     if rows:
-        yield table(ONE_PATH, columns, rows)
+        yield table("The missing links of each path, and who can mend them", columns, rows)
+
+
+def _id(text: str) -> Node:
+    """Return an identifier; one of ours is never broken over lines."""
+    return element("code", text, class_="whole") if len(text) <= MAX_ID else element("code", text)
 
 
 def _checks(report: ReportDocument) -> Iterator[Node]:
@@ -98,7 +107,7 @@ def _checks(report: ReportDocument) -> Iterator[Node]:
     for finding in report["findings"]:
         look = OUTCOMES[Outcome(finding["outcome"])]
         outcome = element("span", look.text, class_=_KINDS[Outcome(finding["outcome"])])
-        rows.append((element("code", finding["id"]), outcome, finding["seen"], ", ".join(finding["sources"])))
+        rows.append((_id(finding["id"]), outcome, finding["seen"], ", ".join(finding["sources"])))
     if rows:
         yield table("Every check, with the sources of its answer", columns, rows)
 
