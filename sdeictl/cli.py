@@ -13,6 +13,7 @@ import click
 from sdeictl import __version__
 from sdeictl.commands.group import Group, explain_option
 from sdeictl.errors import SdeictlError, Status, error_text
+from sdeictl.text import visible
 
 COMMANDS = (
     "probe", "capture", "explain", "analyze", "drill", "vmcore", "postmortem", "bench", "fleet", "version",
@@ -68,12 +69,14 @@ def cli() -> None:
 
 def main() -> NoReturn:
     """Run the command line, and exit with a status of the contract."""
-    debug = _Debug()
+    debug, output = _Debug(), sys.stdout
     try:
         cli.main(standalone_mode=False, obj=debug)
         status: int = Status.GOOD
     except SystemExit as leaving:
-        status = leaving.code if isinstance(leaving.code, int) else Status.GOOD
+        # click ends its help with 1 if nobody reads it, and then replaces stdout; 1 is an answer of a probe.
+        unread = sys.stdout is not output
+        status = leaving.code if isinstance(leaving.code, int) and not unread else Status.GOOD
     except Exception as error:
         status = _report(error, debug)
     _leave(status)
@@ -82,7 +85,7 @@ def main() -> NoReturn:
 def _report(error: Exception, debug: _Debug) -> Status:
     """Print why a command failed; return the exit status, which does not depend on --debug."""
     if isinstance(error, SdeictlError):
-        _say(f"sdeictl: {error}")
+        _say("\n".join(map(visible, f"sdeictl: {error}".split("\n"))))
         return error.status
     if isinstance(error, click.NoSuchOption):
         error = explain_option(error)

@@ -106,6 +106,8 @@ def fitted(lines: Iterable[Line], width: int) -> Iterator[Line]:
             yield line
         else:
             *head, (text, style) = line
+            if 3 * sum(len(piece) for piece, _ in head) > 2 * width:
+                head, text, style = [], "".join(piece for piece, _ in line), line[0][1]
             blanks = text[: len(text) - len(text.lstrip(" "))]
             yield from wrapped(text, width, f"{blanks}    ", style, head=(*head, (blanks, "")))
 

@@ -73,3 +73,8 @@ def test_a_drill_runs_on_no_capture(words: tuple[str, ...], tmp_path: Path) -> N
     nothing = sdeictl("drill", *words, "--dry-run", "--root", tmp_path)
     assert (nothing.returncode, nothing.stdout) == (3, "")
     assert "holds none of a host's files" in nothing.stderr
+
+
+def test_module_that_is_not_built() -> None:
+    status, text = dry_run(load_host("debian-11").root, "backtrace", "--masked", "--provider", "test_lockup")
+    assert (status, "this kernel has no module test_lockup" in text) == (3, True)

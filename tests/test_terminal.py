@@ -407,3 +407,49 @@ def test_recorded_session_without_colour(tmp_path: Path, environment: dict[str, 
 def test_hosts_of_the_session_exist() -> None:
     assert {"acpi-advertised", "dt-idle", "stock-debian", "dt-none"} <= set(HOST_NAMES)
     assert NMI_PATHS["dt-none"] == "none"
+
+
+@pytest.mark.parametrize("words", ["--help", "--version", "probe --help", "help probe", "version"])
+def test_help_that_nobody_reads_is_no_answer(words: str) -> None:
+    """Status 1 says that a host cannot reach a masked CPU."""
+    ours, theirs = os.pipe()
+    os.close(ours)
+    command = [str(Path(sys.executable).parent / "sdeictl"), *words.split()]
+    done = subprocess.run(command, stdout=theirs, stderr=subprocess.PIPE, check=False, timeout=60)
+    os.close(theirs)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_one_host_named_twice() -> None:
+    root = load_host("dt-sdei").root
+    done = sdeictl("probe", "--root", root, "--root", root)
+    assert (done.returncode, done.stdout.count("READY  ")) == (0, 2)
+
+
+@pytest.mark.skipif(os.uname().machine == "aarch64", reason="there the log replaces that of this host")
+def test_log_of_another_host_is_judged_alone(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_bytes(load_host("dt-sdei").console)
+    assert sdeictl("probe", "--kernel-log", log).stdout.startswith("READY  NMI path: sdei\n")
+    log.write_text("nothing\n")
+    done = sdeictl("probe", "--kernel-log", log)
+    assert (done.returncode, done.stdout) == (3, "")
+    assert "it holds none of a host's files and no kernel record" in done.stderr
+
+
+def test_escapes_in_a_name_stay_harmless(tmp_path: Path) -> None:
+    done = sdeictl("probe", "--root", tmp_path / "\x1b[31mred")
+    assert (done.returncode, "\x1b" in done.stderr) == (2, False)
+
+
+def test_remedy_belongs_to_the_owner() -> None:
+    """The kernel did not ask the firmware: its vendor can do nothing about that."""
+    finding = next(each for each in report_of("debian-11")["findings"] if each["id"] == "sdei-answered")
+    assert (finding["outcome"], finding["owner"]) == ("fail", "kernel")
+    assert finding["remedy"].startswith("Build the kernel with CONFIG_ARM_SDE_INTERFACE=y")
+
+
+def test_work_is_not_begun_for_a_file_that_cannot_be(tmp_path: Path) -> None:
+    done = sdeictl("bench", "run", "--seconds", "600", "--output", tmp_path / "none/x.json")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "is no directory" in done.stderr

@@ -254,7 +254,7 @@ def test_damage_causes_no_internal_error(build: BuildDump, seed: int, many: int)
         (b"\x7fELF", "its ELF header is damaged"),
         (b"KDUMP   ", "it is truncated"),
         (b"KDUMP   " + bytes(1 << 16), "its header is damaged (blocks of 0 bytes"),
-        (b"makedumpfile\0\0\0\0", "it is neither"),
+        (b"makedumpfile\0\0\0\0", "it is cut short"),
         (elf_core(FakeKernel((UNSTOPPED,)), info=False), "it has no registers and no VMCOREINFO"),
         (Path("/bin/true").read_bytes(), "not a dump of an arm64 kernel"),
     ],
@@ -288,7 +288,7 @@ def test_flattened_dump_without_its_end_is_truncated() -> None:
         (struct.pack(">2q", -5, 10), "its stream is damaged"),
         (struct.pack(">2q", 1 << 60, 10), "its stream is damaged"),
         (struct.pack(">2q", 0, 0), "its stream is damaged"),
-        (struct.pack(">2q", 0, 16) + b"makedumpfile".ljust(16, b"\0"), "it is neither"),
+        (struct.pack(">2q", 0, 16) + b"makedumpfile".ljust(16, b"\0"), "it is cut short"),
     ],
     ids=["negative", "far", "empty", "nested"],
 )
@@ -328,3 +328,10 @@ def test_bundled_dump_has_no_code() -> None:
         for address in range(start, end - 4096, 4096):
             with contextlib.suppress(MissingDataError):
                 assert not any(memory.read(address, 4096)), hex(address)
+
+
+@pytest.mark.parametrize("size", [5000, 40_000])
+def test_cut_flattened_dump_is_cut(size: int) -> None:
+    """makedumpfile writes the header last."""
+    with pytest.raises(CoreError, match="it is cut short: the end of its stream is missing"):
+        open_core(io.BytesIO(BUNDLED.read_bytes()[:size]))

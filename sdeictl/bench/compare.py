@@ -127,7 +127,8 @@ def _refusals_for_side(side: Sequence[BenchDocument]) -> Iterator[str]:
 
 
 def _short(value: object) -> str:
-    text = str(value)
+    words = {None: "unknown", True: "on", False: "off"}
+    text = words[value] if value is None or isinstance(value, bool) else str(value)
     return text if len(text) <= MAX_SHOWN else f"{text[: MAX_SHOWN - 3]}..."
 
 

@@ -107,7 +107,7 @@ def bench_run(
     document = run_bench(Timing(calls, seconds, _find_program(_split_words(workload)), rounds))
     # The run took long: a full disk or a closed terminal must not lose it. The last line is done first.
     with contextlib.ExitStack() as kept:
-        kept.callback(print_result, form, document, fitted(render_bench(document), columns()))
+        kept.callback(print_result, form, document, render_bench(document))
         if not os.geteuid():
             kept.callback(_store, document)
         if output:

@@ -61,9 +61,12 @@ def _errors_of(path: str) -> Iterator[None]:
 
 
 def check_new_file(path: str) -> None:
-    """Raise SdeictlError if a file exists; for use before the work, which would be lost otherwise."""
+    """Raise SdeictlError if a file exists or has no directory; for use before work that would be lost."""
     if os.path.lexists(path):
         raise SdeictlError(f"{path} exists already; choose another name", Status.USAGE)
+    directory = os.path.dirname(path) or "."
+    if not os.path.isdir(directory):
+        raise SdeictlError(f"{path} cannot be written: {directory} is no directory", Status.USAGE)
 
 
 def write_new_file(path: str, data: bytes) -> None:

@@ -15,23 +15,27 @@ from sdeictl.commands.output import (
     is_taller_than_terminal,
     print_lines,
     print_result,
+    read_document,
     read_pieces,
     write,
     write_json,
 )
 from sdeictl.errors import SdeictlError, Status
+from sdeictl.host.files import MAX_FILE_BYTES
+from sdeictl.host.log_alone import LogRoot
 from sdeictl.host.open import check_exists, holds_nothing, open_root
 from sdeictl.probe.collect import collect
 from sdeictl.probe.report import build_report
 from sdeictl.probe.text import render_report, verdict_line, verdict_word
 from sdeictl.probe.verdict import NOTHING_KNOWN
-from sdeictl.text import Line
+from sdeictl.text import Line, fitted
 
 if TYPE_CHECKING:
     from sdeictl.probe.document import ReportDocument
 
 FORMATS = ["text", "json", "html", "prometheus", "nagios"]
 FOR_SEVERAL = ("text", "json")
+ARM64 = ("aarch64", "arm64")
 _STATUSES = {True: Status.GOOD, False: Status.FAILED, None: Status.UNKNOWN}
 
 
@@ -97,13 +101,19 @@ def probe(
             raise click.UsageError("several hosts go with --format text or json, and without --kernel-log")
         _print_hosts(roots, form, verbose=verbose)
     root = roots[0] if roots else None
-    log = None if kernel_log is None else read_pieces(kernel_log)
-    if log is None and root is not None and os.path.isfile(root):
-        _print_stored_report(root, form, verbose=verbose)
-    report = build_report(collect(open_root(root), log, deep=deep))
+    if kernel_log is not None and root is None and os.uname().machine not in ARM64:
+        # The log is of another host: nothing of this machine belongs to it.
+        facts = collect(LogRoot(read_document(kernel_log, MAX_FILE_BYTES)))
+    else:
+        log = None if kernel_log is None else read_pieces(kernel_log)
+        if log is None and root is not None and os.path.isfile(root):
+            _print_stored_report(root, form, verbose=verbose)
+        facts = collect(open_root(root), log, deep=deep)
+    report = build_report(facts)
     # Who reads the other formats expects a result, not a sentence on standard error.
-    if root is not None and form in FOR_SEVERAL and report["verdict"]["summary"] == NOTHING_KNOWN:
-        raise holds_nothing(root)
+    named = root or kernel_log
+    if named is not None and form in FOR_SEVERAL and report["verdict"]["summary"] == NOTHING_KNOWN:
+        raise holds_nothing(named)
     _print_report(report, form, verbose=verbose)
 
 
@@ -158,25 +168,26 @@ def _print_hosts(paths: tuple[str, ...], form: str, *, verbose: bool) -> None:
 
     for path in paths:
         check_exists(path)
-    reports: dict[str, ReportDocument] = {}
+    reports: list[ReportDocument] = []
     rows: list[Line] = []
     details: list[Line] = []
     for path in paths:
         try:
-            reports[path] = report = report_at(path)
+            report = report_at(path)
             with complete_report(path):
                 lines = list(render_report(report, columns(), verbose=verbose))
         except SdeictlError as error:
             click.echo(f"sdeictl: {error}", err=True)
             rows.append((("UNREADABLE", "bold yellow"), (f"{'':19}{path}", "")))
             continue
+        reports.append(report)
         word, style = verdict_word(report)
         rows.append(((f"{word:16}", style), (f"{report['verdict']['nmi_path']:13}{path}", "")))
         if word != "READY" or verbose:
             details += [(), ((f"== {path}", "bold"),), *lines]
-    ready = [report["verdict"]["ready"] for report in reports.values()]
+    ready = [report["verdict"]["ready"] for report in reports]
     if form == "json":
-        write_json(list(reports.values()))
+        write_json(reports)
     else:
         last = _count_hosts(paths, ready)
         print_lines(_with_last_line([*rows, *details], last))
@@ -201,4 +212,5 @@ def _compare(first: str, second: str, form: str) -> None:
 
     differences = compare_reports(report_at(first), report_at(second))
     document = comparison_document(first, second, differences)
-    print_result(form, document, render_comparison(first, second, differences))
+    lines = render_comparison(first, second, differences)
+    print_result(form, document, fitted(lines, columns()))

@@ -18,13 +18,14 @@ from sdeictl.interlock.providers import NO_BPF, FoundProviders, ModuleFile, modu
 from sdeictl.interlock.refusals import Reason
 from sdeictl.interlock.survey import Survey
 from sdeictl.interlock.window import WindowRequest
+from sdeictl.probe.checks.check import configured
 from sdeictl.probe.collect import collect
 from sdeictl.probe.facts import HostFacts
 
 NOTHING_FOUND = "Nothing in this capture speaks against the drill."
 NOT_SHOWN = (
-    "A capture does not show whether the host is armed and who is logged in, its load, its watchdogs and what"
-    " runs on each CPU. On the host itself --dry-run looks at these too."
+    "A capture does not show whether the host is armed and who is logged in, its load, its watchdogs, what"
+    " runs on each CPU and whether a module is signed. On the host itself --dry-run looks at these too."
 )
 _AGREED = Consent(host_name="", way_back="not asked", plain_dump=True)
 """What nobody was asked is no reason."""
@@ -76,8 +77,9 @@ def _providers(facts: HostFacts) -> FoundProviders:
     drills = facts.drills
     if drills is None:
         return FoundProviders()
+    unbuilt = drills.test_lockup is None and any(w.holds is False for w in configured(facts, "TEST_LOCKUP"))
     return FoundProviders(
         ModuleFile(module_path(facts.release), compressed=False) if drills.test_lockup else None,
-        no_module(facts.release) if drills.test_lockup is False else "",
+        no_module(facts.release) if drills.test_lockup is False or unbuilt else "",
         NO_BPF if drills.bpf_jit is False else "",
     )

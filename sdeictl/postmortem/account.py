@@ -59,6 +59,12 @@ class StuckCpu(NamedTuple):
         """Tell whether something is missing that this CPU should have left."""
         return self.waits_for is None and (self.stack is False or self.registers_in_dump is False)
 
+    @property
+    def left_nothing_known(self) -> bool:
+        """Tell whether the kernel could not stop this CPU, and nothing shows a stack or registers of it."""
+        unseen = self.stack is None and self.registers_in_dump is None
+        return self.waits_for is None and self.answered is False and unseen
+
 
 class BootEvidence(NamedTuple):
     """All that is known of one boot."""
@@ -108,6 +114,8 @@ class BootAccount(NamedTuple):
             return None if self.end is End.UNKNOWN else False
         if any(cpu.lost_evidence for cpu in self.stuck):
             return True
+        if any(cpu.left_nothing_known for cpu in self.stuck):
+            return None
         # The log of a reset stops before anything could name a CPU.
         return None if self.end is End.RESET and not self.stuck else False
 

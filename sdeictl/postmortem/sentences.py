@@ -49,7 +49,7 @@ def conclude(found: Postmortem) -> str:
         lost = [boot for boot in crashes if boot.evidence_lost]
         return f"{count} found; {len(lost)} left too little of a CPU that was stuck."
     if found.evidence_lost is None:
-        return f"{count} found; not all of them show whether a CPU was stuck."
+        return f"{count} found; not all of them show whether a CPU was stuck, and what is left of it."
     return f"{count} found; every CPU that was stuck left what it could."
 
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from sdeictl.probe.checks.check import Check
+from sdeictl.probe.words import OWNERS
 from sdeictl.text import Line, wrapped
 
 
 def render_checks(checks: Iterable[Check], width: int = 80) -> Iterator[Line]:
     """Yield the identifier, the path, the owner and the title of each check."""
     for check in checks:
-        head = ((f"{check.id:22}", "bold"), (f"{check.path or '-':12}{check.owner:10}", ""))
-        yield from wrapped(check.title, width, " " * 44, head=head)
+        head = ((f"{check.id:22}", "bold"), (f"{check.path or '-':12}", ""))
+        yield from wrapped(f"{check.title} ({OWNERS[check.owner]})", width, " " * 34, head=head)
 
 
 def render_check(check: Check, width: int = 80) -> Iterator[Line]:
@@ -22,6 +23,6 @@ def render_check(check: Check, width: int = 80) -> Iterator[Line]:
     yield ()
     use = f"the NMI path {check.path} needs it" if check.path else "the verdict does not depend on it"
     for name, text in (
-        ("wanted", check.wanted), ("remedy", check.remedy), ("owner", check.owner), ("chain", use),
+        ("wanted", check.wanted), ("remedy", check.remedy), ("owner", OWNERS[check.owner]), ("chain", use),
     ):  # fmt: skip
         yield from wrapped(text, width, "  ", head=((f"{name}: ", "bold"),))

@@ -28,7 +28,7 @@ def plugin_line(report: ReportDocument) -> str:
     if verdict["missing"]:
         text += f" Missing: {', '.join(verdict['missing'])}."
     if verdict["hazards"]:
-        text += f" Hazard: {verdict['hazards'][0]}."
+        text += f" Hazard: {verdict['hazards'][0].rstrip('.')}."
     # A vertical bar begins the performance data, and a line feed begins the long text.
     text = text.replace("|", "/").replace("\n", " ")
     counts = f"missing={len(verdict['missing'])} hazards={len(verdict['hazards'])}"

@@ -179,7 +179,7 @@ def _unknown_lines(report: ReportDocument, width: int) -> Iterator[Line]:
 
 def _count_lines(report: ReportDocument, width: int) -> Iterator[Line]:
     outcomes = [finding["outcome"] for finding in report["findings"]]
-    words = {Outcome.PASS: "pass", Outcome.FAIL: "fail", Outcome.UNKNOWN: "have no answer"}
+    words = {Outcome.PASS: "pass", Outcome.FAIL: "fail", Outcome.UNKNOWN: "without an answer"}
     counts = [f"{outcomes.count(outcome)} {word}" for outcome, word in words.items() if outcome in outcomes]
     if Outcome.NOT_APPLICABLE in outcomes:
         counts.append(f"{outcomes.count(Outcome.NOT_APPLICABLE)} do not apply")

@@ -28,7 +28,13 @@ def open_core(file: BinaryIO) -> CoreFile:
     if not start.startswith(FLATTENED):
         return _open_plain(file, start)
     stream = FlattenedFile(file)
-    core = _open_plain(cast("BinaryIO", stream), stream.read(_START_BYTES))
+    try:
+        core = _open_plain(cast("BinaryIO", stream), stream.read(_START_BYTES))
+    except CoreError as error:
+        # makedumpfile writes the header last.
+        if stream.is_complete:
+            raise
+        raise CoreError("it is cut short: the end of its stream is missing") from error
     core.is_truncated = core.is_truncated or not stream.is_complete
     return core
 

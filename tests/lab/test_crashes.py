@@ -29,7 +29,7 @@ HOSTS = ("dt-sdei", "dt-none") if EXTRA else ("dt-sdei",)
 WORDS = {"lockup": "hard-lockup", "panic": "panic", "reset": "reset", "cut": "reset", "clean": "clean"}
 DUMPED = ("lockup", "panic")
 BOOTS = 3
-"""So many earlier boots the collector examines."""
+"""So many earlier boots the collector reads in the journal."""
 LAYOUTS = {
     "ubuntu": ("{stamp}", "dump.{stamp}", "dmesg.{stamp}"),
     "rhel": ("127.0.0.1-{date}-{time}:00", "vmcore", "vmcore-dmesg.txt"),
@@ -71,7 +71,8 @@ def check_boot(told: Json, boot: Json, text: str, *, reached: bool) -> None:
 
 def check_metrics(lab: Lab, directory: Path, metrics: bytes, told: list[Json], *, reached: bool) -> None:
     """Compare the answers of a Prometheus that scrapes these metrics with what the guest did."""
-    examined = told[-BOOTS:]
+    # The journal is read for the last boots only; a dump tells of an earlier one too.
+    examined = [each for each in told[:-BOOTS] if each["end"] in DUMPED] + told[-BOOTS:]
     last = [each for each in examined if each["end"] != "clean"][-1]
     with serving_text(metrics) as port, running_prometheus(lab, directory, port) as server:
         wait_until("a scrape", lambda: server.value("up") == 1)

@@ -26,6 +26,8 @@ class Witness(NamedTuple):
     """False: this source shows that the question does not apply."""
     owner: Owner | None = None
     """Who can fix it, where that is not the owner of the check."""
+    remedy: str = ""
+    """How, where that is not the remedy of the check."""
 
 
 class Check(NamedTuple):
@@ -91,7 +93,7 @@ def judge(check: Check, facts: HostFacts) -> Finding:
             or "no source that could answer this was read; see the gaps"
         )
         sources = tuple(witness.source for witness in witnesses)
-        owner = None
+        owner, remedy = None, ""
     else:
         outcome = (
             (Outcome.PASS if decisive.holds else Outcome.FAIL) if decisive.applies else Outcome.NOT_APPLICABLE
@@ -101,7 +103,7 @@ def judge(check: Check, facts: HostFacts) -> Finding:
         seen = "; ".join([decisive.seen, *(f"but {witness.seen}" for witness in against)])
         if against and check.decides:
             outcome = Outcome.UNKNOWN
-        owner = decisive.owner
+        owner, remedy = decisive.owner, decisive.remedy
         sources = (decisive.source, *(w.source for w in others if w.holds == decisive.holds))
     severity = {
         Outcome.FAIL: Severity.ERROR if check.path else Severity.WARNING,
@@ -109,7 +111,7 @@ def judge(check: Check, facts: HostFacts) -> Finding:
     }.get(outcome, Severity.INFO)
     return Finding(
         check.id, check.title, outcome, severity, seen, check.wanted, tuple(dict.fromkeys(sources)),
-        check.remedy, owner or check.owner,
+        remedy or check.remedy, owner or check.owner,
     )  # fmt: skip
 
 

@@ -42,7 +42,8 @@ def _answered(facts: HostFacts) -> Iterator[Witness]:
                 seen = (
                     f"the kernel lacks the driver of the device {device.name}, so it did not ask the firmware"
                 )
-                yield Witness(False, seen, source, owner=Owner.KERNEL)
+                remedy = "Build the kernel with CONFIG_ARM_SDE_INTERFACE=y: only then can it ask."
+                yield Witness(False, seen, source, owner=Owner.KERNEL, remedy=remedy)
             else:
                 yield Witness(False, f"the driver did not accept the device {device.name}", source)
     if _is_advertised(facts) is False:
