@@ -86,7 +86,8 @@ def test_obstacle_is_never_overlooked(inject: Inject, tmp_path: Path, obstacle: 
     tree = make_drillable(tmp_path)
     for path, text in OBSTACLES[obstacle].items():
         write(tree / path, text)
-    for sound, run in runs_of(inject("drill", "backtrace", "--masked", "--dry-run")):
+    # Each call of the plan fails above; in soak each one here too.
+    for sound, run in runs_of(inject("drill", "backtrace", "--masked", "--dry-run", most=150)):
         assert sound["status"] == 4
         assert run["status"] in (3, 4) or is_lookup(run), run
 

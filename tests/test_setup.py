@@ -11,13 +11,14 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import PROJECT
+from tests.support.tools import tool
 
 MAKEFILE = (PROJECT / "Makefile").read_text()
 SCRIPT = PROJECT / "tests/tools/venv.sh"
 
 
 def test_help_names_each_target() -> None:
-    done = subprocess.run(["make", "help"], cwd=PROJECT, capture_output=True, text=True, check=True)
+    done = subprocess.run([tool("make"), "help"], cwd=PROJECT, capture_output=True, text=True, check=True)
     named = set(re.findall(r"^make ([a-z-]+) ", done.stdout, re.MULTILINE))
     (phony,) = re.findall(r"^\.PHONY: (.*)$", MAKEFILE, re.MULTILINE)
     rare = {"help", "lab-shell", "hosts", "truth-table"}
