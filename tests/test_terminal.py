@@ -359,7 +359,7 @@ def test_arming_needs_a_host_for_drills() -> None:
     done = sdeictl("drill", "arm", "--for", "10m")
     assert done.returncode in (3, 4)
     assert done.stdout == ""
-    assert done.stderr.startswith("sdeictl: no drill can run here. ")
+    assert done.stderr.startswith("sdeictl: nothing that needs arming can run here. ")
 
 
 def screen(tmp_path: Path, size: tuple[int, int], command: str, **environment: str) -> str:

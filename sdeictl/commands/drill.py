@@ -23,7 +23,7 @@ from sdeictl.drill.captured import (
     reasons_against_lockup,
     reasons_against_reset,
 )
-from sdeictl.drill.case import DrillRefusedError, reasons_against_all
+from sdeictl.drill.case import DrillRefusedError, reasons_against_arming
 from sdeictl.drill.catalog import DRILLS, variants_of
 from sdeictl.drill.lockup import plan_lockup, run_lockup
 from sdeictl.drill.reset import ResetRequest, plan_reset, run_reset
@@ -322,8 +322,8 @@ def drill_arm(*, time: str | None, off: bool) -> None:
     if off and os.geteuid():
         raise SdeictlError("only root can disarm a host", Status.UNKNOWN)
     seconds = None if time is None else _seconds(time)
-    if seconds is not None and (reasons := reasons_against_all()):
-        text = f"no drill can run here. {' '.join(reason.text for reason in reasons)}"
+    if seconds is not None and (reasons := reasons_against_arming()):
+        text = f"nothing that needs arming can run here. {' '.join(reason.text for reason in reasons)}"
         raise SdeictlError(text, refused_status(reasons))
     try:
         if seconds is not None:

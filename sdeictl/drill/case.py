@@ -53,10 +53,13 @@ def open_case(kind: DrillKind, variant: str | None, *, providers: bool, trial: b
     return Case(root, Identity(identifier, kind, variant, describe_host(facts), read_boot_id(root)), survey)
 
 
-def reasons_against_all() -> list[Reason]:
-    """Return why this host can run no drill at all: what is missing here, not what a policy forbids."""
+def reasons_against_arming() -> list[Reason]:
+    """Return why neither a drill nor `bench ab`, which needs one CPU only, can ever begin here."""
     survey = open_case(DrillKind.BACKTRACE, None, providers=False).survey
-    return [reason for reason in refusals_for_host(survey) if reason.kind is not ReasonKind.POLICY]
+    reasons = list(refusals_for_host(survey))
+    if survey.facts.architecture == "arm64":
+        return [reason for reason in reasons if reason.kind is ReasonKind.PRIVILEGE]
+    return reasons
 
 
 def refuse_case(case: Case, reasons: Iterable[Reason]) -> None:
