@@ -28,8 +28,6 @@ def read_states(
     labels = ", ".join(("instance", PATH, *source.by))
     described = ask(f"group by ({labels}) ({source.joined(f'{source.of(PATH)} == 1')})")
     targets = ask(f"max by ({', '.join(('instance', *filter(None, [domain])))}) ({source.of('up')})")
-    if not targets and not inventory:
-        raise SdeictlError(f"no host found: no target matches {source.describe()}", Status.UNKNOWN)
     hosts = {_instance(each): each for each in described}
     stamp = source.of("sdeictl_report_timestamp_seconds")
     stale = _instances(ask(f"time() - {stamp} > {source.stale_after:.0f}"))
@@ -39,7 +37,7 @@ def read_states(
     unreadable = _instances(ask(f"{drills} == 0"))
     pending = _instances(ask(f"{source.of('sdeictl_drill_pending')} == 1"))
     results = _results(source)
-    domains = _domains(source, domain, targets) if domain else {}
+    domains = _domains(source, domain, targets) if domain and targets else {}
     states = []
     for target in targets:
         name = _instance(target)
@@ -63,6 +61,8 @@ def read_states(
     if source.client.warnings:
         reasons = "; ".join(source.client.warnings)
         raise SdeictlError(f"no plan is made from a part of the data: {reasons}", Status.UNKNOWN)
+    if not states:
+        raise SdeictlError(f"no host found: no target matches {source.describe()}", Status.UNKNOWN)
     return states
 
 
