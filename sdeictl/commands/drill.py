@@ -7,7 +7,7 @@ import math
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import NoReturn
 
 import click
@@ -131,7 +131,8 @@ def drill_backtrace(  # noqa: PLR0913 - one for each option
             raise click.UsageError("--seconds must be a number of seconds")
         request = request._replace(seconds=seconds)
     if root is not None:
-        _show_captured(form, lambda path: reasons_against_backtrace(path, request), root, dry_run=dry_run)
+        _need_dry_run(dry_run=dry_run)
+        _show_captured(form, reasons_against_backtrace(root, request))
     with _refusals(form, dry_run=dry_run):
         if dry_run:
             _show_plan(form, plan_backtrace(request))
@@ -177,7 +178,8 @@ def drill_lockup(  # noqa: PLR0913 - one for each option
     if not permanent and (evidence or way_back):
         raise click.UsageError("--evidence and --way-back go with --permanent")
     if root is not None and not permanent:
-        _show_captured(form, lambda path: reasons_against_lockup(path, cpu, thresh), root, dry_run=dry_run)
+        _need_dry_run(dry_run=dry_run)
+        _show_captured(form, reasons_against_lockup(root, cpu, thresh))
     consent = ask_consent(host_name, way_back, accepted_load, dry_run=dry_run)
     if permanent:
         _reset(
@@ -262,7 +264,8 @@ def _reset(
     request: ResetRequest, consent: Consent, form: str, root: str | None, *, dry_run: bool
 ) -> NoReturn:
     if root is not None:
-        _show_captured(form, lambda path: reasons_against_reset(path, request), root, dry_run=dry_run)
+        _need_dry_run(dry_run=dry_run)
+        _show_captured(form, reasons_against_reset(root, request))
     with _refusals(form, dry_run=dry_run):
         if dry_run:
             _show_plan(form, plan_reset(request, consent))
@@ -288,13 +291,13 @@ def _show_plan(form: str, lines: list[PlanLine]) -> NoReturn:
     sys.exit(Status.GOOD)
 
 
-def _show_captured(
-    form: str, reasons_of: Callable[[str], list[Reason]], root: str, *, dry_run: bool
-) -> NoReturn:
-    """Show what speaks against a drill on a captured host, and exit; nothing there is known to be safe."""
+def _need_dry_run(*, dry_run: bool) -> None:
     if not dry_run:
         raise click.UsageError("--root goes with --dry-run: a drill runs on the host itself")
-    reasons = reasons_of(root)
+
+
+def _show_captured(form: str, reasons: list[Reason]) -> NoReturn:
+    """Show what speaks against a drill on a captured host, and exit; nothing there is known to be safe."""
     found = list(render_reasons(reasons, columns())) if reasons else []
     said = NOT_SHOWN if reasons else f"{NOTHING_FOUND} {NOT_SHOWN}"
     lines = [*found, *wrapped(said, columns())]

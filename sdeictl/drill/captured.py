@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-
 from sdeictl.drill.backtrace import refusals_for_backtrace
 from sdeictl.drill.lockup import lockup_request, refusals_for_lockup
 from sdeictl.drill.reset import ResetRequest, refusals_for_captured_reset
@@ -11,7 +9,6 @@ from sdeictl.formats.cpulist import parse_cpulist
 from sdeictl.host.lenient import text_if_exists
 from sdeictl.host.open import holds_nothing, open_root
 from sdeictl.host.paths import CPUS_ONLINE
-from sdeictl.host.root import Root
 from sdeictl.interlock.consent import Consent
 from sdeictl.interlock.lkdtm import CRASH_TYPES
 from sdeictl.interlock.providers import NO_BPF, FoundProviders, ModuleFile, module_path, no_module
@@ -21,6 +18,7 @@ from sdeictl.interlock.window import WindowRequest
 from sdeictl.probe.checks.check import configured
 from sdeictl.probe.collect import collect
 from sdeictl.probe.facts import HostFacts
+from sdeictl.probe.verdict import shows_host
 
 NOTHING_FOUND = "Nothing in this capture speaks against the drill."
 NOT_SHOWN = (
@@ -28,39 +26,31 @@ NOT_SHOWN = (
     " runs on each CPU and whether a module is signed. On the host itself --dry-run looks at these too."
 )
 _AGREED = Consent(host_name="", way_back="not asked", plain_dump=True)
-"""What nobody was asked is no reason."""
-_Refusals = Callable[[Survey], Iterator[Reason]]
+"""Nobody was asked for consent, so its absence is not a reason."""
 
 
 def reasons_against_backtrace(path: str, request: WindowRequest) -> list[Reason]:
     """Return why the host at a path would refuse `drill backtrace`; raise SdeictlError if there is none."""
-    return _reasons(path, lambda survey: refusals_for_backtrace(survey, request))
+    return list(refusals_for_backtrace(_survey(path), request))
 
 
 def reasons_against_lockup(path: str, cpu: int | None, thresh: int | None) -> list[Reason]:
     """Return why the host at a path would refuse `drill lockup`; raise SdeictlError."""
-
-    def refusals(survey: Survey) -> Iterator[Reason]:
-        return refusals_for_lockup(survey, _AGREED, lockup_request(survey, cpu, thresh), thresh)
-
-    return _reasons(path, refusals)
+    survey = _survey(path)
+    return list(refusals_for_lockup(survey, _AGREED, lockup_request(survey, cpu, thresh), thresh))
 
 
 def reasons_against_reset(path: str, request: ResetRequest) -> list[Reason]:
     """Return why the host at a path would refuse a drill that takes it down; raise SdeictlError."""
-    return _reasons(path, lambda survey: refusals_for_captured_reset(request, survey, _AGREED))
+    return list(refusals_for_captured_reset(request, _survey(path), _AGREED))
 
 
-def _reasons(path: str, refusals: _Refusals) -> list[Reason]:
+def _survey(path: str) -> Survey:
+    """Return the survey of a captured host. What a capture does not show speaks neither for nor against."""
     root = open_root(path)
     facts = collect(root)
-    if facts._replace(gaps=(), drills=None) == HostFacts():
+    if not shows_host(facts):
         raise holds_nothing(path)
-    return list(refusals(_survey(root, facts)))
-
-
-def _survey(root: Root, facts: HostFacts) -> Survey:
-    """Return the survey of a captured host. What a capture does not show speaks neither for nor against."""
     online = parse_cpulist(text_if_exists(root, CPUS_ONLINE))
     cpus = facts.interrupts.cpus if facts.interrupts else None
     return Survey(

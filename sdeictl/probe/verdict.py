@@ -43,7 +43,7 @@ def decide(facts: HostFacts) -> tuple[Verdict, tuple[Finding, ...]]:
     path = NmiPath.NONE if _is_dead(facts) else _path(sdei, pseudo_nmi)
     ready = _is_ready(path, pseudo_nmi)
     findings = waive_unused_path(findings, path)
-    known = facts._replace(gaps=(), drills=None) != HostFacts()
+    known = shows_host(facts)
     chain = {check.id for check in CHAIN if check.path}
     missing = (
         tuple(f.id for f in findings if f.id in chain and f.outcome == Outcome.FAIL) if not ready else ()
@@ -57,6 +57,11 @@ def decide(facts: HostFacts) -> tuple[Verdict, tuple[Finding, ...]]:
         stop_ladder=_stop_ladder(facts, sdei, outcomes[REGISTERED[NmiPath.PSEUDO_NMI]]),
     )
     return verdict, findings
+
+
+def shows_host(facts: HostFacts) -> bool:
+    """Tell whether the facts are of a host at all: something was found, beside the gaps."""
+    return facts._replace(gaps=(), drills=None) != HostFacts()
 
 
 def _is_dead(facts: HostFacts) -> bool:
