@@ -16,7 +16,7 @@ def main() -> NoReturn:
 
         run()
     except KeyboardInterrupt:
-        os._exit(130)  # Status.INTERRUPTED, whose module may be what was being imported
+        os._exit(130)  # Status.INTERRUPTED; its module may not be imported yet
 
 
 if __name__ == "__main__":

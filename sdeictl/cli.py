@@ -13,7 +13,7 @@ import click
 from sdeictl import __version__
 from sdeictl.commands.group import Group, explain_option
 from sdeictl.errors import SdeictlError, Status, error_text
-from sdeictl.text import visible
+from sdeictl.text import visible_lines
 
 COMMANDS = (
     "probe", "capture", "explain", "analyze", "drill", "vmcore", "postmortem", "bench", "fleet", "version",
@@ -74,7 +74,7 @@ def main() -> NoReturn:
         cli.main(standalone_mode=False, obj=debug)
         status: int = Status.GOOD
     except SystemExit as leaving:
-        # click ends its help with 1 if nobody reads it, and then replaces stdout; 1 is an answer of a probe.
+        # If nobody reads its help, click replaces stdout and exits with 1. For a probe, 1 is an answer.
         unread = sys.stdout is not output
         status = leaving.code if isinstance(leaving.code, int) and not unread else Status.GOOD
     except Exception as error:
@@ -85,7 +85,7 @@ def main() -> NoReturn:
 def _report(error: Exception, debug: _Debug) -> Status:
     """Print why a command failed; return the exit status, which does not depend on --debug."""
     if isinstance(error, SdeictlError):
-        _say("\n".join(map(visible, f"sdeictl: {error}".split("\n"))))
+        _say(visible_lines(f"sdeictl: {error}"))
         return error.status
     if isinstance(error, click.NoSuchOption):
         error = explain_option(error)

@@ -80,6 +80,11 @@ def visible(text: str) -> str:
     return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
+def visible_lines(text: str) -> str:
+    """Return a text of several lines with all other control characters made visible."""
+    return "\n".join(map(visible, text.split("\n")))
+
+
 def wrapped(text: str, width: int, indent: str = "", style: str = "", head: Line = ()) -> Iterator[Line]:
     """Yield a text as lines of at most `width` columns; a longer word is never cut.
 

@@ -452,4 +452,4 @@ def test_remedy_belongs_to_the_owner() -> None:
 def test_work_is_not_begun_for_a_file_that_cannot_be(tmp_path: Path) -> None:
     done = sdeictl("bench", "run", "--seconds", "600", "--output", tmp_path / "none/x.json")
     assert (done.returncode, done.stdout) == (2, "")
-    assert "is no directory" in done.stderr
+    assert "is not a directory" in done.stderr

@@ -12,7 +12,7 @@ from sdeictl.commands.output import write
 @click.argument("names", metavar="[COMMAND]...", nargs=-1, shell_complete=complete.commands)
 @click.pass_context
 def help(context: click.Context, names: tuple[str, ...]) -> None:  # noqa: A001 - the name of the command
-    """Show the help of a command, as `sdeictl COMMAND --help` does; without COMMAND, that of sdeictl."""
+    """Show the help of a command, or of sdeictl if no COMMAND is given."""
     shown = context.find_root()
     for name in names:
         group = shown.command

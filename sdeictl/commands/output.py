@@ -66,7 +66,7 @@ def check_new_file(path: str) -> None:
         raise SdeictlError(f"{path} exists already; choose another name", Status.USAGE)
     directory = os.path.dirname(path) or "."
     if not os.path.isdir(directory):
-        raise SdeictlError(f"{path} cannot be written: {directory} is no directory", Status.USAGE)
+        raise SdeictlError(f"{path} cannot be written: {directory} is not a directory", Status.USAGE)
 
 
 def write_new_file(path: str, data: bytes) -> None:

@@ -28,7 +28,7 @@ from sdeictl.probe.collect import collect
 from sdeictl.probe.report import build_report
 from sdeictl.probe.text import render_report, verdict_line, verdict_word
 from sdeictl.probe.verdict import NOTHING_KNOWN
-from sdeictl.text import Line, fitted
+from sdeictl.text import Line, fitted, visible_lines
 
 if TYPE_CHECKING:
     from sdeictl.probe.document import ReportDocument
@@ -177,7 +177,7 @@ def _print_hosts(paths: tuple[str, ...], form: str, *, verbose: bool) -> None:
             with complete_report(path):
                 lines = list(render_report(report, columns(), verbose=verbose))
         except SdeictlError as error:
-            click.echo(f"sdeictl: {error}", err=True)
+            click.echo(visible_lines(f"sdeictl: {error}"), err=True)
             rows.append((("UNREADABLE", "bold yellow"), (f"{'':19}{path}", "")))
             continue
         reports.append(report)

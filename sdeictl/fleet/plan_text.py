@@ -9,6 +9,7 @@ from itertools import groupby, islice
 
 from sdeictl.fleet.document import Object
 from sdeictl.fleet.plan import LEFT_OUT, NEEDS, FleetPlan, LeftOut, PlannedHost, Wave
+from sdeictl.fleet.words import count_hosts
 from sdeictl.text import Line, NamedTuple, visible, wrapped
 
 FLEET_PLAN_SCHEMA = "sdeictl.fleet-plan/1"
@@ -66,7 +67,7 @@ def render_plan(asked: PlanQuestion, plan: FleetPlan, width: int = 80) -> Iterat
     """Yield a plan as lines of text: who goes when, and who is left out and why."""
     planned = sum(len(wave.hosts) for wave in plan.waves)
     need = planned + sum(len(plan.left_out.get(reason, ())) for reason in _NEEDY)
-    text = f"{_hosts(need)} need{'s' * (need == 1)} a drill ({', '.join(asked.drills)})."
+    text = f"{count_hosts(need)} need{'s' * (need == 1)} a drill ({', '.join(asked.drills)})."
     text += f" {planned:,} of them are in {len(plan.waves):,} waves."
     yield from wrapped(text, width, style="bold")
     yield from wrapped(f"Source: {asked.source}, {asked.at}", width, style="dim")
@@ -99,7 +100,7 @@ def _wave_words(wave: Wave) -> tuple[str, str]:
     """Return the kind of a wave, and how many hosts of it need a drill for which reason."""
     needs = Counter(need for host in wave.hosts for need in set(host.needs.values()))
     why = ", ".join(f"{count:,} {NEEDS[need]}" for need, count in sorted(needs.items()))
-    return wave.name.partition("-")[0], f"{_hosts(len(wave.hosts))} ({why})"
+    return wave.name.partition("-")[0], f"{count_hosts(len(wave.hosts))} ({why})"
 
 
 def _left_out_lines(plan: FleetPlan, width: int) -> Iterator[Line]:
@@ -118,10 +119,6 @@ def _left_out_lines(plan: FleetPlan, width: int) -> Iterator[Line]:
                 f"{each.name or 'no domain'} has {each.unavailable} down, limit {each.limit}" for each in full
             ]
             yield from wrapped(_some(words, "; "), width, " " * 11, "dim", head=((" " * 11, ""),))
-
-
-def _hosts(count: int) -> str:
-    return f"{count:,} host{'s' * (count != 1)}"
 
 
 def _some(names: Sequence[str], between: str = ", ") -> str:
