@@ -79,7 +79,7 @@ LONG = long_log()
 TOTAL = Counters(hard_lockups=10, backtrace_requests=10, backtrace_answers=10)
 
 
-@settings(max_examples=EXAMPLES // 10)
+@settings(max_examples=EXAMPLES // 3)
 @example([(0, 112, True)], 1)
 @given(
     st.lists(st.tuples(st.integers(0, len(LONG)), st.integers(0, len(LONG)), st.booleans()), max_size=12),

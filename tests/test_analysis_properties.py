@@ -15,7 +15,7 @@ from sdeictl.klog.episodes import Analysis, Backtrace
 from sdeictl.klog.log import parse_log
 from tests.conftest import HOST_NAMES, CapturedHost, load_host
 
-EXAMPLES = int(os.environ.get("SDEICTL_EXAMPLES", "300"))
+EXAMPLES = int(os.environ.get("SDEICTL_EXAMPLES", "100"))
 """How many examples are tried for each property; `make soak` tries more."""
 HOSTS = {name: load_host(name) for name in HOST_NAMES}
 SILENT_HOSTS = ("dt-none", "dt-advertised")

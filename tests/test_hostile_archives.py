@@ -237,7 +237,7 @@ def test_streams_without_end(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("packer", PACKERS)
-@settings(max_examples=EXAMPLES // 10)
+@settings(max_examples=EXAMPLES // 3)
 @given(data=st.data())
 def test_streams_of_each_packer(packer: str, data: st.DataObject) -> None:
     """Streams in a row are one content; whatever else follows, and each lost byte, is told."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import io
-import os
 import random
 import struct
 from collections.abc import Callable
@@ -40,6 +39,7 @@ from tests.support.core_builder import (
     flattened,
     kdump_core,
 )
+from tests.test_analysis_properties import EXAMPLES
 
 IDLE = FakeCpu(address_of("default_idle_call"))
 WEDGED = FakeCpu(address_of("lkdtm_HARDLOCKUP"), pstate=0x600000C5, pid=101)
@@ -55,7 +55,6 @@ LOG = (
     "10.2 SMP: retry stop with SDEI NMI for CPUs 2",
     "10.3 Starting crashdump kernel...",
 )
-EXAMPLES = int(os.environ.get("SDEICTL_EXAMPLES", "300"))
 STOPPED = FakeKernel((IDLE, IDLE, WEDGED, IDLE), log=LOG)
 REGISTERS = Registers(pid=0, pc=0, sp=0, pstate=0x5)
 TRUNCATED = "the dump is truncated: the file ends before the memory that its headers list"
