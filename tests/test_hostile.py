@@ -26,9 +26,10 @@ from sdeictl.probe.report import build_report
 from sdeictl.probe.text import render_report
 from sdeictl.text import to_plain
 from tests.conftest import HOST_NAMES, NMI_PATHS, load_host
+from tests.support.limited import run
 from tests.test_analysis_properties import EXAMPLES
 from tests.test_monotone import ROOTS, Damaged
-from tests.tools.bench_probe import add_symbols, peak_mib
+from tests.tools.bench_probe import add_symbols
 
 MEMORY_LIMIT_MIB = 64
 SECONDS = 60
@@ -161,7 +162,7 @@ TREES: dict[str, Callable[[Path], None]] = {
     "a line of 1 MB in the config": write(
         "proc/config.gz", gzip.compress(b'CONFIG_CMDLINE="' + b"x" * MIB + b'"\nCONFIG_ARM64=y\n' * 9)
     ),
-    "a config that unpacks to 1 GiB": write("proc/config.gz", gzip.compress(bytes(1 << 30), 1)),
+    "a config that unpacks to 1 GiB": write("proc/config.gz", gzip.compress(bytes(64 * MIB), 1) * 16),
     "300,000 symbols": lambda tree: add_symbols(tree / "proc/kallsyms", 300_000),
     "symbols in one line": write("proc/kallsyms", b"x" * 40 * MIB),
     "a command line of 1 MB": write("proc/cmdline", b"a=" + b'"' * MIB + b"\n"),
@@ -208,24 +209,20 @@ def test_hostile_tree_costs_little(name: str, tmp_path: Path) -> None:
     shutil.copytree(load_host("acpi-sdei").root, tree, symlinks=True)
     (tree / "sdeictl-capture.json").unlink()
     TREES[name](tree)
-    arguments = ("-m", "sdeictl", "probe", "--root", str(tree), "--format", "json")
-    done = subprocess.run(
-        [sys.executable, *arguments], capture_output=True, text=True, check=False, timeout=SECONDS
-    )
-    assert done.stderr == ""
-    path = json.loads(done.stdout)["verdict"]["nmi_path"]
+    outcome = run("probe", "--root", tree, "--format", "json")
+    assert outcome.stderr == ""
+    path = json.loads(outcome.stdout)["verdict"]["nmi_path"]
     assert path in (NMI_PATHS["acpi-sdei"], "unknown")
-    assert done.returncode == {"sdei": 0, "unknown": 3}[path]
-    assert peak_mib(*arguments) <= MEMORY_LIMIT_MIB
+    assert outcome.status == {"sdei": 0, "unknown": 3}[path]
+    assert outcome.peak_mib <= MEMORY_LIMIT_MIB
 
 
 def test_capture_bomb_is_refused(tmp_path: Path) -> None:
     (tmp_path / "bomb.tar.gz").write_bytes(gzip.compress(bytes(64 * MIB)))
-    arguments = ("-m", "sdeictl", "probe", "--root", str(tmp_path / "bomb.tar.gz"))
-    done = subprocess.run([sys.executable, *arguments], capture_output=True, check=False, timeout=SECONDS)
-    assert done.returncode == 3
-    assert b"cannot be read as a capture" in done.stderr
-    assert peak_mib(*arguments) <= MEMORY_LIMIT_MIB
+    outcome = run("probe", "--root", tmp_path / "bomb.tar.gz")
+    assert outcome.status == 3
+    assert "cannot be read as a capture" in outcome.stderr
+    assert outcome.peak_mib <= MEMORY_LIMIT_MIB
 
 
 def test_tree_before_the_damage(tmp_path: Path) -> None:
