@@ -361,6 +361,28 @@ def test_plans_that_are_refused(arguments: tuple[str, ...], said: str) -> None:
     assert said in done.stderr
 
 
+INFO = {"instance": "h1:9", "job": "sdeictl", "kernel": "7.3.4", "rack": "r1"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("report", "--by", "kernel,rak"), "no report has the label rak; did you mean rack?"),
+        (("report", "--by", "site", "--hosts"), "no report has the label site; the labels are kernel, rack"),
+        (("plan", "--by", "rak"), "no report has the label rak; did you mean rack?"),
+        (("plan", "--domain", "rak"), "no host has the label rak; did you mean rack?"),
+    ],
+)
+def test_label_that_nobody_has(arguments: tuple[str, ...], said: str) -> None:
+    """A misspelt label would put the whole fleet into one cohort, or into one failure domain."""
+    with server(reply(vector({"metric": INFO, "value": [0, "1"]}))) as (url, _seen):
+        done = fleet(*arguments, "--prometheus", url)
+        good = fleet("report", "--by", "rack", "--prometheus", url)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert said in done.stderr
+    assert "has the label" not in good.stderr
+
+
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a directory with a certificate, `cert`, and its `key`; both sides use it."""

@@ -28,7 +28,7 @@ from sdeictl.fleet.diff import (
     render_diff,
 )
 from sdeictl.fleet.document import Object, fleet_document, host_document
-from sdeictl.fleet.host_states import NO_DOMAINS, read_states
+from sdeictl.fleet.host_states import read_states
 from sdeictl.fleet.page import fleet_page
 from sdeictl.fleet.plan import FleetPlan, Limit, make_plan, parse_limit
 from sdeictl.fleet.plan_text import PlanQuestion, plan_document, plan_inventory, plan_list, render_plan
@@ -236,7 +236,9 @@ def fleet_report(
 
 def _server(asked: Asked, at: float) -> PrometheusSource:
     _check_labels(prometheus_source.check_labels, asked.by, "--by")
-    return asked.source(at)
+    source = asked.source(at)
+    source.check_by()
+    return source
 
 
 def _files(paths: Sequence[str], asked: Asked) -> FileSource:
@@ -387,7 +389,7 @@ def fleet_plan(
         raise click.UsageError(f"{', '.join(costly)} can cost the host: add --allow reset")
     if domain is not None:
         _check_labels(prometheus_source.check_labels, [domain], "--domain")
-        if domain in NO_DOMAINS or domain.startswith("__"):
+        if domain in prometheus_source.NO_DOMAINS or domain.startswith("__"):
             raise click.UsageError(
                 f"--domain {domain}: that label does not say which hosts can fail together"
             )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sdeictl.errors import SdeictlError, Status, did_you_mean
+from sdeictl.errors import SdeictlError, Status
 from sdeictl.fleet.plan import HostState, Result
 from sdeictl.fleet.prometheus import Series
 from sdeictl.fleet.prometheus_source import PATH, PrometheusSource
@@ -12,8 +12,6 @@ from sdeictl.probe.drills import outcome_of_metric
 
 REMEMBERED = "30d"
 """So long a host that is down keeps the failure domain that its last report named."""
-NO_DOMAINS = frozenset({"instance", "job"})
-"""Labels that divide a fleet into single hosts, or not at all."""
 
 
 def read_states(
@@ -79,15 +77,7 @@ def _domains(source: PrometheusSource, label: str, targets: Sequence[Series]) ->
             if each.labels.get(label):
                 found.setdefault(_instance(each), each.labels[label])
     if not found:
-        known = {name for each in source.client.query(source.of("up")) for name in each.labels}
-        known |= {
-            name for each in source.client.query(source.of("sdeictl_host_info")) for name in each.labels
-        }
-        usable = sorted(name for name in known if not name.startswith("__") and name not in NO_DOMAINS)
-        hint = did_you_mean(label, usable) or f"the labels are {', '.join(usable)}"
-        raise SdeictlError(
-            f"no host has the label {label}, which names its failure domain; {hint}", Status.USAGE
-        )
+        raise source.no_such_label("host", label, source.of("up"), source.of("sdeictl_host_info"))
     return found
 
 

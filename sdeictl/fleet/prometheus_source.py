@@ -9,8 +9,10 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import repeat
 
+from sdeictl.errors import SdeictlError, Status, did_you_mean
 from sdeictl.fleet.prometheus import Client, Series
 from sdeictl.fleet.tallies import (
+    BY,
     DETECTOR,
     DRILLS,
     LINKS,
@@ -38,6 +40,8 @@ _EVENTS = {"hard lockup": "sdeictl_hard_lockups", "silent CPU": "sdeictl_backtra
 _LEFT_TOO_LITTLE = ("sdeictl_last_crash_culprit_reached", "sdeictl_last_crash_culprit_in_dump")
 PATH = "sdeictl_nmi_path"
 """The metric, and its label."""
+NO_DOMAINS = frozenset({"instance", "job"})
+"""Labels that divide a fleet into single hosts, or not at all."""
 
 
 def check_labels(labels: Sequence[str]) -> None:
@@ -60,6 +64,24 @@ class PrometheusSource:
     def describe(self) -> str:
         """Return the address of the server and the selector."""
         return f"{self.client.place} {{{self._match}}}"
+
+    def check_by(self) -> None:
+        """Raise SdeictlError with Status.USAGE if no report of the fleet has a label of the cohorts.
+
+        All reports have the default labels.
+        """
+        info = self.of("sdeictl_host_info")
+        for label in set(self.by) - set(BY):
+            found = self.client.query(f"group by ({label}) ({info})")
+            if found and not any(each.labels.get(label) for each in found):
+                raise self.no_such_label("report", label, info)
+
+    def no_such_label(self, who: str, label: str, *vectors: str) -> SdeictlError:
+        """Return the error that nobody has a label, with the labels that some vectors do have."""
+        known = {name for vector in vectors for each in self.client.query(vector) for name in each.labels}
+        usable = sorted(name for name in known if not name.startswith("__") and name not in NO_DOMAINS)
+        hint = did_you_mean(label, usable) or f"the labels are {', '.join(usable)}"
+        return SdeictlError(f"no {who} has the label {label}; {hint}", Status.USAGE)
 
     def tallies(self, inventory: Sequence[str] = ()) -> Tallies:
         """Count the hosts; names in the inventory that no target has count as hosts without an agent."""
