@@ -34,11 +34,11 @@ class Package(NamedTuple):
     """What lintian said: lines of warnings, for an error is none that is built."""
 
 
-def build_deb(lab: Lab, architecture: str, directory: Path) -> Package:
-    """Return the package of this checkout, put into a directory; raise LabError."""
+def build_deb(lab: Lab, architecture: str, directory: Path, revision: str = "") -> Package:
+    """Return the package of this checkout, or of a revision, put into a directory; raise LabError."""
     with tempfile.TemporaryDirectory(prefix="deb-", dir=lab.cache) as root:
         subprocess.run(["tar", "-C", root, "-xf", lab.part("debian") / "root.tar"], check=True)
-        copy_sources(Path(root, "build/sdeictl"))
+        copy_sources(Path(root, "build/sdeictl"), revision)
         run_in(root, BUILD, architecture)
         said = run_in(root, JUDGE)
         name = f"sdeictl_{__version__}_{architecture}.deb"
@@ -46,8 +46,15 @@ def build_deb(lab: Lab, architecture: str, directory: Path) -> Package:
         return Package(Path(shutil.copy(Path(root, "build", name), directory)), said)
 
 
-def copy_sources(target: Path) -> None:
+def copy_sources(target: Path, revision: str) -> None:
     """Copy what git keeps, or would; the tests are no part of a package."""
+    if revision:
+        target.mkdir(parents=True)
+        tar = subprocess.run(
+            ["git", "archive", revision], cwd=PROJECT, check=True, capture_output=True
+        ).stdout
+        subprocess.run(["tar", "-C", target, "-x"], input=tar, check=True)
+        return
     names = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", ".", ":!tests"],
         cwd=PROJECT, check=True, capture_output=True, text=True,
