@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 
 from sdeictl.errors import SdeictlError, Status
-from sdeictl.host.files import exists
+from sdeictl.host.files import exists, read_file
 from sdeictl.host.lenient import text_if_exists
 from sdeictl.host.paths import BLOCK_DEVICES, BOOT_DIRECTORY, DEVICE_TREE, EFI, KEXEC_DISABLED, OWN_MOUNTS
 from sdeictl.host.programs import has_program
@@ -105,8 +105,7 @@ def find_encrypted(mounts: str, devices: str = BLOCK_DEVICES) -> str:
 
 def _uuid(device: str) -> str:
     try:
-        with open(f"{device}/dm/uuid", "rb") as file:
-            return file.read().decode("ascii", "replace")
+        return read_file(f"{device}/dm/uuid").decode("ascii", "replace")
     except FileNotFoundError:  # it is not of the device mapper
         return ""
 
