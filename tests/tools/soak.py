@@ -137,7 +137,7 @@ PARTS: Mapping[str, Sequence[Step | Fuzz]] = {
         *[_lab("test_drill.py -k no_drill_loses", SDEICTL_ROUNDS="40")] * 5,
     ],
     "faults": [
-        Step(f"test_{name}.py", {"SDEICTL_FAULTS": "all"})
+        Step(f"test_{name}.py --numprocesses 2 --dist worksteal", {"SDEICTL_FAULTS": "all"})
         for name in ("faults", "faults_bench", "faults_agent")
     ],
     "fleet": [Step("lab/test_fleet.py", {"SDEICTL_LAB_EXTRA": "1"})],
