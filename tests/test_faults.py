@@ -18,10 +18,11 @@ from tests.support.faults import Inject, is_lookup, runs_of
 DEAD_PID = 4_000_000
 
 
-@pytest.mark.parametrize("name", ["dt-none", "acpi-sdei"])
-def test_probe(inject: Inject, tmp_path: Path, name: str) -> None:
+# The capture below reads what a probe with ACPI reads, and there each call fails.
+@pytest.mark.parametrize(("name", "most"), [("dt-none", 0), ("acpi-sdei", 100)])
+def test_probe(inject: Inject, tmp_path: Path, name: str, most: int) -> None:
     shutil.copytree(load_host(name).root, tmp_path / "host", symlinks=True)
-    for sound, run in runs_of(inject("probe", "--format", "json")):
+    for sound, run in runs_of(inject("probe", "--format", "json", most=most)):
         if run["status"] == 3 and not run["output"]:
             continue  # the output could not be written
         found, told = (json.loads(each["output"])["verdict"] for each in (run, sound))
@@ -87,7 +88,7 @@ def test_obstacle_is_never_overlooked(inject: Inject, tmp_path: Path, obstacle: 
     for path, text in OBSTACLES[obstacle].items():
         write(tree / path, text)
     # Each call of the plan fails above; in soak each one here too.
-    for sound, run in runs_of(inject("drill", "backtrace", "--masked", "--dry-run", most=150)):
+    for sound, run in runs_of(inject("drill", "backtrace", "--masked", "--dry-run", most=80)):
         assert sound["status"] == 4
         assert run["status"] in (3, 4) or is_lookup(run), run
 
@@ -98,7 +99,7 @@ NOT_ARMED = ("nothing that needs arming can run here", "a system call failed", "
 def test_arming(inject: Inject, tmp_path: Path) -> None:
     make_drillable(tmp_path)
     # The survey before it is that of a plan, of which each call fails above.
-    for sound, run in runs_of(inject("drill", "arm", "--for", "10m", most=120)):
+    for sound, run in runs_of(inject("drill", "arm", "--for", "10m", most=80)):
         assert sound["status"] == 0
         assert set(run["files"]) <= set(sound["files"]), run
         refused = run["status"] == 4 or any(word in run["said"] for word in NOT_ARMED)

@@ -349,9 +349,9 @@ def clockless(count: int, at: str = "    0.000000") -> bytes:
 @pytest.mark.parametrize("at", ["    0.000000", "    0.009999", "    5.000000"])
 def test_log_of_one_time(tmp_path: Path, at: str) -> None:
     """The lines of the first 10 ms wait for a later one: not all of them, if it never comes."""
-    (tmp_path / "log").write_bytes(clockless(600_000, at) + b"[    6.000000] usb: end\n")
+    (tmp_path / "log").write_bytes(clockless(300_000, at) + b"[    6.000000] usb: end\n")
     outcome = run("analyze", tmp_path / "log")
-    assert b"\n600001 kernel records, " in outcome.stdout
+    assert b"\n300001 kernel records, " in outcome.stdout
     assert outcome.peak_mib < 100
 
 
@@ -390,10 +390,10 @@ KERNEL_LINES = {
 def test_first_kernel_line_far_behind(foreign: str, kernel: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Other programs wrote 100 MiB before it: it is found, and none of their lines is a record.
 
-    Here it is an eighth of that, with an eighth of the budget.
+    Here it is a thirtieth of that, with a thirtieth of the budget.
     """
-    monkeypatch.setattr("sdeictl.klog.analysis.LineBudget", lambda files: LineBudget(MAX_WORK // 8, files))
-    count = 100 * MIB // 8 // (len(FOREIGN[foreign]) * 3000)
+    monkeypatch.setattr("sdeictl.klog.analysis.LineBudget", lambda files: LineBudget(MAX_WORK // 30, files))
+    count = 100 * MIB // 30 // (len(FOREIGN[foreign]) * 3000)
     block = "".join(FOREIGN[foreign].format(at=at, cpu=at, low=at % 10) + "\n" for at in range(3000)).encode()
     last = f"{KERNEL_LINES[kernel]}\n".encode()
     found = analyze_files([Source("log", [*[block] * count, last], lambda: ())])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -34,16 +34,17 @@ def test_few_files_at_the_top() -> None:
     assert len(list((PROJECT / "sdeictl").glob("*.py"))) <= 5
 
 
-def constants(path: Path) -> Iterator[tuple[int, str]]:
-    """Yield the string constants of a module, but for docstrings and the like."""
+@cache
+def constants(path: Path) -> tuple[tuple[int, str], ...]:
+    """Return the string constants of a module with their lines, but for docstrings and the like."""
     tree = ast.parse(path.read_text())
     expressions = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Constant) and id(node) not in expressions:
-            if isinstance(node.value, str):
-                yield node.lineno, node.value
-            elif isinstance(node.value, bytes):
-                yield node.lineno, node.value.decode("latin-1")
+    found = [
+        (node.lineno, node.value.decode("latin-1") if isinstance(node.value, bytes) else node.value)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and id(node) not in expressions
+    ]
+    return tuple((line, text) for line, text in found if isinstance(text, str))
 
 
 def test_host_paths_stand_once() -> None:
