@@ -394,6 +394,24 @@ def test_clean_lines_stay_apart(lines: list[tuple[float, str]]) -> None:
     assert analyze(found).episodes == analyze(raw).episodes
 
 
+@pytest.mark.parametrize(
+    "log",
+    [
+        # Two lines of one time, of which the same is kept.
+        b"[    1.000000] Kernel panic - not syncing: a\n[    2.000000] x\n"
+        b"[    1.000000] Kernel panic - not syncing: b\n[    2.000000] y\n",
+        # Without a time and without a line that is kept, nothing else shows that these are records.
+        b"[Fri Nov 27 10:00:00 2026] SMP: stop\n[Fri Nov 27 10:00:01 2026] usb 1-1: new\n",
+    ],
+)
+def test_clean_records_are_as_many(log: bytes) -> None:
+    clean = public_log(log)
+    assert public_log(clean) == clean
+    raw, found = parse_log(log), parse_log(clean)
+    assert len(found.records) == len(raw.records) >= 2
+    assert len(analyze(found).episodes) == len(analyze(raw).episodes)
+
+
 def test_clean_text_has_same_episodes(host: CapturedHost) -> None:
     """A log in another format than /dev/kmsg stays text: with two boots, with lost lines, without times."""
     text = host.console

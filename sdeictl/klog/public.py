@@ -30,6 +30,7 @@ REBOOT = "-- Reboot --"
 """journalctl prints it between two boots."""
 SYSLOG = "Jan  1 00:00:00 host kernel: "
 """How each line of a log begins that came through syslog or the journal."""
+_NOTHING_KEPT = re.compile(rb"(?:\(left out\)\n)+")
 _SAMPLE_LINES = 500
 _MAX_TIMES = 10_000
 """Of so many times it is known how many lines were left out."""
@@ -242,7 +243,12 @@ def public_log(data: bytes) -> bytes:
     clean = bytearray()
     for line in _kmsg_records(chain(first, lines)) if in_records else _text_lines(file):
         clean += line
-    return LEFT_OUT.encode() if reader.gap or file.has_gap else bytes(clean)
+    if reader.gap or file.has_gap:
+        return LEFT_OUT.encode()
+    if _NOTHING_KEPT.fullmatch(clean):
+        # No line is left that shows that these are records of the kernel.
+        clean = clean.replace(LEFT_OUT.encode(), (SYSLOG + LEFT_OUT).encode())
+    return bytes(clean)
 
 
 def _kmsg_records(lines: Iterable[str]) -> Iterator[bytes]:
@@ -306,13 +312,14 @@ class _Shown:
         self._early, self._waiting, self._numbers = set(), set(), {}
 
     def unlike(self, at: float, text: str) -> str:
-        """Return a text that no line of this time has: a line that repeats one is left out."""
+        """Return a text that no line of this time has: one that repeats another is left out, or numbered."""
         if at >= BOOT_FALLBACK_SECONDS:
             self._early |= self._waiting
             self._waiting.clear()
         if text == LEFT_OUT or self._has(at, text):
+            begin = text if text.endswith(LEFT_OUT) else LEFT_OUT
             number = self._numbers.get(at, 0) + 1
-            while self._has(at, text := _left_out(number)):
+            while self._has(at, text := _numbered(begin, number)):
                 number += 1
             if len(self._numbers) > _MAX_TIMES:
                 self._numbers.clear()
@@ -327,5 +334,5 @@ class _Shown:
         return hash((at, text)) in (self._early if at < BOOT_FALLBACK_SECONDS else self._lines)
 
 
-def _left_out(number: int) -> str:
-    return LEFT_OUT if number == 1 else f"{LEFT_OUT} {number}"
+def _numbered(text: str, number: int) -> str:
+    return text if number == 1 else f"{text} {number}"
