@@ -21,15 +21,27 @@ def log(*words: str) -> None:
 
 
 def ssh(words: list[str]) -> int:
-    """Run the command here, unless the host is lost."""
+    """Run the command here, unless the host is lost, or has not yet booted again."""
     command = words[-1]
     host = next(word for word in words[:-1] if (HOSTS / word).exists())
-    if (HOSTS / f"{host}.lost").exists():
+    if is_away(host):
         return 255
     status = subprocess.run(
         ["/bin/sh", "-c", command], env={**os.environ, "HOST": host}, check=False
     ).returncode
-    return 255 if (HOSTS / f"{host}.lost").exists() else status
+    return 255 if is_away(host) else status
+
+
+def is_away(host: str) -> bool:
+    """Tell whether a host does not answer: a lost one never does, one that boots not so many times."""
+    if (HOSTS / f"{host}.lost").exists():
+        return True
+    boots = HOSTS / f"{host}.boots"
+    if not boots.exists():
+        return False
+    left = int(boots.read_text())
+    boots.write_text(str(left - 1)) if left > 1 else boots.unlink()
+    return True
 
 
 def sdeictl(words: list[str]) -> int:
@@ -42,8 +54,18 @@ def sdeictl(words: list[str]) -> int:
     if "--dry-run" in words:
         print(json.dumps({"schema": "sdeictl.plan/1", "plan": [], "reasons": []}))
         return 0
+    if words[:2] == ["drill", "arm"]:
+        return 0
     outcome = (HOSTS / host).read_text().strip()
+    if words[:2] == ["drill", "resume"]:
+        log("resumed", host)
+        results.write_text(json.dumps(result_of("stop", None, "pass")))
+        print("{}")
+        return 0
     log("drill", host)
+    if outcome == "resets":
+        (HOSTS / f"{host}.boots").write_text("4")
+        return 1
     if outcome == "lost":
         (HOSTS / f"{host}.lost").touch()
         return 1
@@ -51,11 +73,16 @@ def sdeictl(words: list[str]) -> int:
         refused = {"schema": "sdeictl.drill/1", "outcome": outcome, "reasons": ["a watchdog is armed"]}
         print(json.dumps(refused))
         return 4
-    result = {"schema": "sdeictl.drill/1", "drill": "backtrace", "variant": "masked", "outcome": outcome,
-              "reasons": [] if outcome == "pass" else ["CPU 3 did not answer"], "stale": False}  # fmt: skip
+    result = result_of("backtrace", "masked", outcome)
     results.write_text(json.dumps(result))
     print(json.dumps(result))
     return 0 if outcome == "pass" else 1
+
+
+def result_of(drill: str, variant: str | None, outcome: str) -> dict[str, object]:
+    reasons = [] if outcome == "pass" else ["CPU 3 did not answer"]
+    return {"schema": "sdeictl.drill/1", "drill": drill, "variant": variant, "outcome": outcome,
+            "reasons": reasons, "stale": False}  # fmt: skip
 
 
 def scontrol(words: list[str]) -> int:
