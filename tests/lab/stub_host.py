@@ -36,11 +36,15 @@ def is_away(host: str) -> bool:
     """Tell whether a host does not answer: a lost one never does, one that boots not so many times."""
     if (HOSTS / f"{host}.lost").exists():
         return True
-    boots = HOSTS / f"{host}.boots"
-    if not boots.exists():
+    return counts_down(HOSTS / f"{host}.boots")
+
+
+def counts_down(path: Path) -> bool:
+    """Tell whether a file exists. It has a number, and is removed after so many looks."""
+    if not path.exists():
         return False
-    left = int(boots.read_text())
-    boots.write_text(str(left - 1)) if left > 1 else boots.unlink()
+    left = int(path.read_text())
+    path.write_text(str(left - 1)) if left > 1 else path.unlink()
     return True
 
 
@@ -62,7 +66,10 @@ def sdeictl(words: list[str]) -> int:
         results.write_text(json.dumps(result_of("stop", None, "pass")))
         print("{}")
         return 0
-    log("drill", host)
+    if counts_down(HOSTS / f"{host}.busy"):
+        outcome = "refused"
+    else:
+        log("drill", host)
     if outcome == "resets":
         (HOSTS / f"{host}.boots").write_text("4")
         return 1
