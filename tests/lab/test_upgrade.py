@@ -34,7 +34,7 @@ def test_upgrade_from_the_first_release(lab: Lab, package: Package, tmp_path: Pa
         for each, name in ((first, "first.deb"), (package, "new.deb"))
     ]
     run = run_in_vm(
-        MACHINE, "exec python3 /lab/guest/upgrade.py", lab=lab, directory=tmp_path / "vm", timeout=600,
+        MACHINE, "exec python3 /lab/guest/upgrade.py", lab=lab, directory=tmp_path / "vm", timeout=900,
         files=files,
     )  # fmt: skip
     assert run.status == 0, (run.share / "stderr").read_text()
