@@ -92,7 +92,7 @@ def test_cut_inside_a_request(name: str) -> None:
     log = HOSTS[name].console
     start = log.index(b"sysrq: Show backtrace")
     body = log[log.rindex(b"\n", 0, start) + 1 :]
-    for end in range(log.index(b"Watchdog detected") - start):
+    for end in range(0, log.index(b"Watchdog detected") - start, 3):
         assert_true(HOSTS[name], read(body[:end]))
 
 
