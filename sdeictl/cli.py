@@ -74,7 +74,7 @@ def main() -> NoReturn:
         cli.main(standalone_mode=False, obj=debug)
         status: int = Status.GOOD
     except SystemExit as leaving:
-        # If nobody reads its help, click replaces stdout and exits with 1. For a probe, 1 is an answer.
+        # If the reader of its help is gone, click replaces stdout and exits with 1: an answer of a probe.
         unread = sys.stdout is not output
         status = leaving.code if isinstance(leaving.code, int) and not unread else Status.GOOD
     except Exception as error:

@@ -26,7 +26,7 @@ NOT_SHOWN = (
     " runs on each CPU and whether a module is signed. On the host itself --dry-run looks at these too."
 )
 _AGREED = Consent(host_name="", way_back="not asked", plain_dump=True)
-"""Nobody was asked for consent, so its absence is not a reason."""
+"""A capture asks for no consent, so missing consent is not a reason."""
 
 
 def reasons_against_backtrace(path: str, request: WindowRequest) -> list[Reason]:

@@ -71,13 +71,13 @@ class PrometheusSource:
         All reports have the default labels.
         """
         info = self.of("sdeictl_host_info")
-        for label in set(self.by) - set(BY):
+        for label in (each for each in self.by if each not in BY):
             found = self.client.query(f"group by ({label}) ({info})")
             if found and not any(each.labels.get(label) for each in found):
                 raise self.no_such_label("report", label, info)
 
     def no_such_label(self, who: str, label: str, *vectors: str) -> SdeictlError:
-        """Return the error that nobody has a label, with the labels that some vectors do have."""
+        """Return the error for a label that no host or report has. It offers the labels of some vectors."""
         known = {name for vector in vectors for each in self.client.query(vector) for name in each.labels}
         usable = sorted(name for name in known if not name.startswith("__") and name not in NO_DOMAINS)
         hint = did_you_mean(label, usable) or f"the labels are {', '.join(usable)}"

@@ -157,7 +157,7 @@ def test_host_that_the_drill_resets_is_judged_after_it(lab: Lab, tmp_path: Path)
         fleet.set(host, "resets")
     # The load of a host that was just drained makes it refuse.
     (fleet.hosts / "h2.busy").write_text("2")
-    status, text = fleet.run("-e", "waves_allow_reset=true", "-e", "waves_way_back=nobody")
+    status, text = fleet.run("-e", "waves_allow_reset=true", "-e", "waves_way_back=bmc1")
     assert status == 0, text
     assert sorted(fleet.done("drill")) == sorted(fleet.done("resumed")) == sorted(HOSTS)
     assert_all_free(fleet)
