@@ -16,7 +16,7 @@ from sdeictl.klog.prefix import is_dated, record_starts
 _TAG = re.compile(
     r"</?(?:a|b|br|code|div|font|i|li|p|pre|span|td|tr|tt|u)(?: [^<>]{0,200})?/?>", re.IGNORECASE
 )
-_INLINE_CODE = re.compile(r"(\w[^<>]{0,200})<(?:code|tt)>", re.IGNORECASE)
+_INLINE_CODE = re.compile(r"(\w[^\w<>]{0,200})<(?:code|tt)>", re.IGNORECASE)
 """Code inside a sentence is a quotation, as if it stood in Markdown's marks."""
 _ENTITY = re.compile(r"&(?:lt|gt|amp|quot|apos|nbsp|#\d{1,7}|#x[0-9a-f]{1,6});", re.IGNORECASE)
 _QUOTE = re.compile(r" {0,8}[>|](?: |$)")
@@ -174,7 +174,7 @@ def _split_line(line: str) -> list[str]:
 def _is_wrapped(lines: Sequence[str]) -> bool:
     """Tell whether a mailer wrapped the lines: each next word would have gone past the longest line."""
     width = _width(lines)
-    continued = [index for index in range(1, len(lines)) if _can_continue(lines, index)]
+    continued = _continued(lines)
     fitting = sum(_goes_past(lines, index, width) for index in continued)
     if fitting < _MIN_CONTINUED or not _MIN_WIDTH <= width <= _MAX_WIDTH:
         return False
@@ -186,12 +186,16 @@ def _width(lines: Sequence[str]) -> int:
     return max((len(line) for line in lines if _STAMP.search(line)), default=0)
 
 
-def _can_continue(lines: Sequence[str], index: int) -> bool:
-    """Tell whether a line has no time and follows, without an empty line between, one that has."""
-    at = index
-    while at > 0 and _has_no_time(lines[at]) and index - at < _MAX_HELD:
-        at -= 1
-    return at < index and _STAMP.search(lines[at]) is not None
+def _continued(lines: Sequence[str]) -> list[int]:
+    """Return the places of lines that have no time but follow one, with no empty line between."""
+    found = []
+    start = None
+    for index, line in enumerate(lines):
+        if not _has_no_time(line):
+            start = index if _STAMP.search(line) else None
+        elif start is not None and index - start <= _MAX_HELD:
+            found.append(index)
+    return found
 
 
 def _has_no_time(line: str) -> bool:
@@ -204,8 +208,9 @@ def _goes_past(lines: Sequence[str], index: int, width: int) -> bool:
 
 def _join_wrapped(lines: Sequence[str], width: int) -> list[str]:
     joined: list[str] = []
+    continued = set(_continued(lines))
     for index, line in enumerate(lines):
-        if index and _can_continue(lines, index) and _goes_past(lines, index, width):
+        if index in continued and _goes_past(lines, index, width):
             joined[-1] += f" {line}"
         else:
             joined.append(line)
