@@ -6,7 +6,6 @@ lib/nmi_backtrace.c, arch/arm64/kernel/process.c (Linux 7.3). No I/O.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator
 
 from sdeictl.formats.cpulist import MAX_CPU
 from sdeictl.klog.bootlog import BootLog
@@ -190,9 +189,10 @@ class Request:
         """
         targets = self.targets or tuple(sorted({*self.answers, *(self.timed_out or ())}))
         missing = self._missing(boot)
-        answered = sum(cpu in self.answers for cpu in targets)
-        shown = tuple(self._within(targets, room - answered))
-        cpus = [self._answer(cpu, missing, boot) for cpu in shown]
+        waiting = [cpu for cpu in targets if cpu not in self.answers]
+        answered = len(targets) - len(waiting)
+        left_out = frozenset(waiting[max(room - answered, 0) :])
+        cpus = [self._answer(cpu, missing, boot) for cpu in targets if cpu not in left_out]
         if self.initiator is not None and self.initiator not in targets:
             cpus.append(CpuAnswer(self.initiator, CpuState.SELF, frames=frozenset(self.initiator_frames)))
         return Backtrace(
@@ -204,15 +204,8 @@ class Request:
             path=self._path(boot.bootlog),
             timed_out=self.timed_out or (),
             cpus=tuple(sorted(cpus)),
-            cpus_omitted=len(targets) - len(shown),
+            cpus_omitted=len(left_out),
         )
-
-    def _within(self, targets: Iterable[int], room: int) -> Iterator[int]:
-        """Yield the targets that answered, and at most `room` others."""
-        for cpu in targets:
-            room -= cpu not in self.answers
-            if cpu in self.answers or room >= 0:
-                yield cpu
 
     def state_of(self, cpu: int, boot: Boot) -> CpuState:
         """Return how a CPU took part."""
