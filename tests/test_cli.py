@@ -98,9 +98,10 @@ def test_drill_list_and_status() -> None:
     validate("drill-status-1", status)
 
 
-def test_analyze_file_and_standard_input(host: CapturedHost) -> None:
-    console = TESTS / "hosts" / host.name / "console.log"
-    by_name, by_stdin = sdeictl("analyze", str(console)), sdeictl("analyze", "-", stdin=host.console)
+@pytest.mark.parametrize("name", ["dt-sdei", "acpi-idle", "debian-12"])
+def test_analyze_file_and_standard_input(name: str) -> None:
+    console = TESTS / "hosts" / name / "console.log"
+    by_name, by_stdin = sdeictl("analyze", str(console)), sdeictl("analyze", "-", stdin=console.read_bytes())
     assert (by_name.returncode, by_name.stderr) == (0, b"")
     assert by_name.stdout == by_stdin.stdout
     assert (

@@ -75,9 +75,9 @@ def test_flood_is_cut_and_said(name: str) -> None:
 
 def test_floods_need_little_memory(tmp_path: Path) -> None:
     for name in ("other requests", "answers"):
-        (tmp_path / name.replace(" ", "")).write_text("".join(lines(FLOODS[name], 20_000)))
+        (tmp_path / name.replace(" ", "")).write_text("".join(lines(FLOODS[name], 10_000)))
     outcome = run("analyze", *sorted(tmp_path.iterdir()))
-    assert b"\n40000 kernel records, " in outcome.stdout
+    assert b"\n20000 kernel records, " in outcome.stdout
     assert b"need too much memory" in outcome.stdout
 
 
@@ -346,7 +346,7 @@ def clockless(count: int, at: str = "    0.000000") -> bytes:
     return b"".join(b"[%b] line %d\n" % (at.encode(), number) for number in range(count))
 
 
-@pytest.mark.parametrize("at", ["    0.000000", "    0.009999", "    5.000000"])
+@pytest.mark.parametrize("at", ["    0.000000", "    5.000000"])
 def test_log_of_one_time(tmp_path: Path, at: str) -> None:
     """The lines of the first 10 ms wait for a later one: not all of them, if it never comes."""
     (tmp_path / "log").write_bytes(clockless(300_000, at) + b"[    6.000000] usb: end\n")
@@ -355,11 +355,12 @@ def test_log_of_one_time(tmp_path: Path, at: str) -> None:
     assert outcome.peak_mib < 100
 
 
-def test_long_start_is_a_boot_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("at", ["    0.000000", "    0.009999"])
+def test_long_start_is_a_boot_of_its_own(at: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A request before it is not silent, and the answers in it are not to this request."""
     monkeypatch.setattr("sdeictl.klog.boots.MAX_EARLY_LINES", 50)
     before = f"[    1.000000] {REQUEST}\n[    2.000000] usb: x\n".encode()
-    (request,) = analyze(before + clockless(200) + b"[   20.000000] usb: end\n").episodes
+    (request,) = analyze(before + clockless(200, at) + b"[   20.000000] usb: end\n").episodes
     assert isinstance(request, Backtrace)
     assert {cpu.state for cpu in request.cpus} == {CpuState.SELF, CpuState.PENDING}
 
@@ -390,10 +391,11 @@ KERNEL_LINES = {
 def test_first_kernel_line_far_behind(foreign: str, kernel: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Other programs wrote 100 MiB before it: it is found, and none of their lines is a record.
 
-    Here it is a thirtieth of that, with a thirtieth of the budget.
+    Here it is a hundredth of that, with a hundredth of the budget and of the sample.
     """
-    monkeypatch.setattr("sdeictl.klog.analysis.LineBudget", lambda files: LineBudget(MAX_WORK // 30, files))
-    count = 100 * MIB // 30 // (len(FOREIGN[foreign]) * 3000)
+    monkeypatch.setattr(log, "SAMPLE_CHARACTERS", log.SAMPLE_CHARACTERS // 100)
+    monkeypatch.setattr("sdeictl.klog.analysis.LineBudget", lambda files: LineBudget(MAX_WORK // 100, files))
+    count = MIB // (len(FOREIGN[foreign]) * 3000)
     block = "".join(FOREIGN[foreign].format(at=at, cpu=at, low=at % 10) + "\n" for at in range(3000)).encode()
     last = f"{KERNEL_LINES[kernel]}\n".encode()
     found = analyze_files([Source("log", [*[block] * count, last], lambda: ())])

@@ -84,14 +84,13 @@ QUOTES = {
 """Words of a message that stand elsewhere too, and why."""
 
 
+@cache
+def text_of(path: Path) -> str:
+    return "\n".join(text for _line, text in constants(path))
+
+
 @pytest.mark.parametrize("word", sorted(message_words()))
 def test_messages_stand_once(word: str) -> None:
-    found = [
-        f"{path}:{line}: {text}"
-        for path in MODULES
-        if "messages" not in path.parts
-        for line, text in constants(path)
-        if word in text
-    ]
+    found = [path for path in MODULES if "messages" not in path.parts and word in text_of(path)]
     assert len(QUOTES) <= MAX_QUOTES
     assert found == [] or word in QUOTES
