@@ -27,6 +27,7 @@ from sdeictl.bench.estimate import MIN_BLOCKS, RESOLUTION, differs, effect, esti
 from sdeictl.bench.labels import Activity, condition_labels
 from sdeictl.bench.loop import CALLS, EMPTY, LIBRARY, load_loops
 from sdeictl.bench.measure import Timing, calibrate, current_cpu, measure
+from sdeictl.bench.page import comparison_page
 from sdeictl.bench.run import run_bench
 from sdeictl.bench.text import render_bench, render_comparison, show_time
 from sdeictl.bench.words import LoopKind
@@ -202,7 +203,11 @@ def test_equal_runs_are_judged() -> None:
     [
         b"", b"[]", b"null", b"{}", b'{"schema": "sdeictl.bench/2"}', b"\xff", b"[" * 100_000,
         b'{"schema": "sdeictl.bench/1", "conditions": {}, "labels": [], "results":'
-        b' [{"call": "x", "undisturbed": null, "samples": [0.0]}]}',
+        b' [{"call": "x", "undisturbed": null, "median": 1e-7, "samples": [0.0]}]}',
+        b'{"schema": "sdeictl.bench/1", "id": "x", "conditions": {}, "labels": [], "results":'
+        b' [{"call": "x", "undisturbed": null, "median": "1e-7", "samples": [1e-7]}]}',
+        b'{"schema": "sdeictl.bench/1", "id": "x", "conditions": {}, "labels": [], "results":'
+        b' [{"call": "x", "undisturbed": null, "samples": [1e-7]}]}',
         b'{"schema": "sdeictl.bench/1", "conditions": [], "results": []}',
     ],
 )  # fmt: skip
@@ -230,10 +235,15 @@ def test_run_with_junk(data: st.DataObject) -> None:
     places += [(document["results"][0], name) for name in document["results"][0]]
     places += [(document["conditions"], name) for name in document["conditions"]]
     holder, name = data.draw(st.sampled_from(places))
-    holder[name] = data.draw(JUNK)
+    if data.draw(st.booleans()):
+        holder[name] = data.draw(JUNK)
+    else:
+        del holder[name]
     with contextlib.suppress(ValueError, SdeictlError):
-        parsed = parse_bench(json.dumps(document).encode())
-        to_plain(render_comparison(compare_runs([parsed], [run_of(noisy(1e-7, 2, count=40))])))
+        sides = ([parse_bench(json.dumps(document).encode())], [run_of(noisy(1e-7, 2, count=40))])
+        compared = compare_runs(*sides)
+        to_plain(render_comparison(compared))
+        comparison_page(compared, sides, None)
 
 
 @pytest.mark.parametrize(
