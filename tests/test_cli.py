@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from sdeictl.klog.conclusion import NOTHING
-from tests.conftest import NMI_PATHS, TESTS, CapturedHost, validate
+from tests.conftest import NMI_PATHS, TESTS, load_host, validate
 
 STATUS = {"sdei": 0, "pseudo-nmi": 0, "none": 1}
 DT_SDEI = str(TESTS / "hosts/dt-sdei/root")
@@ -52,15 +52,17 @@ def run_failing_version(
 
 
 @pytest.mark.parametrize("form", ["text", "json"])
-def test_probe_of_each_host(host: CapturedHost, form: str) -> None:
-    done = sdeictl("probe", "--root", str(host.root), "--format", form)
-    assert (done.returncode, done.stderr) == (STATUS[NMI_PATHS[host.name]], b"")
+@pytest.mark.parametrize("name", ["dt-sdei", "dt-pnmi", "dt-none"])
+def test_probe_of_each_path(name: str, form: str) -> None:
+    path = NMI_PATHS[name]
+    done = sdeictl("probe", "--root", str(load_host(name).root), "--format", form)
+    assert (done.returncode, done.stderr) == (STATUS[path], b"")
     if form == "json":
-        assert json.loads(done.stdout)["verdict"]["nmi_path"] == NMI_PATHS[host.name]
+        assert json.loads(done.stdout)["verdict"]["nmi_path"] == path
     else:
         first = done.stdout.splitlines()[0].decode()
         assert first.startswith(("READY", "AT RISK", "NOT READY"))
-        assert first.endswith(NMI_PATHS[host.name])
+        assert first.endswith(path)
 
 
 @pytest.mark.skipif(platform.machine() == "aarch64", reason="needs another architecture than arm64")
