@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import select
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -13,7 +14,29 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 ALIVE_SECONDS = 10.0
+STEP_SECONDS = 300.0
 NOBODY = 65534
+
+
+def run(*command: str) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, (command, done.stdout[-2000:], done.stderr[-2000:])
+    return done.stdout
+
+
+def wait_for(
+    what: str, condition: Callable[[], object], seconds: float = STEP_SECONDS, every: float = 0.2
+) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"no {what} within {seconds:g} s"
+        time.sleep(every)
+
+
+def counters(directory: Path) -> dict[str, Any]:
+    """Return what the watcher with this directory has counted."""
+    counted: dict[str, Any] = json.loads((directory / "watch.json").read_text())
+    return {**counted["counters"], **counted["events"]}
 
 
 def become_nobody() -> None:

@@ -13,12 +13,12 @@ import shutil
 import subprocess
 import time
 import urllib.request
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from observe import keep_interrupts_here, runs_on, sdeictl
+import observe
+from observe import keep_interrupts_here, run, runs_on, sdeictl, wait_for
 
 Json = dict[str, Any]
 RUN, WATCH = Path("/run/sdeictl"), Path("/run/sdeictl-watch")
@@ -31,23 +31,9 @@ DROP_INS = {
     "sdeictl-agent.socket": "[Socket]\nListenStream=\nListenStream=0.0.0.0:10054\n",
     "sdeictl-collect.timer": "[Timer]\nRandomizedDelaySec=0\n",
 }
-STEP_SECONDS = 300.0
 CALM_LOAD = 1.5
 OTHER = 2
 FORGED = "watchdog: CPU1: Watchdog detected hard LOCKUP on cpu 2\n"
-
-
-def run(*command: str) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, (command, done.stdout[-2000:], done.stderr[-2000:])
-    return done.stdout
-
-
-def wait_for(what: str, condition: Callable[[], object], seconds: float = STEP_SECONDS) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"no {what} within {seconds:g} s"
-        time.sleep(0.2)
 
 
 def leave(step: str, document: Json) -> None:
@@ -65,7 +51,8 @@ def read(path: Path) -> Json:
 
 
 def counters() -> Json:
-    return {**read(WATCH / "watch.json")["counters"], **read(WATCH / "watch.json")["events"]}
+    counted: Json = observe.counters(WATCH)
+    return counted
 
 
 def scrape() -> str:
@@ -74,7 +61,7 @@ def scrape() -> str:
 
 
 def show(unit: str, name: str) -> str:
-    return run("systemctl", "show", "--value", f"--property={name}", unit).strip()
+    return str(run("systemctl", "show", "--value", f"--property={name}", unit)).strip()
 
 
 def is_active(unit: str) -> bool:

@@ -6,11 +6,12 @@ Leaves /lab/upgrade.json.
 from __future__ import annotations
 
 import json
+import os
 import subprocess
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from observe import counters, run, wait_for
 
 Json = dict[str, Any]
 FIRST, NEW = "/lab/first.deb", "/lab/new.deb"
@@ -20,34 +21,16 @@ JOURNAL = Path("/var/lib/sdeictl/drills/journal.json")
 PRINTK = Path("/proc/sys/kernel/printk")
 CONFIG = "[exporter]\ntextfile_seconds = 30\n"
 UNITS = ("sdeictl-agent.socket", "sdeictl-watch.service", "sdeictl-collect.timer")
-STEP_SECONDS = 300.0
 MASKED = ("drill", "backtrace", "--masked")
 # The programs of the package, not those that the lab shares with its guests.
-ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
-
-
-def run(*command: str) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=ENVIRONMENT)
-    assert done.returncode == 0, (command, done.stdout[-2000:], done.stderr[-2000:])
-    return done.stdout
+os.environ.clear()
+os.environ.update(PATH="/usr/sbin:/usr/bin:/sbin:/bin", LC_ALL="C.UTF-8")
 
 
 def sdeictl(*arguments: str) -> Json:
     command = ("/usr/bin/sdeictl", *arguments, "--format", "json")
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=ENVIRONMENT)
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     return {"status": done.returncode, "result": json.loads(done.stdout), "said": done.stderr}
-
-
-def wait_for(what: str, condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + STEP_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, f"no {what} within {STEP_SECONDS:g} s"
-        time.sleep(0.02)
-
-
-def counters(directory: Path) -> Json:
-    counted: Json = json.loads((directory / "watch.json").read_text())
-    return {**counted["counters"], **counted["events"]}
 
 
 def kept() -> dict[str, str]:
@@ -58,8 +41,8 @@ def kept() -> dict[str, str]:
 def kill_a_drill() -> None:
     """Kill a drill that has begun: its journal stays."""
     command = ("/usr/bin/sdeictl", *MASKED)
-    with subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.DEVNULL) as drill:
-        wait_for("journal", JOURNAL.exists)
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as drill:
+        wait_for("journal", JOURNAL.exists, every=0.02)
         drill.kill()
 
 
@@ -72,6 +55,7 @@ before_drills = PRINTK.read_text()
 first = sdeictl(*MASKED)
 wait_for("count", lambda: counters(RUN)["backtrace_requests"] >= 1)
 kill_a_drill()
+run("systemctl", "stop", UNITS[1])  # it has written all that it counted
 before, counted = kept(), counters(RUN)
 
 run("dpkg", "--install", NEW)
