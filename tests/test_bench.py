@@ -208,6 +208,10 @@ def test_equal_runs_are_judged() -> None:
         b' [{"call": "x", "undisturbed": null, "median": "1e-7", "samples": [1e-7]}]}',
         b'{"schema": "sdeictl.bench/1", "id": "x", "conditions": {}, "labels": [], "results":'
         b' [{"call": "x", "undisturbed": null, "samples": [1e-7]}]}',
+        b'{"schema": "sdeictl.bench/1", "id": "x", "conditions": {}, "labels": [], "results":'
+        b' [{"call": "x", "undisturbed": null, "median": 1e-303, "samples": [1e-303]}]}',
+        b'{"schema": "sdeictl.bench/1", "id": "x", "conditions": {}, "labels": ["%b"], "results": []}'
+        % (b"x" * 1001),
         b'{"schema": "sdeictl.bench/1", "conditions": [], "results": []}',
     ],
 )  # fmt: skip

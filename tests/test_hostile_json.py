@@ -51,7 +51,10 @@ TEXTS = {
     "more than 4 MiB": (" " * MAX_JSON_BYTES + "1", '"' + "x" * MAX_JSON_BYTES + '"'),
     "digits": ("9" * 31, "[-" + "1" * 3_000_000 + "]"),
     "not finite": ("NaN", "[Infinity]", '{"a": -Infinity}', "1e999", "-1e400"),
-    "two values for 'a'": ('{"a": 1, "a": 1}', '[{"b": {"a": 1, "c": 2, "a": 3}}]'),
+    "two values for 'a'": (
+        '{"a": 1, "a": 1}', "{" + "".join(f'"{at}": 1,' for at in range(200_000)) + '"a": 1, "a": 1}',
+        '[{"b": {"a": 1, "c": 2, "a": 3}}]',
+    ),
     "not JSON": ("", "{", "[1", '{"a": 1}}', "\ufeff1", "nul", '"\\x"'),
 }  # fmt: skip
 
@@ -60,6 +63,15 @@ TEXTS = {
 def test_text_is_refused(clause: str, text: str) -> None:
     with pytest.raises(ValueError, match=clause):
         parse_json(text.encode())
+
+
+@pytest.mark.parametrize("wide", ["\U0001f600", "\\ud83d\\ude00"])
+def test_wide_text_is_short(wide: str) -> None:
+    """One such character makes each one of its string four times as large."""
+    text = "x" * (MAX_JSON_BYTES // 2)
+    assert parse_json(f'"{text}{wide}"'.encode(), 8 * MIB)
+    with pytest.raises(ValueError, match="text that needs much memory"):
+        parse_json(f'["{text}", "{text}{wide}"]'.encode(), 8 * MIB)
 
 
 @settings(max_examples=EXAMPLES)

@@ -14,6 +14,10 @@ from sdeictl.host.json_text import parse_json
 BENCH_SCHEMA = "sdeictl.bench/1"
 MAX_RUN_BYTES = 32 << 20
 """Limit for a stored run; it has a thousand samples for each second and call."""
+MIN_SECONDS, MAX_SECONDS = 1e-12, 1e6
+"""No call takes less, or more. The quotient of two times is finite."""
+MAX_TEXT = 1000
+"""Limit for a name, a state and a label, in characters."""
 DISTURBED = 1.2
 """A call is labelled if its median is more than this many times its undisturbed time."""
 
@@ -108,7 +112,7 @@ def parse_bench(data: bytes) -> BenchDocument:
     try:
         if document["schema"] != BENCH_SCHEMA:
             raise ValueError(f"its schema is {document['schema']!r}, not {BENCH_SCHEMA!r}")
-        if not all(isinstance(text, str) for text in _texts(document)):
+        if not all(isinstance(text, str) and len(text) <= MAX_TEXT for text in _texts(document)):
             raise TypeError
         _check_times(document["results"])
     except (KeyError, TypeError, AttributeError) as error:
@@ -129,7 +133,8 @@ def _check_times(results: Sequence[ResultDocument]) -> None:
     for result in results:
         known = [result["median"]]
         known += [result["undisturbed"]] if result["undisturbed"] is not None else []
-        if not all(isinstance(value, float) and 0 < value < 1e6 for value in known + result["samples"]):
+        values = known + result["samples"]
+        if not all(isinstance(value, float) and MIN_SECONDS <= value < MAX_SECONDS for value in values):
             raise ValueError(f"the samples of {result['call']} are not times in seconds")
     calls = [result["call"] for result in results]
     if len(set(calls)) < len(calls):

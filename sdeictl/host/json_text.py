@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import re
+from collections import Counter
 from collections.abc import Sequence
 
 MAX_JSON_BYTES = 4 << 20
@@ -12,13 +14,19 @@ MAX_CONTAINERS = 200_000
 """Limit for the objects and arrays in a text: each costs 20 times its two characters."""
 MAX_COMMAS = 2_000_000
 """Limit for the values in a text, some more than these."""
+_WIDE = re.compile(rb"[\xf0-\xf7]|\\u[dD][89abAB]")
 MAX_DEPTH = 32
 MAX_DIGITS = 30
 """Limit for an integer. Python converts thousands of digits slowly, or not at all."""
 
 
 def parse_json(
-    data: bytes, limit: int = MAX_JSON_BYTES, max_commas: int = MAX_COMMAS, *, file_names: bool = False
+    data: bytes,
+    limit: int = MAX_JSON_BYTES,
+    max_commas: int = MAX_COMMAS,
+    max_containers: int = MAX_CONTAINERS,
+    *,
+    file_names: bool = False,
 ) -> object:
     """Return the value of a JSON text in UTF-8 of at most `limit` bytes.
 
@@ -28,10 +36,12 @@ def parse_json(
     """
     if len(data) > limit:
         raise ValueError(f"it has more than {limit >> 20} MiB")
+    if len(data) > MAX_JSON_BYTES and _has_wide_text(data):
+        raise ValueError(f"it has more than {MAX_JSON_BYTES >> 20} MiB, and text that needs much memory")
     if data.count(b",") > max_commas:
         raise ValueError(f"it has more than {max_commas:,} values")
-    if data.count(b"[") + data.count(b"{") > MAX_CONTAINERS:
-        raise ValueError(f"it has more than {MAX_CONTAINERS:,} objects and arrays")
+    if data.count(b"[") + data.count(b"{") > max_containers:
+        raise ValueError(f"it has more than {max_containers:,} objects and arrays")
     try:
         value: object = json.loads(
             data.decode("utf-8"),
@@ -68,11 +78,15 @@ def as_list(value: object) -> list[object]:
 _TOO_DEEP = f"it is nested more than {MAX_DEPTH} times"
 
 
+def _has_wide_text(data: bytes) -> bool:
+    """Tell whether a text has a character for which Python stores each one of a string in 4 bytes."""
+    return _WIDE.search(data) is not None
+
+
 def _unique(pairs: Sequence[tuple[str, object]]) -> dict[str, object]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        names = [name for name, _value in pairs]
-        twice = next(name for at, name in enumerate(names) if name in names[:at])
+        twice = Counter(name for name, _value in pairs).most_common(1)[0][0]
         raise ValueError(f"it has two values for {twice[:40]!r}")
     return found
 
