@@ -6,20 +6,25 @@ https://prometheus.io/docs/prometheus/latest/querying/api/. Only instant queries
 from __future__ import annotations
 
 import http.client
-import json
 import math
+import socket
 import ssl
-import time
+import threading
 import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Mapping
+from contextlib import suppress
+from functools import partial
 
 from sdeictl.errors import SdeictlError, Status, error_text
+from sdeictl.host.json_text import as_object, parse_json
 from sdeictl.text import NamedTuple
 
 MAX_ANSWER_BYTES = 40 << 20
 """Limit for one answer. The list of 100,000 hosts takes less."""
+_MAX_CONTAINERS, _MAX_COMMAS = 500_000, 2_000_000
+"""Limits for the objects and arrays in it, and for its values."""
 _MAX_ERROR_BYTES = 64 << 10
 _PIECE_BYTES = 1 << 18
 _MAX_SHOWN = 300
@@ -58,6 +63,72 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
         raise _UnusableError(f"redirects to {_place(str(words[-1]))}; name that server if you trust it")
 
 
+class _Deadline:
+    """Ends a connection at a time. The timeout of a socket starts again at each byte that it receives."""
+
+    def __init__(self, seconds: float) -> None:
+        self._timer = threading.Timer(seconds, self._end)
+        self._timer.daemon = True
+        self._socket: socket.socket | None = None
+        self.is_over = False
+
+    def __enter__(self) -> _Deadline:
+        self._timer.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._timer.cancel()
+        if self._socket:
+            self._socket.close()
+
+    def watch(self, connected: socket.socket) -> None:
+        """End this connection too. TLS will take the socket over, so a copy of it is kept."""
+        self._socket = connected.dup()
+        if self.is_over:
+            self._end()
+
+    def _end(self) -> None:
+        self.is_over = True
+        if self._socket:
+            with suppress(OSError):
+                self._socket.shutdown(socket.SHUT_RDWR)
+
+
+class _Connection(http.client.HTTPConnection):
+    deadline: _Deadline
+
+    def connect(self) -> None:
+        super().connect()
+        self.deadline.watch(self.sock)
+
+
+class _TlsConnection(http.client.HTTPSConnection, _Connection):
+    """Its connect() connects as _Connection does, and then begins TLS."""
+
+
+class _Opener(urllib.request.HTTPSHandler, urllib.request.HTTPHandler):
+    """Opens connections that a deadline ends."""
+
+    def __init__(self, context: ssl.SSLContext, deadline: _Deadline) -> None:
+        super().__init__()
+        self._tls = context
+        self._deadline = deadline
+
+    def http_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
+        return self.do_open(partial(_connection, _Connection, self._deadline), req)
+
+    def https_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
+        return self.do_open(partial(_connection, _TlsConnection, self._deadline), req, context=self._tls)
+
+
+def _connection(
+    kind: type[_Connection], deadline: _Deadline, host: str, **options: object
+) -> http.client.HTTPConnection:
+    made = kind(host, **options)  # type: ignore[arg-type] # they are urllib's own
+    made.deadline = deadline
+    return made
+
+
 class Client:
     """Asks a server. It may be used by several threads."""
 
@@ -67,9 +138,7 @@ class Client:
         self._at = at
         self.warnings: dict[str, None] = {}
         """What the server says against its own answers, without repetitions."""
-        self._opener = urllib.request.build_opener(
-            _NoRedirect, urllib.request.HTTPSHandler(context=_tls(server))
-        )
+        self._tls = _tls(server)
 
     @property
     def place(self) -> str:
@@ -107,19 +176,26 @@ class Client:
             f"{self._server.url.rstrip('/')}/api/v1/query", urllib.parse.urlencode(fields).encode(),
             {"Accept": "application/json", "User-Agent": "sdeictl", **dict(self._server.headers)},
         )  # fmt: skip
-        deadline = time.monotonic() + self._server.seconds
+        late = _UnusableError(f"did not answer within {self._server.seconds:g} s (--timeout)")
+        with _Deadline(self._server.seconds) as deadline:
+            try:
+                return self._answer(request, deadline)
+            except TimeoutError:
+                raise late from None
+            except (_UnusableError, OSError, http.client.HTTPException, ValueError) as error:
+                raise late if deadline.is_over else _unusable(error) from None
+
+    def _answer(self, request: urllib.request.Request, deadline: _Deadline) -> bytes:
+        opener = urllib.request.build_opener(_NoRedirect, _Opener(self._tls, deadline))
         try:
-            with self._opener.open(request, timeout=self._server.seconds) as answer:
-                return _read(answer, deadline)
+            with opener.open(request, timeout=self._server.seconds) as answer:
+                data = _read(answer)
+            if deadline.is_over:
+                raise TimeoutError
+            return data
         except urllib.error.HTTPError as error:
             with error:
                 raise _UnusableError(_refusal(error)) from None
-        except urllib.error.URLError as error:
-            raise _UnusableError(f"cannot be reached: {_reason(error.reason)}") from None
-        except TimeoutError:
-            raise _UnusableError(f"did not answer within {self._server.seconds:g} s (--timeout)") from None
-        except (OSError, http.client.HTTPException, ValueError) as error:
-            raise _UnusableError(f"broke off its answer: {_reason(error)}") from None
 
     def _parse(self, data: bytes) -> list[Series]:
         document = _decode(data)
@@ -162,7 +238,16 @@ def _tls(server: Server) -> ssl.SSLContext:
     return context
 
 
-def _read(answer: http.client.HTTPResponse, deadline: float) -> bytes:
+def _unusable(error: Exception) -> _UnusableError:
+    """Return what ended a query, as a clause."""
+    if isinstance(error, _UnusableError):
+        return error
+    if isinstance(error, urllib.error.URLError):
+        return _UnusableError(f"cannot be reached: {_reason(error.reason)}")
+    return _UnusableError(f"broke off its answer: {_reason(error)}")
+
+
+def _read(answer: http.client.HTTPResponse) -> bytes:
     kind = answer.headers.get_content_type()
     if kind != "application/json":
         raise _UnusableError(
@@ -175,9 +260,6 @@ def _read(answer: http.client.HTTPResponse, deadline: float) -> bytes:
             raise _UnusableError(
                 f"answered with more than {MAX_ANSWER_BYTES >> 20} MiB: select fewer hosts with --match"
             )
-        # The timeout of the socket starts again at each byte; a slow server must not hold us for hours.
-        if time.monotonic() > deadline:
-            raise TimeoutError
     if answer.length:
         raise _UnusableError(f"broke off its answer after {len(data)} bytes")
     return bytes(data)
@@ -185,9 +267,9 @@ def _read(answer: http.client.HTTPResponse, deadline: float) -> bytes:
 
 def _decode(data: bytes) -> dict[str, object]:
     try:
-        document = json.loads(data)
-    except (ValueError, RecursionError):
-        raise _UnusableError("answered with JSON that is damaged or cut short") from None
+        document = parse_json(data, MAX_ANSWER_BYTES, _MAX_COMMAS, _MAX_CONTAINERS)
+    except ValueError as error:
+        raise _UnusableError(f"answered with JSON that cannot be used: {error}") from None
     if not isinstance(document, dict):
         raise _UnusableError("answered with JSON that is not the answer to a query")
     return document
@@ -198,9 +280,8 @@ def _refusal(error: urllib.error.HTTPError) -> str:
     if error.code in (401, 403):
         return f"refuses us (HTTP {error.code}): it wants other credentials (--token-file, --header)"
     try:
-        document = json.loads(error.read(_MAX_ERROR_BYTES))
-        text = str(document["error"])
-    except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError, RecursionError):
+        text = str(as_object(parse_json(error.read(_MAX_ERROR_BYTES)))["error"])
+    except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError):
         text = http.client.responses.get(error.code, "no reason given")
     if "many-to-many" in text or "duplicate series" in text:
         return "holds several series of one host, perhaps of two replicas: select one of them with --match"
