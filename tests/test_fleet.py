@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
@@ -242,16 +243,18 @@ def vector(*series: dict[str, Any], **more: Any) -> bytes:
     ).encode()
 
 
-def slow(handler: BaseHTTPRequestHandler) -> None:
-    """Send a byte now and then: each byte would renew the timeout of a socket."""
-    reply(b"", headers={"Content-Length": "1000"})(handler)
-    for _ in range(50):
-        time.sleep(0.2)
-        try:
-            handler.wfile.write(b" ")
-            handler.wfile.flush()
-        except OSError:
-            return
+def slow(begin: bytes, more: bytes) -> Answer:
+    """Send more now and then: each byte would renew the timeout of a socket."""
+
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        with contextlib.suppress(OSError):
+            handler.wfile.write(begin)
+            for _ in range(100):
+                time.sleep(0.2)
+                handler.wfile.write(more)
+                handler.wfile.flush()
+
+    return answer
 
 
 def echo(handler: BaseHTTPRequestHandler) -> None:
@@ -260,14 +263,15 @@ def echo(handler: BaseHTTPRequestHandler) -> None:
     reply(json.dumps({"status": "error", "error": text}).encode(), 400)(handler)
 
 
+HEAD = b"HTTP/1.1 %d X\r\nContent-Type: application/json\r\n"
 BAD = {
     "not found": (reply(b"<html>", 404, "text/html"), "HTTP 404"),
     "no credentials": (reply(b"", 401), "--token-file"),
     "broken": (reply(b'{"status":"error","error":"out of \\u001b[31m memory"}', 500), "out of [31m memory"),
     "redirect": (reply(b"", 302, headers={"Location": "http://192.0.2.1/steal"}), "redirects to http://192.0.2.1;"),
     "web page": (reply(b"<html>", kind="text/html"), "instead of JSON"),
-    "cut JSON": (reply(vector()[:-5]), "damaged or cut short"),
-    "deep JSON": (reply(b"[" * 100_000), "damaged or cut short"),
+    "cut JSON": (reply(vector()[:-5]), "not JSON, or is cut short"),
+    "deep JSON": (reply(b"[" * 100_000), "not JSON, or is cut short"),
     "other JSON": (reply(vector({"metric": 3})), "not the answer"),
     "no number": (reply(vector({"metric": {}, "value": [0, "NaN"]})), "not the answer"),
     "a list": (reply(b"[]"), "not the answer"),
@@ -275,7 +279,13 @@ BAD = {
     "refused query": (reply(b'{"status":"error","error":"parse error"}'), "parse error"),
     "replicas": (reply(b'{"error":"found duplicate series for the match group"}', 422), "--match"),
     "too much": (reply(vector() + b" " * (41 << 20)), "more than 40 MiB"),
-    "slow": (slow, "within 1 s"),
+    "slow": (slow(HEAD % 200 + b"Content-Length: 1000\r\n\r\n", b" "), "within 1 s"),
+    "slow without a length": (slow(HEAD % 200 + b"\r\n", b" "), "within 1 s"),
+    "slow header": (slow(HEAD % 200 + b"X: ", b"x"), "within 1 s"),
+    "slow error": (slow(HEAD % 500 + b"Content-Length: 1000\r\n\r\n", b" "), "within 1 s"),
+    "no answer but a promise": (slow(b"", b"HTTP/1.1 100 Continue\r\n\r\n"), "within 1 s"),
+    "many lists": (reply(b'{"data": [' + b"[]," * 600_000 + b"[]]}"), "objects and arrays"),
+    "half a surrogate": (reply(vector({"metric": {"instance": "\ud800"}, "value": [0, "1"]})), "not Unicode"),
     "echo": (echo, "bad token ***"),
 }  # fmt: skip
 
@@ -293,6 +303,19 @@ def test_bad_servers(name: str, tmp_path: Path) -> None:
     assert SECRET not in done.stderr
     assert "\x1b" not in done.stderr
     assert all(headers["Authorization"] == f"Bearer {SECRET}" for headers, _fields in seen)
+
+
+def test_special_files_of_a_fleet(tmp_path: Path) -> None:
+    """Who may add a file to a directory may add a device, and to open one already does something."""
+    for name in ("a.json", "b.json", "c.json"):
+        os.mkfifo(tmp_path / name)
+    (tmp_path / "d.json").symlink_to("/dev/null")
+    (tmp_path / "e.json").symlink_to("nowhere")
+    done = fleet("report", "--reports", tmp_path, "--format", "json")
+    assert done.returncode == 3
+    assert (
+        sum("neither a regular file nor a directory" in gap for gap in json.loads(done.stdout)["gaps"]) == 5
+    )
 
 
 def test_server_that_is_down() -> None:

@@ -88,7 +88,7 @@ def _read(reader: Reader, path: str) -> list[Find]:
     found: list[Find] = []
     try:
         if path != STANDARD_INPUT and is_core(path):
-            with open_large(path) as dump:
+            with open_large(path, device=True) as dump:
                 found = [read_dump(path, dump)]
         else:
             found = read_log((path,), NamedFile(path).pieces())

@@ -38,7 +38,7 @@ def vmcore(file: str, form: str) -> None:
 
 def _read(file: str) -> Core:
     try:
-        with open_large(file) as stream:
+        with open_large(file, device=True) as stream:
             return read_core(open_core(stream))
     except FileNotFoundError as error:
         raise SdeictlError(f"{file} does not exist", Status.USAGE) from error

@@ -159,6 +159,9 @@ class FileSource:
 
     def _read(self, path: str) -> _Host:
         """Return the host in a file; raise SdeictlError if it is none."""
+        # Who may add a file to a directory may add a device, and to open a watchdog starts it.
+        if path not in self._paths and not (os.path.isfile(path) or os.path.isdir(path)):
+            raise SdeictlError(f"{path} is neither a regular file nor a directory", Status.UNKNOWN)
         report = report_at(path)
         with complete_report(path):
             return _host(report, _name(path), self._by)

@@ -77,17 +77,26 @@ def read_start(path: str, size: int) -> bytes:
     return bytes(data)
 
 
-def open_large(path: str) -> io.BufferedReader:
-    """Open a file that the user named and that is too large to be read whole.
+def open_large(path: str, *, device: bool = False) -> io.BufferedReader:
+    """Open a regular file, or with `device` a block device, that is too large to be read whole.
 
-    Raises OSError, also if the path is neither a regular file nor a block device.
+    Raises OSError.
     """
+    # To open a watchdog or a tape already does something.
+    _check_kind(path, os.stat(path).st_mode, device)
+    # Should it be replaced by a FIFO just now, opening it does not wait for a writer.
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    mode = os.fstat(descriptor).st_mode
-    if not (stat.S_ISREG(mode) or stat.S_ISBLK(mode)):
+    try:
+        _check_kind(path, os.fstat(descriptor).st_mode, device)
+    except OSError:
         os.close(descriptor)
-        raise OSError(errno.EINVAL, "not a regular file", path)
+        raise
     return open(descriptor, "rb")
+
+
+def _check_kind(path: str, mode: int, device: bool) -> None:
+    if not (stat.S_ISREG(mode) or (device and stat.S_ISBLK(mode))):
+        raise OSError(errno.EINVAL, "not a regular file", path)
 
 
 def read_file(path: str) -> bytes:
@@ -100,24 +109,17 @@ def read_file(path: str) -> bytes:
 
 def _pieces(path: str, limit: int) -> Iterator[bytes]:
     """Yield the content of a regular file in pieces; raise OSError, with EFBIG after `limit` bytes."""
-    # A captured tree may hold a device, and opening a watchdog or a tape already does something.
-    if not stat.S_ISREG(os.stat(path).st_mode):
-        raise OSError(errno.EINVAL, "not a regular file", path)
-    # Should it be replaced by a FIFO just now, opening it does not wait for a writer.
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    try:
-        with open(descriptor, "rb") as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise OSError(errno.EINVAL, "not a regular file", path)
+    with open_large(path) as file:
+        try:
             # proc_sys_call_handler() in fs/proc/proc_sysctl.c refuses a read(2) larger than KMALLOC_MAX_SIZE.
             while piece := file.read(_PIECE_BYTES):
                 yield piece
                 limit -= len(piece)
                 if limit < 0:
                     raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), path)
-    except FileNotFoundError as error:
-        # The file exists, because open(2) succeeded. A caller must not take it for a missing one.
-        raise OSError(errno.EIO, "it could be opened, but not be read", path) from error
+        except FileNotFoundError as error:
+            # The file exists, because open(2) succeeded. A caller must not take it for a missing one.
+            raise OSError(errno.EIO, "it could be opened, but not be read", path) from error
 
 
 def list_directory(path: str) -> tuple[str, ...]:
