@@ -412,6 +412,18 @@ def test_clean_records_are_as_many(log: bytes) -> None:
     assert len(analyze(found).episodes) == len(analyze(raw).episodes)
 
 
+@pytest.mark.parametrize(
+    "words",
+    ["INFO: rcu_sched self-detected stall on zqxhost", "INFO: x detected stalls on zqx/zqx { 1-... } (y)"],
+)
+def test_words_after_a_stall_stay_here(words: str) -> None:
+    """The kernel prints CPU, CPUs/tasks or tasks there; a damaged line has anything."""
+    for begins in ("", "rcu: "):
+        assert b"zqx" not in public_log(
+            b"[    0.500000] Booting Linux\n" + f"[    1.000000] {begins}{words}\n".encode()
+        )
+
+
 @pytest.mark.parametrize("name", HOST_NAMES[::3])
 def test_clean_text_has_same_episodes(name: str) -> None:
     """A log in another format than /dev/kmsg stays text: with two boots, with lost lines, without times."""

@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 from collections.abc import Callable, Iterator
+from itertools import chain, repeat
 from pathlib import Path
 
 import pytest
@@ -257,6 +258,32 @@ def test_cut_line_after_a_gap() -> None:
     file = LogFile([BEGIN * 9000, BEGIN[:-1]], LineBudget(1))
     assert list(file.read(Boots()))
     assert CUT_LINE in file.notes()
+
+
+LONG_LINES: dict[str, Callable[[], Iterator[str]]] = {
+    "cursors": lambda: iter(("_TRANSPORT=kernel\nMon 2026-01-01 ", " [s=" * 400_000, "\n_X=y\n")),
+    "repetitions": lambda: iter(
+        ("[    1.000000] a\n", "message repeated 1 times: [" * 50_000, "\n[    2.000000] b\n")
+    ),
+    "blanks": lambda: (
+        f"[    1.{at:06d}] CPU: 0 PID: 1 Comm: x Tainted: {' ' * 4_000_000}x\n" for at in range(4)
+    ),
+    "an object of long lines": lambda: chain(
+        ['{\n"_TRANSPORT":"kernel",\n'], repeat(f'"{"x" * 2_000_000}\U0001f600"\n', 20), ["}\n"]
+    ),
+    "an entry of many fields": lambda: chain(
+        ["_TRANSPORT=kernel\n\n"], (f"{'A' * 45}{at:X}={'v' * 9}\n" for at in range(600_000))
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LONG_LINES)
+def test_long_lines_cost_little(name: str, tmp_path: Path) -> None:
+    """The time of a line does not grow with the square of its length, nor does an entry need much memory."""
+    with (tmp_path / "log").open("w") as file:
+        file.writelines(LONG_LINES[name]())
+    assert run("analyze", tmp_path / "log").peak_mib < 130
+    assert run("capture", "--root", tmp_path / "log", tmp_path / "out.tgz").status in (0, 3)
 
 
 @pytest.mark.parametrize("name", ["line ends", "one line"])

@@ -11,10 +11,17 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 _KERNEL_FACILITY = "0"
 _SAMPLE_LINES = 500
-_MAX_FIELDS = 10_000
-"""Limit for the lines of one object; an entry of the journal has a few dozen fields."""
+_MAX_ENTRY_CHARACTERS = 1 << 20
+"""Limit for an object in several lines; an entry of the journal has a few dozen fields."""
+_LINE_CHARACTERS = 64
+"""What each of its lines costs besides its text."""
 _FIELD = re.compile(r"\s*([A-Z_][A-Z0-9_]{0,63})=(.*)")
-_ENTRY_OF_VERBOSE = re.compile(r"\w{3} \d{4}-\d\d-\d\d .* \[s=.*\]$")
+_ENTRY_OF_VERBOSE = re.compile(r"\w{3} \d{4}-\d\d-\d\d ")
+"""How an entry begins; its cursor follows, `[s=...]`."""
+_READ = frozenset({
+    "_TRANSPORT", "SYSLOG_FACILITY", "_SOURCE_MONOTONIC_TIMESTAMP", "PRIORITY", "MESSAGE", "_BOOT_ID",
+})  # fmt: skip
+"""The fields that make a record."""
 BOUNDARY = "-- Reboot --"
 """What `journalctl` prints between two boots."""
 _TEXTS = ("log", "msg")
@@ -55,6 +62,8 @@ class EntryReader:
         self._entry: dict[str, object] = {}
         self._block: list[str] = []
         """The lines of an object in indented JSON."""
+        self._room = 0
+        """How many characters they may still have."""
         self._boot_id: object = None
 
     def read(self, lines: Sequence[str]) -> list[str]:
@@ -77,8 +86,9 @@ class EntryReader:
         for line in lines:
             field = _FIELD.match(line)
             if field:
-                self._entry.setdefault(field[1], field[2])
-            elif self._entry and (not line.strip() or _ENTRY_OF_VERBOSE.match(line)):
+                if field[1] in _READ:
+                    self._entry.setdefault(field[1], field[2])
+            elif self._entry and (not line.strip() or _begins_entry(line)):
                 yield self._entry
                 self._entry = {}
 
@@ -90,12 +100,18 @@ class EntryReader:
                 yield from _load(text.rstrip(","))
             elif text in ("{", "[{", ",{", "},{"):
                 yield from _load("".join([*self._block, "}"])) if text == "},{" and self._block else ()
-                self._block = ["{"]
+                self._block, self._room = ["{"], _MAX_ENTRY_CHARACTERS
             elif text.rstrip(",]") == "}" and self._block:
                 yield from _load("".join([*self._block, "}"]))
                 self._block = []
-            elif self._block and len(self._block) < _MAX_FIELDS:
+            elif self._block and (cost := len(text) + _LINE_CHARACTERS) <= self._room:
                 self._block.append(text)
+                self._room -= cost
+
+
+def _begins_entry(line: str) -> bool:
+    """Tell whether an entry of `journalctl -o verbose` begins in a line."""
+    return _ENTRY_OF_VERBOSE.match(line) is not None and " [s=" in line and line.endswith("]")
 
 
 def _load(text: str) -> Iterator[Mapping[str, object]]:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import chain, islice
 
 from sdeictl.formats.cmdline import public_part
-from sdeictl.klog.boot_reader import BEGINNINGS
+from sdeictl.klog.boot_reader import BEGINNINGS, MAX_TEXT_CHARACTERS
 from sdeictl.klog.boots import BOOT_FALLBACK_SECONDS, CONTINUES, Boots
 from sdeictl.klog.kmsg import is_kmsg, split_record, unescape
 from sdeictl.klog.lines import LineBudget, LineReader, clean_lines
@@ -43,7 +43,7 @@ _PSTATE = re.compile(
 _RCU_FLAVORS = frozenset(("rcu_preempt", "rcu_sched", "rcu_bh", "rcu_tasks", "rcu"))
 _DIGITS = re.compile(r"[0-9a-f]{1,16}")
 _TAINT = re.compile(
-    r".* (?P<tainted>Not tainted|Tainted: [A-Z ]{1,40}?) +(?P<release>\d+\.\d+[\w.+~:-]{0,60})(?!\S)",
+    r".* (?P<tainted>Not tainted|Tainted: [A-Z ]{1,40}?) {1,30}(?P<release>\d+\.\d+[\w.+~:-]{0,60})(?!\S)",
     re.ASCII,
 )
 
@@ -199,7 +199,8 @@ for _message, _render in MESSAGES:
 
 
 def public_text(text: str) -> str:
-    """Return the part of a line of the kernel that may leave the host."""
+    """Return the part of a line of the kernel that may leave the host. No reader looks at more of it."""
+    text = text[:MAX_TEXT_CHARACTERS]
     if text[:3] not in BEGINNINGS and text[:1] not in CONTINUES:
         return LEFT_OUT
     kept = [

@@ -55,8 +55,8 @@ _WORDS = re.compile(r"[a-z]{2,} [a-z]{2,} ", re.IGNORECASE)
 """Prose."""
 _BOUNDARY = re.compile(r"-- (?:Reboot|Boot [0-9a-f]{2,32}(?: -- .*)?) --$")
 """Between two boots in the output of journalctl."""
-_REPEATED = re.compile(r"message repeated \d{1,9} times: \[ ?(.*)\]$")
-"""rsyslog leaves out repeated lines. Group: the message."""
+_REPEATED = re.compile(r"message repeated \d{1,9} times: \[ ?")
+"""rsyslog leaves out repeated lines. The message follows, and a bracket ends it."""
 # Some vendors' kernels print the CPU and the task after the time.
 _VENDOR = re.compile(r"c\d{1,3} (?=\S)|\(\d{1,3}\)\[\d{1,10}:[^\]]{1,64}\]")
 _NEED_CARE = (DROPPED, MISSED, "message repeated ")
@@ -123,8 +123,8 @@ class TextParser:
     def _parse_line(self, line: str) -> Line | None:
         if _BOUNDARY.match(line):
             return Line("", None, None, begins_boot=True)
-        if repeated := _REPEATED.search(line):
-            line = line[: repeated.start()] + repeated[1]
+        if line.endswith("]") and (repeated := _REPEATED.search(line)):
+            line = line[: repeated.start()] + line[repeated.end() : -1]
         parsed = self._parse(line) if self._parse else None
         if parsed and self._before_boot:
             self._before_boot = not parsed.text.startswith(boot.BOOTING)

@@ -32,7 +32,7 @@ COMPILER = re.compile(
 )
 """The compiler in the line "Linux version". Group: what it builds for."""
 _COMPILERS = {"aarch64": "arm64", "x86_64": "x86", "i686": "x86", "riscv64": "riscv", "arm": "arm"}
-_TAINT = re.compile(r"(?:Not tainted|Tainted: [A-Z ]+?) +(\d+\.\d+\S*)", re.ASCII)
+_TAINT = re.compile(r"(?:Not tainted|Tainted: [A-Z ]{1,60}?) {1,30}(\d+\.\d+\S*)", re.ASCII)
 """In the line of a dump that names the CPU. Group: the release of the kernel."""
 
 

@@ -12,7 +12,7 @@ STALL = tuple(
     Message(
         begins,
         begins + r"(\w+) (detected (?:expedited )?stalls|self-detected stall)"
-        r"(?: on [\w/]+:?(?: \{(?P<members>[^{}]{0,20000})\})?|, but suppressed )",
+        r"(?: on (?:CPUs?(?:/tasks)?|tasks):?(?: \{(?P<members>[^{}]{0,20000})\})?|, but suppressed )",
     )
     for begins in (f"{RCU}INFO: ", "INFO: ")
 )
