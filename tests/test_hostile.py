@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from hypothesis import strategies as st
 
 from sdeictl.formats.acpi import HEADER
 from sdeictl.host import directory, files
-from sdeictl.host.files import open_named, read_file
+from sdeictl.host.files import open_large, open_named, read_file
 from sdeictl.host.open import open_root
 from sdeictl.probe.capture import make_capture, pack
 from sdeictl.probe.collect import collect
@@ -128,6 +129,23 @@ def aml(code: bytes) -> Callable[[Path], None]:
     return change
 
 
+def block(op: bytes, inside: bytes) -> bytes:
+    size = len(inside) + 4
+    return op + bytes([0xC0 | size & 15]) + (size >> 4).to_bytes(3, "little") + inside
+
+
+def below_a_long_path(code: bytes) -> bytes:
+    for _ in range(20):
+        code = block(b"\x10", b"\x2f\xff" + b"ABCD" * 255 + code)
+    return code
+
+
+def many_names() -> bytes:
+    letters = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+    names = (bytes(letters[at // 26**place % 26] for place in range(4)) for at in range(1000, 21_000))
+    return b"".join(b"\x08" + name + b"\0" for name in names)
+
+
 def package(items: Sequence[bytes]) -> bytes:
     inside = bytes([len(items)]) + b"".join(items)
     size = len(inside) + 4
@@ -200,6 +218,13 @@ TREES: dict[str, Callable[[Path], None]] = {
     "packages of packages": aml(bomb()),
     "buffers over each other": aml(b"\x08AAAA\x12\x4f\xff\x01\x11\xcf\xff\x0f\0\x0a\1" * 9999 + bytes(MIB)),
     "code of 8 MiB": aml(bytes(8 * MIB)),
+    "objects below a long path": aml(below_a_long_path(many_names())),
+    "references below a long path": aml(
+        below_a_long_path(block(b"[\x82", b"CPU0\x08_LPI" + block(b"\x12", b"\3\0\0\1" + b"ZZZZ" * 3000)))
+    ),
+    "rows of one interrupt": write(
+        "proc/interrupts", b"       CPU0\n" + b"Timer broadcast interrupts\n" * (MIB // 2)
+    ),
 }
 
 
@@ -240,8 +265,9 @@ def test_device_is_not_opened(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(os, "open", refuse)
     for path in ("/dev/null", "/dev/zero", "/"):
-        with pytest.raises(OSError, match="not a regular file"):
-            read_file(path)
+        for read in (read_file, open_large, partial(open_large, device=True)):
+            with pytest.raises(OSError, match="not a regular file"):
+                read(path)
 
 
 def test_idle_fifo_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -163,7 +163,10 @@ class Tables:
         elif op == _SCOPE or two in (_DEVICE, _PROCESSOR, _THERMAL_ZONE):
             name, inside = _name(data, inside)
             inside += _PROCESSOR_BYTES if two == _PROCESSOR else 0
-            self._walk(data, inside, stop, _absolute(scope, name), conditional, depth + 1)
+            inner = _absolute(scope, name)
+            if inner.count(".") > MAX_DEPTH:
+                self._left = 0  # the path of each object in it would be long
+            self._walk(data, inside, stop, inner, conditional, depth + 1)
         return stop
 
     def _returned(self, data: bytes, at: int, end: int, scope: str) -> Value:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Iterable, Iterator
+from itertools import islice
 
 from sdeictl.formats.interrupts import (
     BACKTRACE_ROW,
@@ -43,6 +44,8 @@ from sdeictl.probe import names
 from sdeictl.probe.facts import DrillAbilities, Evidence, HostFacts, IdleState, IdleStates
 
 MAX_CONSOLES_BYTES = 1 << 16
+MAX_ROWS = 64
+"""Limit for rows of one kind in /proc/interrupts; a kernel prints one."""
 
 SETTINGS = (
     *(
@@ -183,8 +186,11 @@ def is_cpu_header(line: bytes) -> bool:
 
 
 def _sum_of_row(data: bytes, row: str) -> int | None:
-    lines = [data[: data.find(b"\n")], *lines_with(data, row.encode())]
-    counts = parse_interrupts(b"\n".join(lines).decode("utf-8", "replace"), row) if lines[1:] else None
+    rows = [*islice(lines_with(data, row.encode()), MAX_ROWS + 1)]
+    if not 0 < len(rows) <= MAX_ROWS:
+        return None
+    lines = [data[: data.find(b"\n")], *rows]
+    counts = parse_interrupts(b"\n".join(lines).decode("utf-8", "replace"), row)
     return sum(counts.values()) if counts else None
 
 
@@ -192,7 +198,8 @@ def lines_with(data: bytes, words: bytes) -> Iterator[bytes]:
     """Yield the lines with these words, as far as they can be lines of /proc/interrupts."""
     at = data.find(words)
     while at >= 0:
-        end = data.find(b"\n", at) if b"\n" in data[at : at + MAX_LINE_BYTES] else len(data)
+        end = data.find(b"\n", at, at + MAX_LINE_BYTES)
+        end = len(data) if end < 0 else end
         start = data.rfind(b"\n", 0, at) + 1
         if end - start <= MAX_LINE_BYTES:
             yield data[start:end]

@@ -22,7 +22,7 @@ _END = (-1, -1)
 _MAX_PIECES = 1 << 20
 """A piece has 64 KiB, so these are the pieces of 64 GiB."""
 _MAX_OFFSET = 1 << 50
-_MAX_STEPS = 50_000_000
+_MAX_STEPS = 5_000_000
 """So many pieces are looked at for all reads together."""
 
 
