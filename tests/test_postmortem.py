@@ -22,7 +22,7 @@ from sdeictl.host.journal import Journal, JournalBoot, JournalEnd
 from sdeictl.host.reader import Reader
 from sdeictl.postmortem.document import postmortem_document, postmortem_status
 from sdeictl.postmortem.examine import examine
-from sdeictl.postmortem.files import read_dump, read_log
+from sdeictl.postmortem.files import MANY_FILES, MANY_LOGS, NO_ROOM, read_dump, read_log
 from sdeictl.postmortem.join import share_times
 from sdeictl.postmortem.text import render_postmortem
 from sdeictl.text import to_plain
@@ -526,6 +526,29 @@ def test_floods_share_some_times() -> None:
     journal = {*range(100_000, 17_000_000, 43_000), 6_397_856, 17_041_869}
     assert share_times(console, journal)
     assert not share_times({time + 1 for time in console}, journal)
+
+
+def test_many_logs_in_pstore(tmp_path: Path) -> None:
+    directory = tmp_path / "sys/fs/pstore"
+    directory.mkdir(parents=True)
+    for at in range(3000):
+        boots = "".join(f"[    {9 - boot}.{at:06d}] a{boot}\n" for boot in range(9))
+        (directory / f"console-{at}").write_text(boots)
+    outcome = run("postmortem", "--root", tmp_path)
+    assert outcome.status == 3
+    assert MANY_LOGS[:20].encode() in outcome.stdout
+
+
+def test_many_names_of_one_log(tmp_path: Path) -> None:
+    directory = tmp_path / "var/crash/202601010000"
+    directory.mkdir(parents=True)
+    (directory / "dmesg.0").write_text("".join(f"[{1 + at / 1e6:.6f}] a\n" for at in range(100_000)))
+    for at in range(1, 100):
+        (directory / f"dmesg.{at}").symlink_to("dmesg.0")
+    outcome = run("postmortem", "--root", tmp_path)
+    assert outcome.peak_mib < 200
+    assert NO_ROOM[:20].encode() in outcome.stdout
+    assert MANY_FILES[:20].encode() in outcome.stdout
 
 
 @pytest.mark.parametrize("place", ["sys/fs/pstore/dmesg-erst-{}", "var/crash/2023010100{:02}/dmesg.x"])

@@ -16,7 +16,7 @@ from sdeictl.klog.log import read_last_boot
 from sdeictl.klog.records import KernelLog
 from sdeictl.postmortem.account import BootAccount, BootEvidence, Dump, is_capture_kernel, make_account
 from sdeictl.postmortem.advice import advise
-from sdeictl.postmortem.files import Find, Marks, OpenLarge, find_crashes, find_pstore
+from sdeictl.postmortem.files import Find, Marks, OpenLarge, Room, find_crashes, find_pstore
 from sdeictl.postmortem.join import (
     Key,
     are_same_boot,
@@ -87,10 +87,11 @@ class _Group:
 
 def examine(reader: Reader, journal: Journal, named: Sequence[Find], most: int) -> Postmortem:
     """Return the accounts of the last `most` boots before the running one, and of all crashes in files."""
-    crashes, older = find_crashes(reader, _opener(reader), most)
+    room = Room(reader)
+    crashes, older = find_crashes(reader, _opener(reader), most, room)
     if older:
         reader.gap("crash dumps", GapKind.BROKEN, OLDER.format(older))
-    groups = _group([*named, *crashes, *find_pstore(reader)])
+    groups = _group([*named, *crashes, *find_pstore(reader, room)])
     boots = list(_boots(reader, journal, most))
     running = _running(reader)
     accounts = []

@@ -41,7 +41,16 @@ MAX_PSTORE_BYTES = 4 << 20
 """So much of pstore is read: a backend has a few records of some 10 KiB, and a console."""
 MAX_LOG_BOOTS = 10
 """So many of the last boots in a log are read."""
+MAX_CRASH_FILES = 8
+"""So many files of one crash directory are read; each kdump service leaves two or three."""
+MAX_PSTORE_LOGS = 50
+"""So many crashes and consoles of pstore are read."""
+MAX_RECORDS = 150_000
+"""So many kernel records of all these files are kept; a boot has some 5,000."""
 NO_RECORD = "it has no kernel record"
+MANY_FILES = f"a crash left more than {MAX_CRASH_FILES} files: this and what follows was not read"
+MANY_LOGS = f"pstore has more than {MAX_PSTORE_LOGS} logs: this and what follows was not read"
+NO_ROOM = f"the logs of crashes have more than {MAX_RECORDS:,} kernel records: it was left out"
 MAX_ENTRIES = 10_000
 MAX_DEPTH = 4
 _MARK_BYTES = 200
@@ -97,15 +106,35 @@ class Marks:
         self.times.update(map(int, _JOURNAL_TIME.findall(text)))
 
 
-def find_crashes(reader: Reader, open_large: OpenLarge, most: int) -> tuple[list[Find], int]:
+class Room:
+    """How much more fits in memory, of what all crashes left."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+        self._left = MAX_RECORDS
+
+    def fitting(self, finds: Iterable[Find]) -> Iterator[Find]:
+        """Yield the finds that fit; note a gap for each other one, of which a dump stays without its log."""
+        for find in finds:
+            records = sum(len(log.records) for log in find.logs)
+            if records <= self._left:
+                self._left -= records
+                yield find
+            else:
+                self._reader.gap(find.sources[0], GapKind.BROKEN, NO_ROOM)
+                if find.dump.path:
+                    yield find._replace(logs=())
+
+
+def find_crashes(reader: Reader, open_large: OpenLarge, most: int, room: Room) -> tuple[list[Find], int]:
     """Return what the newest `most` crash directories hold, newest first, and how many others there are."""
     directories = [found for place in CRASH_DUMPS for found in _crash_directories(reader, place)]
     directories.sort(key=lambda found: _stamp(found[0]), reverse=True)
-    finds = [_read_crash(reader, open_large, paths) for _name, paths in directories[:most]]
+    finds = [_read_crash(reader, open_large, paths, room) for _name, paths in directories[:most]]
     return [find for find in finds if find], max(0, len(directories) - most)
 
 
-def find_pstore(reader: Reader) -> list[Find]:
+def find_pstore(reader: Reader, room: Room) -> list[Find]:
     """Return what pstore holds: each record of a crash, and each console, is a find."""
     paths = [path for place in PSTORE for path in _walk(reader, place) if PSTORE_NAMES.match(_name(path))]
     parts = []
@@ -121,14 +150,17 @@ def find_pstore(reader: Reader) -> list[Find]:
             parts.append((*_part_of(path, data), path, data))
     parts.sort(key=lambda part: part[:2])
     finds: list[Find] = []
-    for _crash, group in groupby(parts, key=lambda part: part[0]):
+    for number, (_crash, group) in enumerate(groupby(parts, key=lambda part: part[0])):
         members = list(group)
+        if number == MAX_PSTORE_LOGS:
+            reader.gap(members[0][2], GapKind.BROKEN, MANY_LOGS)
+            break
         text = b"".join(data for _key, _part, _path, data in members)
         sources = tuple(path for _key, _part, path, _data in members)
         logs = read_log(sources, [text])
         if not logs:
             reader.gap(sources[0], GapKind.BROKEN, NO_RECORD)
-        finds += logs
+        finds += room.fitting(logs)
     return finds
 
 
@@ -164,10 +196,12 @@ def read_dump(path: str, file: BinaryIO) -> Find:
     return Find((log,), (path,), Dump(path, state), core._replace(log=None), at, marks.last)
 
 
-def _read_crash(reader: Reader, open_large: OpenLarge, paths: Sequence[str]) -> Find | None:
+def _read_crash(reader: Reader, open_large: OpenLarge, paths: Sequence[str], room: Room) -> Find | None:
     """Return what the files of one crash hold together; None if none of them can be read."""
     found: list[Find] = []
-    for path in paths:
+    if len(paths) > MAX_CRASH_FILES:
+        reader.gap(paths[MAX_CRASH_FILES], GapKind.BROKEN, MANY_FILES)
+    for path in paths[:MAX_CRASH_FILES]:
         if is_dump(_name(path)):
             find = reader.attempt(path, lambda path: _open_dump(open_large, path))
         else:
@@ -178,7 +212,7 @@ def _read_crash(reader: Reader, open_large: OpenLarge, paths: Sequence[str]) -> 
             find = logs[-1] if logs else None
         if find and find.damage:
             reader.gap(path, GapKind.BROKEN, f"it cannot be read as a crash dump: {find.damage}")
-        found += [find] if find else []
+        found += room.fitting([find] if find else [])
     if not found:
         return None
     with_dump = max(found, key=lambda find: (find.core is not None, find.dump.path is not None))
