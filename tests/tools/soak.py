@@ -152,7 +152,7 @@ PARTS: Mapping[str, Sequence[Step | Fuzz]] = {
     ],
     "ladder": [_lab("test_ladder.py -k each_rung"), _lab("test_ladder.py -k 'killed or power_cut'")],
     "bench": [_lab("test_bench.py")],
-    "agent": [_lab("test_agent.py"), _lab("test_prometheus.py")],
+    "agent": [_lab("test_agent.py"), _lab("test_prometheus.py"), _lab("test_upgrade.py")],
 }
 
 
