@@ -18,15 +18,17 @@ KEXEC = """#!/bin/sh
 case "$1" in
 --load)
     for word; do
-        case "$word" in --command-line=*) printf '%s\\n' "${word#--command-line=}" > TREE/loaded ;; esac
+        case "$word" in --command-line=*)
+            printf '%s\\n' "${word#--command-line=}" > TREE/loading && /bin/mv TREE/loading TREE/loaded ;;
+        esac
     done ;;
---unload) [ -s TREE/loaded ] && : > TREE/loaded ;;
+--unload) [ -e TREE/loaded ] && /bin/rm TREE/loaded ;;
 esac
 """
 SYSTEMCTL = """#!/bin/sh
 boot() {
     printf '%s\\n' "$1" > TREE/proc/cmdline
-    : > TREE/loaded
+    /bin/rm -f TREE/loaded
     case "$1" in
     *gicv3_pseudo_nmi=1*) /bin/cp TREE/kmsg.on TREE/kmsg.txt ;;
     *) /bin/cp TREE/kmsg.off TREE/kmsg.txt ;;
@@ -36,7 +38,11 @@ boot() {
 }
 case "$1" in
 is-enabled) echo enabled ;;
-kexec) read -r line < TREE/loaded; boot "$line" ;;
+kexec)
+    # Its caller may unload the kernel meanwhile. systemd then boots as usual.
+    /bin/mv TREE/loaded TREE/taken 2> /dev/null || /bin/cp TREE/original TREE/taken
+    read -r line < TREE/taken
+    boot "$line" ;;
 reboot) read -r line < TREE/original; boot "$line" ;;
 esac
 """
