@@ -9,7 +9,7 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -29,6 +29,7 @@ from sdeictl.text import to_plain
 from tests.conftest import HOST_NAMES, NMI_PATHS, load_host
 from tests.support.limited import run
 from tests.test_analysis_properties import EXAMPLES
+from tests.test_idle import device, length, package
 from tests.test_monotone import ROOTS, Damaged
 from tests.tools.bench_probe import add_symbols
 
@@ -129,14 +130,9 @@ def aml(code: bytes) -> Callable[[Path], None]:
     return change
 
 
-def block(op: bytes, inside: bytes) -> bytes:
-    size = len(inside) + 4
-    return op + bytes([0xC0 | size & 15]) + (size >> 4).to_bytes(3, "little") + inside
-
-
 def below_a_long_path(code: bytes) -> bytes:
     for _ in range(20):
-        code = block(b"\x10", b"\x2f\xff" + b"ABCD" * 255 + code)
+        code = b"\x10" + length(b"\x2f\xff" + b"ABCD" * 255 + code)
     return code
 
 
@@ -146,21 +142,11 @@ def many_names() -> bytes:
     return b"".join(b"\x08" + name + b"\0" for name in names)
 
 
-def package(items: Sequence[bytes]) -> bytes:
-    inside = bytes([len(items)]) + b"".join(items)
-    size = len(inside) + 4
-    return b"\x12" + bytes([0xC0 | size & 15]) + (size >> 4).to_bytes(3, "little") + inside
-
-
 def bomb() -> bytes:
     """Return packages that name the next one 20 times each, 12 deep."""
-    chain = b"".join(b"\x08P%03d" % at + package([b"P%03d" % (at + 1)] * 20) for at in range(12))
-    lpi = b"\x08_LPI" + package([b"\0", b"\0", b"\1", *[b"P000"] * 20])
-    device = b"CPU0" + lpi
-    size = len(device) + 4
-    return (
-        chain + b"\x08P012\x01[\x82" + bytes([0xC0 | size & 15]) + (size >> 4).to_bytes(3, "little") + device
-    )
+    chain = b"".join(b"\x08P%03d" % at + package(*[b"P%03d" % (at + 1)] * 20) for at in range(12))
+    lpi = b"\x08_LPI" + package(b"\0", b"\0", b"\1", *[b"P000"] * 20)
+    return chain + b"\x08P012\x01" + device("CPU0", lpi)
 
 
 def write(path: str, data: bytes) -> Callable[[Path], None]:
@@ -220,7 +206,7 @@ TREES: dict[str, Callable[[Path], None]] = {
     "code of 8 MiB": aml(bytes(8 * MIB)),
     "objects below a long path": aml(below_a_long_path(many_names())),
     "references below a long path": aml(
-        below_a_long_path(block(b"[\x82", b"CPU0\x08_LPI" + block(b"\x12", b"\3\0\0\1" + b"ZZZZ" * 3000)))
+        below_a_long_path(device("CPU0", b"\x08_LPI\x12" + length(b"\3\0\0\1" + b"ZZZZ" * 3000)))
     ),
     "rows of one interrupt": write(
         "proc/interrupts", b"       CPU0\n" + b"Timer broadcast interrupts\n" * (MIB // 2)
