@@ -79,6 +79,7 @@ class FileSource:
         Raises SdeictlError: with Status.USAGE if a path does not exist, else with Status.UNKNOWN.
         """
         self._paths = tuple(paths)
+        self._named = frozenset(paths)
         self._by = tuple(by)
         self._stale_before = stale_before
         self._hosts: list[_Host] = []
@@ -160,7 +161,7 @@ class FileSource:
     def _read(self, path: str) -> _Host:
         """Return the host in a file; raise SdeictlError if it is none."""
         # Who may add a file to a directory may add a device, and to open a watchdog starts it.
-        if path not in self._paths and not (os.path.isfile(path) or os.path.isdir(path)):
+        if path not in self._named and not (os.path.isfile(path) or os.path.isdir(path)):
             raise SdeictlError(f"{path} is neither a regular file nor a directory", Status.UNKNOWN)
         report = report_at(path)
         with complete_report(path):
