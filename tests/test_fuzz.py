@@ -76,7 +76,7 @@ def is_parser(name: str) -> bool:
 
 
 def not_called_by(call: Callable[[], None], wanted: Iterable[CodeType]) -> set[CodeType]:
-    """Return the code of the functions that are not called meanwhile."""
+    """Return the code in `wanted` that the call does not run."""
     left = set(wanted)
     before = sys.getprofile()
 

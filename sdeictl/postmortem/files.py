@@ -107,7 +107,7 @@ class Marks:
 
 
 class Room:
-    """How much more fits in memory, of what all crashes left."""
+    """Counts how many more kernel records fit in memory, over the files of all crashes."""
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader

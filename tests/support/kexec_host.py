@@ -39,7 +39,7 @@ boot() {
 case "$1" in
 is-enabled) echo enabled ;;
 kexec)
-    # Its caller may unload the kernel meanwhile. systemd then boots as usual.
+    # sdeictl may unload the kernel at the same time. systemd then reboots in the usual way.
     /bin/mv TREE/loaded TREE/taken 2> /dev/null || /bin/cp TREE/original TREE/taken
     read -r line < TREE/taken
     boot "$line" ;;
