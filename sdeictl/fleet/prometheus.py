@@ -130,7 +130,7 @@ def _connection(
 
 
 class Client:
-    """Asks a server. It may be used by several threads."""
+    """Asks a server, until it gives no usable answer. It may be used by several threads."""
 
     def __init__(self, server: Server, at: float | None = None) -> None:
         """`at` is the time of all queries, in seconds since 1970; None means now."""
@@ -139,6 +139,8 @@ class Client:
         self.warnings: dict[str, None] = {}
         """What the server says against its own answers, without repetitions."""
         self._tls = _tls(server)
+        self._refused = ""
+        """Why nothing more is asked: other threads need not wait for the same server once more."""
 
     @property
     def place(self) -> str:
@@ -148,13 +150,14 @@ class Client:
     def query(self, expression: str) -> list[Series]:
         """Return the series of an instant query.
 
-        Raises SdeictlError with Status.UNKNOWN if there is no usable answer.
+        Raises SdeictlError with Status.UNKNOWN if there is no usable answer, or was none to an earlier query.
         """
-        try:
-            return self._parse(self._fetch(expression))
-        except _UnusableError as error:
-            text = self._without_secrets(f"{_place(self._server.url)} {error}")
-            raise SdeictlError(text, Status.UNKNOWN) from None
+        if not self._refused:
+            try:
+                return self._parse(self._fetch(expression))
+            except _UnusableError as error:
+                self._refused = self._without_secrets(f"{_place(self._server.url)} {error}")
+        raise SdeictlError(self._refused, Status.UNKNOWN)
 
     def value(self, expression: str) -> float | None:
         """Return the value of the first series of an instant query; None without one."""
