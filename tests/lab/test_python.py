@@ -1,7 +1,8 @@
 """The tests of behaviour on the Python of other Debians: 3.9 is the oldest, trixie's the newest.
 
-The tests that lint the repository depend on the tools, not on the Python, and run in `make test` alone.
-A property takes fewer examples here: a Python that differs shows it in the first ones.
+Two kinds run in `make test` alone: the tests that lint the repository depend on the tools, and those in which
+a call of the C library fails start a command a hundred times. A property takes fewer examples here: a Python
+that differs shows it in the first ones.
 """
 
 from __future__ import annotations
@@ -16,7 +17,10 @@ import pytest
 from tests.lab.build import PROJECT, Lab
 from tests.lab.deb import run_in
 
-LINTS = ("test_repository.py", "test_imports.py", "test_dist.py")
+ELSEWHERE = (
+    "test_repository.py", "test_imports.py", "test_dist.py",
+    "test_faults.py", "test_faults_agent.py", "test_faults_bench.py",
+)  # fmt: skip
 TESTS = f"""
 ip link set lo up
 mkdir -p /dev/pts
@@ -26,7 +30,7 @@ cd /build/sdeictl
 export SDEICTL_EXAMPLES=20
 /venv/bin/python -c 'import sys; print("Python", sys.version)'
 /venv/bin/pip install --quiet --no-index --no-build-isolation --no-deps --editable .
-/venv/bin/pytest tests --ignore=tests/lab {" ".join(f"--ignore=tests/{name}" for name in LINTS)} \\
+/venv/bin/pytest tests --ignore=tests/lab {" ".join(f"--ignore=tests/{name}" for name in ELSEWHERE)} \\
     --numprocesses 2 --quiet -p no:cacheprovider
 """
 

@@ -108,10 +108,15 @@ def runs_on(cpu: int) -> bool:
 
 
 def look_at_cpus(seconds: float) -> dict[str, Any]:
-    """Return for each CPU how often its timer ticked in a time, and whether it runs what is pinned there."""
-    before = timer_row()
-    time.sleep(seconds)
-    ticks = [now - then for then, now in zip(before, timer_row())]
+    """Return for each CPU how often its timer ticked, and whether it runs what is pinned there.
+
+    An idle CPU ticks every few seconds. This looks until each has ticked, at most for the given time.
+    """
+    before, deadline = timer_row(), time.monotonic() + seconds
+    ticks = [0]
+    while not all(ticks) and time.monotonic() < deadline:
+        time.sleep(0.5)
+        ticks = [now - then for then, now in zip(before, timer_row())]
     return {"ticks": ticks, "runs": [runs_on(cpu) for cpu in range(len(ticks))]}
 
 
