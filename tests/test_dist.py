@@ -63,8 +63,8 @@ def test_wheel_name_says_architecture(sdist: Path, tmp_path: Path, machine: str 
 def test_wheel_installs_in_empty_environment(sdist: Path, tmp_path: Path) -> None:
     python = tmp_path / "venv/bin/python"
     wheel = build_wheel(sdist, tmp_path, None)
-    run(sys.executable, "-m", "venv", tmp_path / "venv")
-    run(python, "-m", "pip", "install", "--quiet", wheel)
+    run(sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv")
+    run(sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--no-compile", wheel)
     for page in MAN.iterdir():
         assert (tmp_path / f"venv/share/man/man{page.suffix[1:]}" / page.name).exists()
     (tmp_path / "elsewhere").mkdir()
