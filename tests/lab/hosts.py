@@ -64,7 +64,7 @@ def renew(machine: Machine, lab: Lab, work: Path) -> None:
     if machine.name in SOS:
         reported = make_sos_report(machine, lab=lab, directory=work / "sos")
         store_sos(reported.share / "sos.tar.xz", host / "sos")
-    version_of = [*emulator(machine, lab), "--version"]
+    version_of = [*emulator(lab), "--version"]
     qemu = subprocess.run(version_of, capture_output=True, text=True, check=True)
     kernel = lab.part(machine.kernel)
     version, packages = ((kernel / name).read_text().strip() for name in ("version", KERNEL_ORIGIN))

@@ -54,8 +54,6 @@ class Machine(NamedTuple):
     """Whether it needs the lab's extra parts (build.py)."""
     counts_instructions: bool = False
     """Whether its time is the number of its instructions: emulated, exact, and no time of any silicon."""
-    newer_qemu: bool = False
-    """Whether it needs the part `qemu`, the emulator of trixie-backports."""
     root: str = "rootfs"
     """The lab part with its disk: `rootfs` has the lab's own init; `system` and `kdump` are whole Debians."""
 
@@ -204,7 +202,6 @@ MACHINES = {
             machine=NO_EL3,
             cpu="max",
             extra=True,
-            newer_qemu=True,
         ),
         Machine(
             "debian-13-rt",

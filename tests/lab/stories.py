@@ -196,12 +196,8 @@ def try_both(
 
 
 def _ready(machine: Machine) -> Machine:
-    """Return a machine with a crash kernel and, where it has a device tree, a ramoops console.
-
-    By the newer QEMU: with 7.2 a crash kernel that an interrupt handler started gets no interrupt.
-    """
+    """Return a machine with a crash kernel and, where it has a device tree, a ramoops console."""
     return machine._replace(
-        newer_qemu=True,
         ramoops=machine.boot is Boot.TRUSTED_FIRMWARE,
         cmdline=f"{machine.cmdline} crashkernel={CRASH_KERNEL}".strip(),
     )

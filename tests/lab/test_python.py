@@ -1,8 +1,8 @@
 """The tests of behaviour on the Python of other Debians: 3.9 is the oldest, trixie's the newest.
 
-Two kinds run in `make test` alone: the tests that lint the repository depend on the tools, and those in which
-a call of the C library fails start a command a hundred times. A property takes fewer examples here: a Python
-that differs shows it in the first ones.
+Three kinds run in `make test` alone. The tests that lint the repository depend on the tools, not on the
+Python. Those in which a call of the C library fails, and those of large logs, repeat what other tests do.
+A property takes fewer examples here: a Python that differs shows it in the first ones.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tests.lab.deb import run_in
 
 ELSEWHERE = (
     "test_repository.py", "test_imports.py", "test_dist.py",
-    "test_faults.py", "test_faults_agent.py", "test_faults_bench.py",
+    "test_faults.py", "test_faults_agent.py", "test_faults_bench.py", "test_hostile_logs.py",
 )  # fmt: skip
 TESTS = f"""
 ip link set lo up

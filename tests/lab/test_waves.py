@@ -279,7 +279,7 @@ if EXTRA:
     def test_drill_that_resets_the_host(package: Package, guests: Guests) -> None:
         """The play waits for each host, judges the drill by what survived, and only then goes on."""
         for host in HOSTS:
-            guests.boot(host, READY._replace(ramoops=True, newer_qemu=True))
+            guests.boot(host, READY._replace(ramoops=True))
         guests.wait(*HOSTS)
         guests.set_up(package.file)
         plan = guests.directory / "plan.yml"

@@ -61,7 +61,7 @@ def device_tree(machine: Machine, lab: Lab, directory: Path, initrd_size: int) -
     """
     tree = directory / "machine.dtb"
     subprocess.run(
-        [*emulator(machine, lab), *_hardware(machine, lab, f",dumpdtb={tree}")],
+        [*emulator(lab), *_hardware(machine, lab, f",dumpdtb={tree}")],
         check=True,
         capture_output=True,
         timeout=60,
@@ -142,10 +142,8 @@ def idle_tables(flags: int, directory: Path) -> Path:
     return initrd
 
 
-def emulator(machine: Machine, lab: Lab) -> list[str]:
-    """Return how QEMU is called: this machine's own, or the one of the part `qemu`."""
-    if not machine.newer_qemu:
-        return ["qemu-system-aarch64"]
+def emulator(lab: Lab) -> list[str]:
+    """Return how QEMU is called."""
     return [*lab.command("qemu", "qemu-system-aarch64"), "-L", str(lab.part("qemu") / "usr/share/qemu")]
 
 
@@ -168,7 +166,7 @@ def _hardware(machine: Machine, lab: Lab, machine_options: str = "") -> list[str
 
 def _command_line(machine: Machine, lab: Lab, directory: Path, serial: Sequence[str]) -> list[str]:
     command = [
-        *emulator(machine, lab), *_hardware(machine, lab), *serial,
+        *emulator(lab), *_hardware(machine, lab), *serial,
         "-serial", f"file:{directory / 'secure.log'}",
         "-drive", f"file={_root(machine, lab, directory)},format=raw,if=none,id=root",
         "-device", "virtio-blk-pci,drive=root",
