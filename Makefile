@@ -18,8 +18,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# A guest idles for half of its story: two at once keep two cores busy. The other tests take two cores too.
-PARALLEL := --numprocesses 2 --dist worksteal
+# A guest idles for a third of its story: three at once keep two cores busy.
+PARALLEL := --dist worksteal --numprocesses
 DEMO_HOST := tests/hosts/dt-sdei
 DEB_ARCH ?= arm64
 # The tests start sdeictl hundreds of times: without its compiled modules each start takes twice as long.
@@ -34,10 +34,10 @@ help:
 	@sed -n 's/^#: \{0,1\}//p' Makefile
 
 test: $(VENV)/ready
-	$(BIN)/pytest tests --ignore=tests/lab $(PARALLEL)
+	$(BIN)/pytest tests --ignore=tests/lab $(PARALLEL) 2
 
 test-lab: lab
-	$(BIN)/pytest tests/lab $(PARALLEL) --durations=20
+	$(BIN)/pytest tests/lab $(PARALLEL) 3 --durations=20
 
 # Long loops, before a release: many examples of each property, every story on every machine, the
 # extra ones too, and again where what is met is chance. PART=name runs one part of tests/tools/soak.py;
