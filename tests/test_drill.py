@@ -357,12 +357,14 @@ def test_last_result_of_each_drill_counts(tmp_path: Path) -> None:
     (tmp_path / "5.json").write_text("[1]")
     (tmp_path / "6.json").write_text('{"drill": "backtrace", "variant": null, "id": "6", "outcome": "pass"}')
     whole = make_result(DrillKind.BACKTRACE, None, "7", DrillOutcome.PASS)
-    wrong: tuple[dict[str, object], ...] = ({"host": 5}, {"id": None}, {"path": []}, {"variant": {}})
+    wrong: tuple[dict[str, object], ...] = (
+        {"host": 5}, {"id": None}, {"path": []}, {"variant": {}}, {"outcome": []}, {"outcome": ""},
+    )  # fmt: skip
     for name, damage in enumerate(wrong, 7):
         (tmp_path / f"{name}.json").write_text(json.dumps({**whole, **damage}))
     stored = read_results(str(tmp_path))
     assert [result["id"] for result in stored.latest] == ["3", "2"]
-    assert stored.unreadable == tuple(sorted(str(tmp_path / f"{number}.json") for number in range(4, 11)))
+    assert stored.unreadable == tuple(sorted(str(tmp_path / f"{number}.json") for number in range(4, 13)))
     assert (tmp_path / "1.json").stat().st_mode & 0o777 == 0o644
     assert (tmp_path / "1.log").stat().st_mode & 0o777 == 0o600
     assert read_results(str(tmp_path / "none")).latest == ()

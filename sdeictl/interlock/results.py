@@ -193,8 +193,8 @@ def is_result(document: Mapping[str, object]) -> bool:
     """Tell whether a JSON object is a result."""
     return (
         document.keys() >= _REQUIRED
+        and all(isinstance(document[name], str) for name in ("id", "drill", "path", "outcome"))
         and document["outcome"] in set(map(str, STORED_OUTCOMES))
-        and all(isinstance(document[name], str) for name in ("id", "drill", "path"))
         and isinstance(document["variant"], (str, type(None)))
         and isinstance(document["host"], dict)
     )
