@@ -292,7 +292,7 @@ BAD = {
 
 @pytest.mark.parametrize("name", BAD)
 def test_bad_servers(name: str, tmp_path: Path) -> None:
-    """Each gets a sentence and status 3, it is asked no more, and the token stays secret."""
+    """sdeictl says one sentence, ends with status 3, asks no more, and keeps the token secret."""
     answer, words = BAD[name]
     (tmp_path / "token").write_text(f"{SECRET}\n")
     with server(answer) as (url, seen):

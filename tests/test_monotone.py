@@ -122,9 +122,9 @@ def test_loss_never_turns_a_verdict(name: str, damage: dict[str, str | float | b
         assert {before[check], outcome} != {"pass", "fail"}, check
 
 
-# Only the log (or --deep, for SDEI) proves that a path works, and only kallsyms shows that a kernel with
-# pseudo-NMI on asks nobody by it. Two sources show every other link of the chain. A source has one error on a
-# host and the next one on the next host.
+# Only the log (or --deep, for SDEI) proves that a path works. Only kallsyms shows that a kernel with
+# pseudo-NMI on requests no backtrace by it. Two sources show every other link of the chain. Each source fails
+# by one error on a host, and by the next error on the next host.
 @pytest.mark.parametrize(("turn", "name"), list(enumerate(HOST_NAMES)))
 def test_single_source_is_redundant(turn: int, name: str) -> None:
     whole, _ = decide(collect(ROOTS[name]))

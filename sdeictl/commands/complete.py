@@ -26,7 +26,7 @@ def calls(_context: click.Context, _argument: click.Parameter, incomplete: str) 
 
 
 def stored_runs(_context: click.Context, _argument: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Return the stored runs whose path or name begins so. If no run does, the shell offers files."""
+    """Return the stored runs whose path or name begins so. The shell offers files if there is none."""
     try:
         names = sorted(name for name in os.listdir(BENCH_RESULTS) if name.endswith(".json"))
     except OSError:

@@ -150,13 +150,13 @@ class Client:
     def query(self, expression: str) -> list[Series]:
         """Return the series of an instant query.
 
-        Raises SdeictlError with Status.UNKNOWN if there is no usable answer, or was none to an earlier query.
+        Raises SdeictlError with Status.UNKNOWN if the server gives no usable answer, or gave none before.
         """
         if not self._refused:
             try:
                 return self._parse(self._fetch(expression))
             except _UnusableError as error:
-                self._refused = self._without_secrets(f"{_place(self._server.url)} {error}")
+                self._refused = self._without_secrets(f"{self.place} {error}")
         raise SdeictlError(self._refused, Status.UNKNOWN)
 
     def value(self, expression: str) -> float | None:

@@ -1,7 +1,7 @@
 """The tests of behaviour on the Python of other Debians: 3.9 is the oldest, trixie's the newest.
 
-Three kinds run in `make test` alone. The tests that lint the repository depend on the tools, not on the
-Python. Those in which a call of the C library fails, and those of large logs, repeat what other tests do.
+Three kinds of tests run in `make test` alone. Linters depend on the tools, not on the Python. The tests in
+which calls of the C library fail, and the tests of large logs, run the code of other tests many times.
 A property takes fewer examples here: a Python that differs shows it in the first ones.
 """
 

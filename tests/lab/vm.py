@@ -26,8 +26,8 @@ IDLE_STATE_PHANDLE = "7000"
 SECURE_MEMORY = "/secram@e000000"
 STATE_MIB = 1024
 NO_SYNC = "cache=unsafe"
-"""A power cut ends QEMU, not this machine: what QEMU has written is safe without fsync(). A guest whose time
-is the number of its instructions would wait for fsync() through minutes of its own time."""
+"""QEMU syncs nothing. A power cut in a story ends QEMU, and this machine keeps what QEMU has written. A guest
+whose clock counts its instructions would wait minutes of its own time for an fsync()."""
 SYSTEM_IMAGE, OWN_ROOT = "system.ext4", "root.ext4"
 GUEST_ADDRESS = "10.0.2.15"
 """Of a guest with a network (parts/system.sh)."""

@@ -110,7 +110,7 @@ def runs_on(cpu: int) -> bool:
 def look_at_cpus(seconds: float) -> dict[str, Any]:
     """Return for each CPU how often its timer ticked, and whether it runs what is pinned there.
 
-    An idle CPU ticks every few seconds. This looks until each has ticked, at most for the given time.
+    An idle CPU ticks every few seconds. The look ends when each CPU has ticked, or after `seconds`.
     """
     before, deadline = timer_row(), time.monotonic() + seconds
     ticks = [0]
