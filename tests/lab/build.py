@@ -117,7 +117,7 @@ class Lab:
         _say(f"lab: ready in {self.cache}")
 
     def site(self) -> Path:
-        """Return a directory with this checkout's wheel installed; it is built once and goes with the Lab."""
+        """Return site.tar: this checkout's wheel, installed. It is built once and goes with the Lab."""
         if not self._site:
             self._site = tempfile.TemporaryDirectory(prefix="site-", dir=self.cache)
             base = Path(self._site.name)
@@ -144,7 +144,8 @@ class Lab:
             ]
             home = {"PYTHONHOME": str(self.part("rootfs") / "usr")}
             _run([*python, *places], os.environ | home)
-        return Path(self._site.name) / "site"
+            _run(["tar", "-C", str(base / "site"), "-cf", str(base / "site.tar"), "."])
+        return Path(self._site.name) / "site.tar"
 
     def _directory(self, part: Part) -> Path:
         digest = hashlib.sha256()

@@ -211,7 +211,8 @@ def _preloaded(machine: Machine, lab: Lab, directory: Path) -> list[str]:
 def _prepare(machine: Machine, lab: Lab, directory: Path, job: str = "", files: Sequence[Path] = ()) -> Path:
     share = directory / "share"
     share.mkdir(parents=True)
-    shutil.copytree(lab.site(), share / "site")
+    shutil.copy(lab.site(), share)
+    (share / "site").mkdir()  # where the guest unpacks it
     shutil.copytree(GUEST_SCRIPTS, share / "guest")
     shutil.copy(lab.part(machine.kernel) / "modules.tar", share)
     (share / "job").write_text(job)
