@@ -18,8 +18,6 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# A guest idles for a third of its story: three at once keep two cores busy.
-PARALLEL := --dist worksteal --numprocesses
 DEMO_HOST := tests/hosts/dt-sdei
 DEB_ARCH ?= arm64
 # The tests start sdeictl hundreds of times: without its compiled modules each start takes twice as long.
@@ -34,10 +32,12 @@ help:
 	@sed -n 's/^#: \{0,1\}//p' Makefile
 
 test: $(VENV)/ready
-	$(BIN)/pytest tests --ignore=tests/lab $(PARALLEL) 2
+	$(BIN)/pytest tests --ignore=tests/lab --dist worksteal --numprocesses 2
 
+# A guest idles for a third of its story: three at once keep two cores busy. Tests of one guest stay together
+# (xdist_group), and the order of tests/lab/conftest.py is kept.
 test-lab: lab
-	$(BIN)/pytest tests/lab $(PARALLEL) 3 --durations=20
+	$(BIN)/pytest tests/lab --dist loadgroup --no-loadscope-reorder --numprocesses 3 --durations=20
 
 # Long loops, before a release: many examples of each property, every story on every machine, the
 # extra ones too, and again where what is met is chance. PART=name runs one part of tests/tools/soak.py;
