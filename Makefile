@@ -34,10 +34,9 @@ help:
 test: $(VENV)/ready
 	$(BIN)/pytest tests --ignore=tests/lab --dist worksteal --numprocesses 2
 
-# A guest idles for a third of its story: three at once keep two cores busy. Tests of one guest stay together
-# (xdist_group), and the order of tests/lab/conftest.py is kept.
+# A guest idles for a third of its story: three at once keep two cores busy.
 test-lab: lab
-	$(BIN)/pytest tests/lab --dist loadgroup --no-loadscope-reorder --numprocesses 3 --durations=20
+	$(BIN)/pytest tests/lab --no-loadscope-reorder --numprocesses 3 --durations=20
 
 # Long loops, before a release: many examples of each property, every story on every machine, the
 # extra ones too, and again where what is met is chance. PART=name runs one part of tests/tools/soak.py;

@@ -18,8 +18,6 @@ from tests.lab.prometheus import RULES, Prometheus, free_port, running_prometheu
 from tests.lab.vm import running_vm
 
 Json = dict[str, Any]
-pytestmark = pytest.mark.xdist_group("package")
-"""One worker builds the package, for test_deb.py too."""
 MACHINE = MACHINES["dt-sdei"]._replace(root="system")
 STEP_SECONDS = 420.0
 AGENT, WATCH, COLLECT = "sdeictl-agent.service", "sdeictl-watch.service", "sdeictl-collect.service"

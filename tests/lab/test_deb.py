@@ -14,7 +14,6 @@ from tests.conftest import PROJECT, installed_modules
 from tests.lab.deb import Package
 from tests.support import toml
 
-pytestmark = pytest.mark.xdist_group("package")
 AARCH64 = 183
 """EM_AARCH64, an ELF file's machine."""
 BY_HAND = "sdeictl-textfile.service"

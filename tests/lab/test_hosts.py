@@ -29,10 +29,7 @@ DENIED_TO_NOBODY = {KMSG, DEBUGFS, RAMOOPS_CONSOLE}
 DENIED_TABLES = {f"{ACPI_TABLES}/{name}" for name in ("SDEI", "FACP", "APIC", "HEST", "AGDI", "DSDT", "SSDT")}
 
 
-@pytest.fixture(
-    scope="module",
-    params=[pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in MACHINES_WITH_PEERS],
-)
+@pytest.fixture(scope="module", params=MACHINES_WITH_PEERS)
 def machine(request: pytest.FixtureRequest) -> Machine:
     return MACHINES_WITH_PEERS[request.param]
 

@@ -31,7 +31,6 @@ from tests.test_bench import noisy, run_of
 from tests.test_bench_page import AA
 from tests.test_probe import report_of
 
-pytestmark = pytest.mark.xdist_group("page")
 WIDE, NARROW, HEIGHT = 1280, 400, 800
 LOOKS = {"light": (WIDE, False), "dark": (WIDE, True), "narrow": (NARROW, False)}
 """(width in pixels, dark) of a window."""
