@@ -10,7 +10,7 @@ from pathlib import Path
 from tests.conftest import PROJECT
 from tests.lab.build import Lab
 from tests.lab.machines import Boot, Machine
-from tests.lab.vm import VmLostError, VmRun, cut_power, run_across_resets, run_in_vm
+from tests.lab.vm import VmRun, cut_power, run_across_resets, run_in_vm
 
 CAPTURE_TIMEOUT = 300.0
 WEDGE_TIMEOUT = 300.0
@@ -22,6 +22,8 @@ $trace -o /lab/capture.trace python3 -m sdeictl capture /lab/capture.tar.gz
 """
 DRILL_TIMEOUT = 900.0
 ROUND_SECONDS = 30.0
+CALLS_OF_A_DRILL = 8000
+"""Of the C library; some more than there are."""
 CONTROL_TIMEOUT = 180.0
 LADDER_TIMEOUT = 900.0
 AB_TIMEOUT = 900.0
@@ -102,8 +104,8 @@ def drill_beside_watchdog(machine: Machine, rounds: int, *, lab: Lab, directory:
     return run_in_vm(machine, job, lab=lab, directory=directory, timeout=DRILL_TIMEOUT)
 
 
-def fail_calls(machine: Machine, runs: int, *, lab: Lab, directory: Path) -> VmRun:
-    """Let a call of the C library fail in each of some masked drills; leave {faults,cpus}.json."""
+def fail_calls(machine: Machine, first: int, every: int, *, lab: Lab, directory: Path) -> VmRun:
+    """Let each `every`-th call of the C library fail in masked drills; leave {faults,cpus}.json."""
     library = directory.with_suffix(".faults") / "faults.so"
     library.parent.mkdir(parents=True)
     source = PROJECT / "tests/tools/faults.c"
@@ -111,31 +113,29 @@ def fail_calls(machine: Machine, runs: int, *, lab: Lab, directory: Path) -> VmR
         ["aarch64-linux-gnu-gcc", "-O1", "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True
     )
     return run_in_vm(
-        machine, f"LD_PRELOAD=/lab/faults.so exec python3 /lab/guest/faults.py {runs}", lab=lab,
-        directory=directory, timeout=DRILL_TIMEOUT + runs * ROUND_SECONDS, files=(library,),
+        machine, f"LD_PRELOAD=/lab/faults.so exec python3 /lab/guest/faults.py {first} {every}", lab=lab,
+        directory=directory, timeout=DRILL_TIMEOUT + CALLS_OF_A_DRILL / every * ROUND_SECONDS,
+        files=(library,),
     )  # fmt: skip
 
 
 def refuse_drills(machine: Machine, *, lab: Lab, directory: Path) -> VmRun:
     """Put one obstacle after the other in a drill's way; leave refusals.json."""
     return run_in_vm(
-        machine, "exec python3 /lab/guest/refuse.py", lab=lab, directory=directory, timeout=DRILL_TIMEOUT
-    )
+        machine, "exec python3 /lab/guest/refuse.py", lab=lab, directory=directory, timeout=DRILL_TIMEOUT,
+        last="refusals.json",
+    )  # fmt: skip
 
 
 def ask_unguarded(machine: Machine, *, lab: Lab, directory: Path) -> VmRun:
-    """Write l to sysrq-trigger with nothing held; leave control.json. The guest does not power off.
+    """Write l to sysrq-trigger with nothing held; leave {deep,control}.json.
 
     Where a CPU is lost, a system call may wait for it: after control.json, nothing is sure to come.
     """
-    job = "exec python3 /lab/guest/control.py"
-    try:
-        return run_in_vm(machine, job, lab=lab, directory=directory, timeout=CONTROL_TIMEOUT)
-    except VmLostError:
-        share = directory / "share"
-        if not (share / "control.json").exists():
-            raise
-        return VmRun(None, share, share / "console.log")
+    return run_in_vm(
+        machine, "exec python3 /lab/guest/control.py", lab=lab, directory=directory,
+        timeout=CONTROL_TIMEOUT, last="control.json",
+    )  # fmt: skip
 
 
 def rotate_log(machine: Machine, *, lab: Lab, directory: Path) -> VmRun:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,11 @@ from tests.support.drill_story import check_drill
 
 IDLE_ROUNDS = int(os.environ.get("SDEICTL_ROUNDS", "3"))
 """Masked drills in each guest, after a plain one; 40 in `make soak PART=idle`."""
-FAULTY_RUNS = int(os.environ.get("SDEICTL_FAULTY_RUNS", "20"))
+FAULTY_CALLS = [
+    tuple(map(int, part.split("/"))) for part in os.environ.get("SDEICTL_FAULTY_CALLS", "150/300").split(",")
+]
+"""For each guest the first call that fails, and how many calls are from one to the next; all in the soak."""
+FAULTY_RUNS = 20
 IDLE_LOOK_SECONDS = 15
 IDLE_GUESTS = (*["dt-idle"] * 5, "acpi-idle") if EXTRA else ("dt-idle",)
 
@@ -134,8 +139,11 @@ def test_no_drill_loses_a_cpu(name: str, lab: Lab, tmp_path: Path) -> None:
     assert_alive(read(share, "cpus"), machine)
 
 
-def test_drill_with_a_failing_call(lab: Lab, tmp_path: Path) -> None:
-    run = fail_calls(MACHINES["dt-sdei"], FAULTY_RUNS, lab=lab, directory=tmp_path / "vm")
+@pytest.mark.parametrize(("first", "every"), FAULTY_CALLS)
+def test_drill_with_a_failing_call(
+    first: int, every: int, lab: Lab, tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    run = fail_calls(MACHINES["dt-sdei"], first, every, lab=lab, directory=tmp_path / "vm")
     story = read(run.share, "faults")
     assert story["sound"]["drill"]["status"] == 0, story["sound"]
     assert len(story["runs"]) >= FAULTY_RUNS
@@ -150,6 +158,11 @@ def test_drill_with_a_failing_call(lab: Lab, tmp_path: Path) -> None:
             assert drill["result"]["outcome"] in ("pass", "unknown", "refused"), each
         assert each["after"] == story["found"], each
     assert_alive(read(run.share, "cpus"), MACHINES["dt-sdei"])
+    reached = [each for each in story["runs"] if each["failed"]]
+    counts = Counter(f"calls that failed with {each['error']}" for each in reached)
+    counts.update(f"drills that ended with status {each['drill']['status']}" for each in reached)
+    for name, number in counts.items():
+        record_property(name, number)
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,7 @@ class VmRun(NamedTuple):
     """What one run left behind."""
 
     status: int | None
-    """Exit status of the command; None only where the guest was meant not to survive it."""
+    """Exit status of the command; None where it was not meant to come back."""
     share: Path
     console: Path
     """What the normal world printed on its serial port, as bytes."""
@@ -229,6 +229,7 @@ def run_in_vm(  # noqa: PLR0913 - what each run needs, by keyword
     directory: Path,
     timeout: float,
     survives: bool = True,
+    last: str = "",
     files: Sequence[Path] = (),
 ) -> VmRun:
     """Boot `machine`, run the shell script `command` in it, and wait for the end.
@@ -236,14 +237,15 @@ def run_in_vm(  # noqa: PLR0913 - what each run needs, by keyword
     `directory` must not exist yet. The guest sees `directory`/share as /lab, has
     sdeictl installed and `files` in /lab, and its working directory is an empty tmpfs.
     `timeout` is in seconds of wall time. With survives=False the command is
-    expected to reset the machine; coming back from it is then the failure.
+    expected to reset the machine; coming back from it is then the failure. With `last` the
+    command need not come back: the guest is ended once it has left this file.
 
     Raises VmLostError if the guest ends in another way than was asked for.
     """
     share = _prepare(machine, lab, directory, command, files)
     console = directory / "console.log"
     line = [*_command_line(machine, lab, directory, ["-serial", f"file:{console}"]), "-no-reboot"]
-    return VmRun(_run(machine, directory, line, timeout, survives), share, console)
+    return VmRun(_run(machine, directory, line, timeout, survives, last), share, console)
 
 
 @contextmanager
@@ -289,7 +291,7 @@ def run_across_resets(
     share.
     """
     line, share = _line_across_resets(machine, command, lab, directory, files)
-    status = _run(machine, directory, line, timeout, survives=True)
+    status = _run(machine, directory, line, timeout)
     return VmRun(status, share, share / "console.log")
 
 
@@ -342,33 +344,43 @@ def _state_disk(state: Path) -> list[str]:
     return ["-drive", drive, "-device", "virtio-blk-pci,drive=state"]
 
 
-def _run(machine: Machine, directory: Path, line: list[str], timeout: float, survives: bool) -> int | None:
-    status_file = directory / "share/status"
+def _run(
+    machine: Machine, directory: Path, line: list[str], timeout: float, survives: bool = True, last: str = ""
+) -> int | None:  # fmt: skip
+    share = directory / "share"
     with (directory / "qemu.log").open("wb") as log:
         process = subprocess.Popen([*DIES_WITH_US, *line], stdin=subprocess.DEVNULL, stderr=log)
     try:
-        in_time = _wait(process, status_file, timeout)
+        in_time = _wait(process, share, timeout, last)
     finally:
         process.kill()
         process.wait()
-    status = _read_status(status_file)
-    if (status is not None) != survives or not in_time:
+    status = _read_status(share / "status")
+    as_meant = _is_whole(share / last) if last else (status is not None) == survives
+    if not as_meant or not in_time:
         raise VmLostError(_obituary(machine, directory, status, in_time, timeout))
     return status
 
 
-def _wait(process: subprocess.Popen[bytes], status: Path, timeout: float) -> bool:
-    """Wait until the guest powers off or its deadline passes; tell whether it was in time."""
+def _wait(process: subprocess.Popen[bytes], share: Path, timeout: float, last: str) -> bool:
+    """Wait until the guest powers off, has left its last file, or is late; tell whether it was in time."""
     deadline = time.monotonic() + timeout
     reported = False
     while process.poll() is None:
-        if not reported and status.exists():
+        if last and _is_whole(share / last):
+            return True
+        if not reported and (share / "status").exists():
             reported = True
             deadline = time.monotonic() + POWER_OFF_GRACE
         if time.monotonic() > deadline:
             return reported
         time.sleep(0.1)
     return True
+
+
+def _is_whole(path: Path) -> bool:
+    """Tell whether an object of JSON, as guest/observe.py writes it, has its end."""
+    return path.exists() and path.read_bytes().endswith(b"\n}\n")
 
 
 def _read_status(path: Path) -> int | None:
@@ -380,7 +392,7 @@ def _read_status(path: Path) -> int | None:
 
 def _obituary(machine: Machine, directory: Path, status: int | None, in_time: bool, timeout: float) -> str:
     if status is not None:
-        what = f"came back with status {status} from a command it should not survive"
+        what = f"came back with status {status}, and was not meant to"
     elif in_time:
         what = "ended without a status"
     else:

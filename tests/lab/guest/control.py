@@ -1,8 +1,8 @@
 """Runs in a guest with idle states: what `probe --deep` says, then unguarded sysrq-l, and what that costs.
 
 Leaves /lab/deep.json and /lab/control.json, which tells for each CPU whether it still runs what is pinned
-to it, then the status of the run. After the trigger nothing is forked: on a host that has lost a CPU a fork
-may not come back, nor does the power-off.
+to it. After the trigger nothing is forked: on a host that has lost a CPU a fork may not come back, nor does
+the power-off.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from observe import ALIVE_SECONDS, keep_interrupts_here, leave, leave_status, sdeictl
+from observe import ALIVE_SECONDS, keep_interrupts_here, leave, sdeictl, wait_to_be_ended
 
 USED_SECONDS = 60.0
 REQUESTS = 5
@@ -72,7 +72,7 @@ def main() -> None:
     request(trigger)
     record["alive"] = [child.answers() for child in pinned]
     leave("control", record)
-    leave_status(0)
+    wait_to_be_ended()
 
 
 main()

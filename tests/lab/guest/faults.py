@@ -1,9 +1,9 @@
 """Runs in a guest: masked drills, each with another failing call of the C library (tests/tools/faults.c).
 
-    LD_PRELOAD=/lab/faults.so faults.py RUNS
+    LD_PRELOAD=/lab/faults.so faults.py FIRST EVERY
 
-Leaves /lab/faults.json: for each run what failed, and what the drill, the resume and the host then said. The
-calls are spread evenly over the drill; with 0 RUNS each of them fails.
+Of the calls of a drill, the one numbered FIRST fails and, from there on, each EVERY-th. Leaves
+/lab/faults.json: for each run what failed, and what the drill, the resume and the host then said.
 """
 
 from __future__ import annotations
@@ -44,15 +44,14 @@ def drill_with_fault(index: int, error: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    runs = int(sys.argv[1])
+    first, every = map(int, sys.argv[1:])
     found = host_state()
     for _ in range(ATTEMPTS):
         sound = drill_with_fault(NO_FAULT, errno.EIO)
         if sound["drill"]["status"] == 0:
             break
-    step = max(sound["calls"] // runs, 1) if runs else 1
     done = []
-    for number, index in enumerate(range(step // 2, sound["calls"], step)):
+    for number, index in enumerate(range(first, sound["calls"], every)):
         done.append(drill_with_fault(index, ERRORS[number % len(ERRORS)]))
         leave("faults", {"found": found, "sound": sound, "runs": done})
     leave("cpus", look_at_cpus(8.0))

@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from observe import become_nobody, finish, keep_interrupts_here, leave, leave_status, sdeictl, start
+from observe import become_nobody, finish, keep_interrupts_here, leave, sdeictl, start, wait_to_be_ended
 
 VICTIM = 2
 HARDLOCKUP = Path("/sys/kernel/debug/provoke-crash/DIRECT")
@@ -129,7 +129,7 @@ def main() -> None:
     refusals["no log"], refusals["no log, probe"] = in_a_container()
     refusals["a stuck cpu"] = with_a_stuck_cpu()
     leave("refusals", refusals)
-    leave_status(0)
+    wait_to_be_ended()
 
 
 main()
