@@ -14,6 +14,8 @@ LONG = (
     "test_drill.py", "test_ladder.py",
 )  # fmt: skip
 """They begin first, so that no long story is left when the others have ended."""
+QUIET = "test_bench.py"
+"""It ends last: the clock of its guest runs away while this machine is busy."""
 SHARED = {"test_agent.py": "package", "test_deb.py": "package", "test_page.py": "browser"}
 SHARED_BY_PARAMETER = ("test_hosts.py", "test_fleet.py")
 
@@ -38,7 +40,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Spread:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: LONG.index(item.path.name) if item.path.name in LONG else len(LONG))
+    order = {name: number for number, name in enumerate(LONG)} | {QUIET: len(LONG) + 1}
+    items.sort(key=lambda item: order.get(item.path.name, len(LONG)))
 
 
 @pytest.fixture(scope="session")
