@@ -26,7 +26,10 @@ def calls(_context: click.Context, _argument: click.Parameter, incomplete: str) 
 
 
 def stored_runs(_context: click.Context, _argument: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Return the stored runs whose path or name begins so. The shell offers files if there is none."""
+    """Return the stored runs whose path or name begins with `incomplete`.
+
+    If there is no such run, the shell offers files.
+    """
     try:
         names = sorted(name for name in os.listdir(BENCH_RESULTS) if name.endswith(".json"))
     except OSError:

@@ -1,4 +1,4 @@
-"""One lab for the session; it must have been built (`make lab`). How its tests are spread over workers."""
+"""The lab of a session, which `make lab` must have built, and the order and the workers of its tests."""
 
 from __future__ import annotations
 
@@ -21,10 +21,9 @@ SHARED_BY_PARAMETER = ("test_hosts.py", "test_fleet.py")
 
 
 class Spread(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
-    """Tests that share a guest, a server, a package or a browser run in one worker, in their order.
+    """One worker runs the tests that share a guest, a server, a package or a browser, in their order.
 
-    The groups of xdist 3.8 itself (--dist loadgroup) are none with pytest 9.2, which has another name for an
-    item's `_nodeid`.
+    xdist 3.8 writes its own groups (--dist loadgroup) into `_nodeid` of an item. pytest 9.2 does not read it.
     """
 
     def _split_scope(self, nodeid: str) -> str:

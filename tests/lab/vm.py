@@ -26,8 +26,8 @@ IDLE_STATE_PHANDLE = "7000"
 SECURE_MEMORY = "/secram@e000000"
 STATE_MIB = 1024
 NO_SYNC = "cache=unsafe"
-"""QEMU syncs nothing. A power cut in a story ends QEMU, and this machine keeps what QEMU has written. A guest
-whose clock counts its instructions would wait minutes of its own time for an fsync()."""
+"""QEMU syncs nothing. A power cut in a story ends QEMU, and this machine keeps what QEMU has written. In the
+guest that counts instructions, an fsync() would take minutes of the guest's own time."""
 SYSTEM_IMAGE, OWN_ROOT = "system.ext4", "root.ext4"
 GUEST_ADDRESS = "10.0.2.15"
 """Of a guest with a network (parts/system.sh)."""
