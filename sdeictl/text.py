@@ -75,6 +75,12 @@ def to_plain(lines: Iterable[Line]) -> str:
     return "".join(f"{''.join(visible(text) for text, _ in line).rstrip()}\n" for line in lines)
 
 
+def lines_of(text: str) -> list[str]:
+    """Return the lines that a newline ends; str.splitlines knows nine more ends."""
+    lines = text.split("\n")
+    return lines if lines[-1] else lines[:-1]
+
+
 def visible(text: str) -> str:
     """Return a text with its control characters made visible."""
     return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

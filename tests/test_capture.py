@@ -325,6 +325,8 @@ def test_two_interrupt_controllers_stay_two(tmp_path: Path) -> None:
         " CPU0 CPU1\n 5: 1 2 Timer broadcast interrupts\n",
         " CPU0 CPU1\n 5: 1 2 other Timer broadcast interrupts\n IPI4:\t1\t2\tTimer broadcast interrupts\n",
         " CPU0 CPU1\n 5: 1 Timer broadcast interrupts\n",
+        " CPU0 CPU1\n 5: 1 2 \x1d3: 4 5 Timer broadcast interrupts\n",
+        " CPU0 CPU1\n 5: 1 2 Timer broadcast interrupts\x1d\n",
         " CPU0 CPU1\n 5: " + "9" * 5000 + " 2 Timer broadcast interrupts\n",
         "no header with CPU backtrace interrupts\n 5: 1 2 Timer broadcast interrupts\n",
         "",

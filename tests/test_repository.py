@@ -49,6 +49,13 @@ def test_ruff() -> None:
     run(tool("ruff"), "format", "--check", ".")
 
 
+def test_a_newline_alone_ends_a_line() -> None:
+    paths = [path for package in ("sdeictl", "agent") for path in (PROJECT / package).rglob("*.py")]
+    found = {path.name: len(re.findall(r"[\w)]\.splitlines\(", path.read_text())) for path in paths}
+    # A program that shows its progress ends its last line with a carriage return.
+    assert {name: count for name, count in found.items() if count} == {"programs.py": 1}
+
+
 def test_mypy() -> None:
     run(tool("mypy"))
 

@@ -9,6 +9,7 @@ kernel overwrote it before the first collector ran, the journal may still have i
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
@@ -86,12 +87,12 @@ def read_saved(path: str) -> bytes | None:
 
 def join_logs(saved: bytes, now: bytes) -> bytes:
     """Return the saved records that the kernel has overwritten, and after them its present log."""
-    heads = map(parse_head, now.splitlines())
+    heads = map(parse_head, io.BytesIO(now))
     first = next((head.sequence for head in heads if head), None)
     if first is None:
         return saved
     overwritten = []
-    for line in saved.splitlines(keepends=True):
+    for line in io.BytesIO(saved):
         head = parse_head(line)
         if head and head.sequence >= first:
             break

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import NamedTuple, TypedDict, cast
 
 from sdeictl.host.paths import AGENT_CONFIG
+from sdeictl.text import lines_of
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -156,7 +157,7 @@ def _line_of(name: str, text: str) -> int:
     """Return the line of a key; 1 if the text does not show it."""
     table, _, key = name.rpartition(".")
     current = ""
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(lines_of(text), 1):
         header = re.match(r"\s*\[([^\[\]]+)\]\s*(?:#.*)?$", line)
         if header:
             current = header[1].strip().strip("\"'")

@@ -16,7 +16,7 @@ from sdeictl.host.root import Root
 from sdeictl.interlock.refusals import Reason, ReasonKind
 from sdeictl.probe.facts import HostFacts
 from sdeictl.probe.settings import read_number
-from sdeictl.text import NamedTuple
+from sdeictl.text import NamedTuple, lines_of
 
 _CRYPT = "CRYPT-"
 """How the UUID of an encrypted device of the device mapper begins (cryptsetup(8))."""
@@ -90,7 +90,7 @@ def find_encrypted(mounts: str, devices: str = BLOCK_DEVICES) -> str:
 
     `mounts` is /proc/self/mountinfo: the third field is the device of the mount point in the fifth.
     """
-    numbers = [fields[2] for fields in map(str.split, mounts.splitlines()) if fields[4:5] == ["/"]]
+    numbers = [fields[2] for fields in map(str.split, lines_of(mounts)) if fields[4:5] == ["/"]]
     waiting = [f"{devices}/{number}" for number in numbers[-1:] if re.fullmatch(r"\d+:\d+", number, re.ASCII)]
     for _ in range(_MAX_DEVICES):
         if not waiting:

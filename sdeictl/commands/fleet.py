@@ -39,7 +39,7 @@ from sdeictl.fleet.report_files import FileSource
 from sdeictl.fleet.table import cohort_table, host_table
 from sdeictl.fleet.tallies import BY, DRILLS, HostRow, Source
 from sdeictl.fleet.text import render_fleet, render_hosts
-from sdeictl.text import NamedTuple
+from sdeictl.text import NamedTuple, lines_of
 
 MATCH = 'job="sdeictl"'
 _HEADER = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?)[ \t]*")
@@ -163,7 +163,7 @@ def _names(inventory: str | None) -> tuple[str, ...]:
     """Return the names in an inventory; # begins a comment."""
     if inventory is None:
         return ()
-    lines = read_document(inventory, _MAX_INVENTORY_BYTES).decode("utf-8", "replace").splitlines()
+    lines = lines_of(read_document(inventory, _MAX_INVENTORY_BYTES).decode("utf-8", "replace"))
     return tuple(filter(None, (line.partition("#")[0].strip() for line in lines)))
 
 

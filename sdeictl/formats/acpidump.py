@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from sdeictl.text import lines_of
+
 MAX_DUMP_BYTES = 16 << 20
 """Limit for the text; a server with many SSDTs prints 4 MiB."""
 _HEAD = re.compile(r"([A-Z0-9_!]{4}) @ 0x[0-9A-Fa-f]{1,16}\s*$")
@@ -17,7 +19,7 @@ def parse_acpidump(text: str) -> dict[str, bytes]:
     """
     tables: dict[str, bytearray] = {}
     table: bytearray | None = None
-    for line in text.splitlines():
+    for line in lines_of(text):
         head, row = _HEAD.match(line), _LINE.match(line)
         if head:
             table = None if head[1] in tables else tables.setdefault(head[1], bytearray())

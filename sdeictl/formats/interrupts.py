@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from itertools import takewhile
 
-from sdeictl.text import NamedTuple
+from sdeictl.text import NamedTuple, lines_of
 
 BACKTRACE_ROW = "CPU backtrace interrupts"
 """The row of IPI_CPU_BACKTRACE, by which a backtrace request reaches a CPU without SDEI."""
@@ -44,7 +44,7 @@ def parse_interrupts(text: str, row: str) -> dict[int, int] | None:
     header, _, rest = text.partition("\n")
     cpus = [int(number) for number in re.findall(_COLUMN, header[:MAX_LINE_BYTES], re.ASCII)]
     found: dict[int, int] | None = None
-    for line in rest.splitlines():
+    for line in lines_of(rest):
         if not line.rstrip().endswith(row) or len(line) > MAX_LINE_BYTES:
             continue
         counts = counts_of_row(line)

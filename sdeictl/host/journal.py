@@ -72,8 +72,8 @@ class Journal:
 
     def end(self, boot: JournalBoot) -> JournalEnd | None:
         """Return the last entry; None without an entry."""
-        lines = b"".join(islice(self._entries(boot, "--lines=1"), MAX_ENTRY_BYTES >> 10)).splitlines()
-        entry = _parse(lines[-1] if lines else b"")
+        output = b"".join(islice(self._entries(boot, "--lines=1"), MAX_ENTRY_BYTES >> 10))
+        entry = _parse(output.rstrip(b"\n").rpartition(b"\n")[2])
         at = _time_of(entry)
         return None if at is None else JournalEnd(at, entry.get("MESSAGE_ID") == STOPPED)
 

@@ -13,6 +13,7 @@ from sdeictl.host.log_alone import LOG
 from sdeictl.host.manifest import NOT_COPIED
 from sdeictl.host.paths import ACPI_TABLES, SYSCTLS, VERSION
 from sdeictl.host.root import Root
+from sdeictl.text import lines_of
 
 MARK = "/sos_commands"
 """A directory that each report has."""
@@ -152,5 +153,5 @@ def _not_copied(path: str) -> OSError:
 def _listed_tables(listing: str) -> list[str]:
     """Return the names of the files in the part of a listing about the ACPI tables."""
     part = re.search(rf"^{re.escape(ACPI_TABLES)}:\n(.*?)(?:\n\n|\Z)", listing, re.MULTILINE | re.DOTALL)
-    lines = part[1].splitlines() if part else []
+    lines = lines_of(part[1]) if part else []
     return [line.split()[-1] for line in lines if line.startswith("-")]

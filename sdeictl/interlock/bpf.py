@@ -20,6 +20,8 @@ import resource
 import struct
 from contextlib import suppress
 
+from sdeictl.text import lines_of
+
 PROGRAM_NAME = "sdeictl_win"
 """The running program is on the stack as `bpf_prog_<tag>_sdeictl_win`."""
 CALL_SECONDS = 0.24
@@ -119,7 +121,7 @@ def _load(program: bytes, tries: int = _LOAD_TRIES) -> int:
     except OSError as error:
         if error.errno == errno.EAGAIN and tries > 1:
             return _load(program, tries - 1)
-        verifier_log = log.value.decode("utf-8", "replace").strip().splitlines()
+        verifier_log = lines_of(log.value.decode("utf-8", "replace").strip())
         detail = f"{error.strerror}: {verifier_log[-1]}" if verifier_log else error.strerror
         raise OSError(error.errno, detail) from error
 

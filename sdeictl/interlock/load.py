@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from sdeictl.formats.cpulist import parse_cpulist
 from sdeictl.host.paths import CGROUPS, INTERRUPTS, IRQS, PROC
 from sdeictl.host.root import Root
-from sdeictl.text import NamedTuple
+from sdeictl.text import NamedTuple, lines_of
 
 _POLICIES = {1: "real-time task", 2: "real-time task", 6: "deadline task"}
 """SCHED_FIFO, SCHED_RR and SCHED_DEADLINE (include/uapi/linux/sched.h)."""
@@ -102,7 +102,7 @@ def _interrupts(root: Root) -> Iterator[_Found]:
         text = root.read(INTERRUPTS).decode("utf-8", "replace")
     except OSError:
         return
-    for match in map(_IRQ_ROW.fullmatch, text.splitlines()):
+    for match in map(_IRQ_ROW.fullmatch, lines_of(text)):
         if match and any(map(int, match[2].split())):
             with contextlib.suppress(OSError):
                 data = root.read(f"{IRQS}/{match[1]}/effective_affinity_list")

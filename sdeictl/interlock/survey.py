@@ -42,7 +42,7 @@ from sdeictl.interlock.results import read_unresolved
 from sdeictl.interlock.watchdogs import Watchdog, read_watchdogs
 from sdeictl.probe.facts import HostFacts
 from sdeictl.probe.settings import number, read_idle_usage, read_number
-from sdeictl.text import NamedTuple
+from sdeictl.text import NamedTuple, lines_of
 
 HEARTBEATS = frozenset({"corosync", "sbd", "pacemaker-remoted", "pacemaker_remoted"})
 """Their peers fence a host that is silent for 1 to 5 s (corosync.conf(5), sbd(8))."""
@@ -215,7 +215,7 @@ def forgetful_type(path: str, mounts: str) -> str:
     may lie in memory, as that of a live system or a container does.
     """
     best, kind = "", ""
-    for line in mounts.splitlines():
+    for line in lines_of(mounts):
         before, _, after = line.partition(" - ")
         fields = before.split()
         if len(fields) < 5 or not after.strip():

@@ -17,6 +17,7 @@ from sdeictl.probe import names
 from sdeictl.probe.kept import Kept
 from sdeictl.probe.kernel import parse_config
 from sdeictl.probe.settings import CONSOLE_LINE, GIC_ROW, is_cpu_header, lines_with
+from sdeictl.text import lines_of
 
 BROKEN = LEFT_OUT.encode()
 """A file that the probe cannot read, whatever it should be: no line, no list, no table, no JSON."""
@@ -81,7 +82,7 @@ def clean_config_gz(source: str, data: bytes) -> bytes:
 
 def clean_hotplug_states(text: str) -> str:
     """Return the hotplug states with that of SDEI, and the last one, which shows that the list is whole."""
-    named = [line.partition(":")[2].strip() for line in text.splitlines() if ":" in line]
+    named = [line.partition(":")[2].strip() for line in lines_of(text) if ":" in line]
     kept = [f"0: {name}" for name in named[:-1] if name == "SDEI"]
     last = [f"0: {name if name in ('SDEI', 'online') else LEFT_OUT}" for name in named[-1:]]
     return "\n".join([*kept, *last]) + ("\n" if text.endswith("\n") else "")
@@ -96,9 +97,10 @@ def clean_interrupts(data: bytes) -> bytes:
     kept = [header]
     kept += [b"IRQ: 0 %b 0 Level %b" % (gic, BROKEN) for gic in controllers]
     kept += [b"IPI: %b" % row.encode() for row in (BACKTRACE_ROW, STOP_ROW) if row.encode() in data]
-    for line in lines_with(rows, BROADCAST_ROW.encode()):
-        counts = counts_of_row(line.decode("utf-8", "replace"))
-        if counts and line.rstrip().endswith(BROADCAST_ROW.encode()):
+    for found in lines_with(rows, BROADCAST_ROW.encode()):
+        line = found.decode("utf-8", "replace")
+        counts = counts_of_row(line)
+        if counts and line.rstrip().endswith(BROADCAST_ROW):
             kept.append(" ".join(["IPI:", *map(str, counts), BROADCAST_ROW]).encode())
     if rows and len(kept) == 1:
         kept.append(BROKEN)
@@ -107,7 +109,7 @@ def clean_interrupts(data: bytes) -> bytes:
 
 def clean_consoles(text: str) -> str:
     """Return /proc/consoles with the known names."""
-    lines = [CONSOLE_LINE.fullmatch(line) for line in text.splitlines()]
+    lines = [CONSOLE_LINE.fullmatch(line) for line in lines_of(text)]
     if not text.endswith("\n") or None in lines:
         return LEFT_OUT
     shown = [names.console(line[1]) for line in lines if line]

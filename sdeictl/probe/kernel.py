@@ -12,6 +12,7 @@ from sdeictl.host.reader import NOT_ONE_LINE, Reader
 from sdeictl.probe.facts import HotplugStates, KernelConfig, PlatformDevice, Symbols
 from sdeictl.probe.kept import Kept
 from sdeictl.probe.names import DEVICE_BEGINS, PLATFORM_DEVICE
+from sdeictl.text import lines_of
 
 FLAG = "sdei_nmi_available"
 """The kernel sets it when event 0 is enabled on every CPU (drivers/firmware/arm_sdei_nmi.c)."""
@@ -108,7 +109,7 @@ def read_hotplug_states(reader: Reader) -> HotplugStates | None:
     text = reader.text(HOTPLUG_STATES)
     if text is None:
         return None
-    names = tuple(line.partition(":")[2].strip() for line in text.splitlines() if ":" in line)
+    names = tuple(line.partition(":")[2].strip() for line in lines_of(text) if ":" in line)
     complete = text.endswith("\n") and names[-1:] == ("online",)
     if not complete:
         reader.gap(

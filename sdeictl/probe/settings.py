@@ -42,6 +42,7 @@ from sdeictl.host.reader import Reader
 from sdeictl.host.root import Root
 from sdeictl.probe import names
 from sdeictl.probe.facts import DrillAbilities, Evidence, HostFacts, IdleState, IdleStates
+from sdeictl.text import lines_of
 
 MAX_CONSOLES_BYTES = 1 << 16
 MAX_ROWS = 64
@@ -234,7 +235,7 @@ def read_evidence(reader: Reader) -> Evidence | None:
     text = reader.text(CONSOLES, MAX_CONSOLES_BYTES)
     if text is None:
         return None
-    consoles = [CONSOLE_LINE.fullmatch(line) for line in text.splitlines()]
+    consoles = [CONSOLE_LINE.fullmatch(line) for line in lines_of(text)]
     if not text.endswith("\n") or None in consoles:
         text = "it is not a list of consoles: it was cut short, or is another file"
         reader.gap(CONSOLES, GapKind.BROKEN, text)

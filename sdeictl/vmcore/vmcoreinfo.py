@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from sdeictl.text import NamedTuple
+from sdeictl.text import NamedTuple, lines_of
 from sdeictl.vmcore.corefile import MissingDataError
 from sdeictl.vmcore.notes import Note
 
@@ -78,5 +78,5 @@ class VmcoreInfo(NamedTuple):
 def find_vmcoreinfo(notes: Iterable[Note]) -> VmcoreInfo:
     """Return the VMCOREINFO of a dump; it has no fields if no note holds it."""
     data = next((note.data for note in notes if note.name == _NAME), b"")
-    lines = data[:_MAX_BYTES].decode("utf-8", "replace").splitlines()
+    lines = lines_of(data[:_MAX_BYTES].decode("utf-8", "replace"))
     return VmcoreInfo({key: value for key, found, value in (line.partition("=") for line in lines) if found})
