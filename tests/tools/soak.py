@@ -143,9 +143,13 @@ PARTS: Mapping[str, Sequence[Step | Fuzz]] = {
     "fleet": [Step("lab/test_fleet.py", {"SDEICTL_LAB_EXTRA": "1"})],
     "ansible": [Step(f"lab/test_{name}.py", {"SDEICTL_LAB_EXTRA": "1"}) for name in ("ansible", "waves")],
     "postmortem": [_lab("test_crashes.py")],
+    # The calls with which a drill acts, and then all, those with which it reads its host before.
     "faults-guest": [
-        _lab("test_drill.py -k failing_call", SDEICTL_FAULTY_CALLS=f"{first}/20,{first + 10}/20")
-        for first in range(10)
+        _lab("test_drill.py -k failing_call", SDEICTL_FAULTY_CALLS=calls)
+        for calls in (
+            *(f"{first}/10,{first + 5}/10" for first in range(-900, -895)),
+            *(f"{first}/20,{first + 10}/20" for first in range(10)),
+        )
     ],
     "canaries": [Step("test_canaries.py")],
     "watchdog": [_lab("test_watchdog.py", SDEICTL_ROUNDS="20")],

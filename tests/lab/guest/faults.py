@@ -2,8 +2,9 @@
 
     LD_PRELOAD=/lab/faults.so faults.py FIRST EVERY
 
-Of the calls of a drill, the one numbered FIRST fails and, from there on, each EVERY-th. Leaves
-/lab/faults.json: for each run what failed, and what the drill, the resume and the host then said.
+Of the calls of a drill, the one numbered FIRST fails and, from there on, each EVERY-th. A FIRST below zero
+counts from the last call. Leaves /lab/faults.json: for each run what failed, and what the drill, the resume
+and the host then said.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import os
 import sys
 from typing import Any
 
-from kill import host_state, settled_state
+from kill import DRILLS, JOURNAL, host_state, settled_state
 from observe import finish, leave, look_at_cpus, sdeictl, start
 
 ERRORS = (errno.EIO, errno.ENOSPC, errno.EACCES, errno.EINTR, errno.ENOENT)
@@ -35,11 +36,14 @@ def arm(index: int, error: int) -> None:
 
 
 def drill_with_fault(index: int, error: int) -> dict[str, Any]:
+    for stored in DRILLS.glob("*.json"):
+        stored.unlink()  # each drill reads the results of all before it
     drill = finish(start(*DRILL, name="faulty", become=lambda: arm(index, error)), "faulty")
+    begun = JOURNAL.exists()
     return {
         "index": index, "error": errno.errorcode[error], "failed": library.faults_failed().decode(),
         "calls": library.faults_count(), "drill": drill,
-        "resume": sdeictl("drill", "resume"), "after": settled_state(),
+        "resume": sdeictl("drill", "resume") if begun else None, "after": settled_state(),
     }  # fmt: skip
 
 
@@ -50,8 +54,8 @@ def main() -> None:
         sound = drill_with_fault(NO_FAULT, errno.EIO)
         if sound["drill"]["status"] == 0:
             break
-    done = []
-    for number, index in enumerate(range(first, sound["calls"], every)):
+    done: list[dict[str, Any]] = []
+    for number, index in enumerate(range(sound["calls"])[first::every]):
         done.append(drill_with_fault(index, ERRORS[number % len(ERRORS)]))
         leave("faults", {"found": found, "sound": sound, "runs": done})
     leave("cpus", look_at_cpus(8.0))

@@ -19,6 +19,7 @@ from typing import Any
 from observe import ends_within, finish, leave, look_at_cpus, sdeictl, start
 
 DRILLS = Path("/var/lib/sdeictl/drills")
+JOURNAL = DRILLS / "journal.json"
 STEP_SECONDS = 120.0
 RELEASE_SECONDS = 60.0
 SYSCTLS = ("printk", "printk_devkmsg", "sysrq", "panic", "watchdog", "watchdog_thresh", "nmi_watchdog")
@@ -29,7 +30,7 @@ def host_state() -> dict[str, Any]:
         found: dict[str, Any] = {"latency": struct.unpack("=i", latency.read(4))[0]}
     found["modules"] = sorted(line.split()[0] for line in Path("/proc/modules").read_text().splitlines())
     found |= {name: Path(f"/proc/sys/kernel/{name}").read_text() for name in SYSCTLS}
-    found["journal"] = (DRILLS / "journal.json").exists()
+    found["journal"] = JOURNAL.exists()
     return found
 
 
