@@ -19,6 +19,7 @@ from tests.support.core_builder import (
     RING_OFFSETS,
     FakeCpu,
     FakeKernel,
+    flattened,
     kdump_core,
     note,
     prstatus,
@@ -185,3 +186,10 @@ def test_bitmap_stays_in_the_file(bits: int, tmp_path: Path) -> None:
 def test_limits_fit_real_kernels() -> None:
     assert symbols._MAX_SYMBOLS > 2 * 250_000
     assert MAX_NOTES > 2 * 4096
+
+
+def test_pieces_over_one_place(tmp_path: Path) -> None:
+    """Each read of the first MiB looks at all of them."""
+    data = flattened(kdump_core(FakeKernel((FakeCpu(0),))), piece=MIB)
+    pieces = 300_000 * (struct.pack(">2q", 0, 1) + b"\0")
+    refused("its pieces overlap", "vmcore", stored(tmp_path, data[:4096] + pieces + data[4096:]))
