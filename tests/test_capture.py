@@ -25,6 +25,7 @@ from sdeictl.host.root import Root
 from sdeictl.klog.analysis import analyze
 from sdeictl.klog.bootlog import read_bootlog
 from sdeictl.klog.log import parse_log
+from sdeictl.klog.messages.architecture import architecture_of_line
 from sdeictl.klog.public import public_log
 from sdeictl.probe.capture import make_capture, pack
 from sdeictl.probe.clean_text import clean_cpuinfo, clean_interrupts
@@ -325,6 +326,7 @@ def test_two_interrupt_controllers_stay_two(tmp_path: Path) -> None:
         " CPU0 CPU1\n 5: 1 2 Timer broadcast interrupts\n",
         " CPU0 CPU1\n 5: 1 2 other Timer broadcast interrupts\n IPI4:\t1\t2\tTimer broadcast interrupts\n",
         " CPU0 CPU1\n 5: 1 Timer broadcast interrupts\n",
+        " CPU0 CPU1\n 5: 1 2 Timer broadcast interrupts\n" + "x Timer broadcast interrupts x\n" * 70,
         " CPU0 CPU1\n 5: 1 2 \x1d3: 4 5 Timer broadcast interrupts\n",
         " CPU0 CPU1\n 5: 1 2 Timer broadcast interrupts\x1d\n",
         " CPU0 CPU1\n 5: " + "9" * 5000 + " 2 Timer broadcast interrupts\n",
@@ -404,6 +406,30 @@ def test_clean_lines_stay_apart(lines: list[tuple[float, str]]) -> None:
         b"[    1.000000] Kernel panic - not syncing: b\n[    2.000000] y\n",
         # Without a time and without a line that is kept, nothing else shows that these are records.
         b"[Fri Nov 27 10:00:00 2026] SMP: stop\n[Fri Nov 27 10:00:01 2026] usb 1-1: new\n",
+        b"[Fri Nov 27 10:00:00 2026] WARNING: CPU: 3 PID: 9 at fs/x.c:1\n"
+        b"[Fri Nov 27 10:00:00 2026] pstate: 60001005 (nZCv daif -PAN -UAO)\n",
+        # A mark alone shows where a boot begins.
+        b"[    0.000000] x\n"
+        b"[    0.000000] GICv3: Pseudo-NMIs enabled using relaxed ICC_PMR_EL1 synchronisation\n"
+        b"-- Reboot --\n[    0.000000] y\n",
+        b"[    0.000000] Linux version 7.3.4 (x) #1\n[    1.000000] x\n"
+        b"-- Reboot --\n[    0.000000] Linux version 7.3.4 (y) #1\n",
+        b"[    0.000000] Linux version 7.3.4 (x) #1\n[    1.000000] x\n-- Reboot --\n"
+        b"[    0.000000] Linux version 7.3.4 (x) #1\n[    1.000001] y\n",
+        b"kernel: Booting Linux on physical CPU 0x0000000000 [0x411fd070]\n"
+        b"kernel: Run /init as init process\n"
+        b"kernel: Booting Linux on physical CPU 0x0\nkernel: Linux version 7.3.5 (x) #1\n",
+        # A name that looks like the words after it.
+        b"[    1.000000] CPU: 0 PID: 5 Comm: Not tainted 9.9 Not tainted 6.1.0-x #1\n"
+        b"[    2.000000] SMP: stopping secondary CPUs\n"
+        b"[    3.000000] SMP: failed to stop secondary CPUs 0-2\n",
+        # A frame has a blank of its own.
+        b"h kernel: Sending NMI from CPU 0 to CPUs 1:\nh kernel: NMI backtrace for cpu 0\n"
+        b"h kernel:  arch_trigger_cpumask_backtrace+0x34/0x40\n",
+        # 32-bit ARM.
+        b"[    0.000000] Booting Linux on physical CPU 0x0\n[    0.000000] Linux version 6.1.0 (x) #1\n",
+        b"[    1.000000] pc : [<c0123456>]    lr : [<c0123456>]    psr: 60000013\n[    2.000000] x\n",
+        b"6,1,0,-;Machine model: a\\x5cx0d\\x0db\n6,2,1,-;DMI: a\\x0db, BIOS 2025.0\n",
     ],
 )
 def test_clean_records_are_as_many(log: bytes) -> None:
@@ -411,7 +437,12 @@ def test_clean_records_are_as_many(log: bytes) -> None:
     assert public_log(clean) == clean
     raw, found = parse_log(log), parse_log(clean)
     assert len(found.records) == len(raw.records) >= 2
+    assert [record.boot for record in found.records] == [record.boot for record in raw.records]
+    assert analyze(found).episodes == analyze(raw).episodes or b"panic" in log
     assert len(analyze(found).episodes) == len(analyze(raw).episodes)
+    assert read_bootlog(found.last_boot()) == read_bootlog(raw.last_boot())
+    lines = [[architecture_of_line(record.text) for record in log.records] for log in (raw, found)]
+    assert lines[0] == lines[1]
 
 
 @pytest.mark.parametrize(
@@ -424,6 +455,22 @@ def test_words_after_a_stall_stay_here(words: str) -> None:
         assert b"zqx" not in public_log(
             b"[    0.500000] Booting Linux\n" + f"[    1.000000] {begins}{words}\n".encode()
         )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Kernel panic - not syncing: Oops - zqxhost: Fatal exception",
+        "pc : zqx_start+0x1",
+        "pc : zqx_start+0x10/0x20 [zqx]",
+        "CPU: 0 PID: 5 Comm: zqx Not tainted zqx",
+    ],
+)
+def test_names_of_others_stay_here(text: str) -> None:
+    """The second line was cut, before its end shows whether the function belongs to a module."""
+    clean = public_log(f"[    0.500000] Booting Linux\n[    1.000000] {text}\n".encode())
+    assert clean.count(b"\n") == 2
+    assert b"zqx" not in clean
 
 
 @pytest.mark.parametrize("name", HOST_NAMES[::3])

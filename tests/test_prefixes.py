@@ -9,6 +9,7 @@ import pytest
 
 from sdeictl.klog.analysis import Source, analyze_files
 from sdeictl.klog.episodes import Analysis, Backtrace
+from sdeictl.klog.log import parse_log
 
 PANIC = "Kernel panic - not syncing: test"
 SOFT = "watchdog: BUG: soft lockup - CPU#3 stuck for 26s! [worker:4242]"
@@ -225,6 +226,15 @@ def test_boots_of_a_journal() -> None:
         assert ([str(cpu.state) for cpu in episode.cpus], found.records) == (["self", "pending"], 2)
     stop = [f"Jan 12 10:00:00 h kernel: {text}" for text in STOPS]
     assert [episode.boot for episode in read([*stop, "-- Reboot --", *stop]).episodes] == [0, 1]
+
+
+@pytest.mark.parametrize(
+    "prefix", ["Jan 12 10:00:00 h kernel: ", "<6>1 2026-01-12T10:00:00.1Z h kernel - - - "]
+)
+def test_frame_keeps_its_blank(prefix: str) -> None:
+    lines = ("Booting Linux on physical CPU 0x0", "Call trace:", " show_stack+0x14/0x1c")
+    log = "".join(f"{prefix}{line}\n" for line in lines)
+    assert [record.text for record in parse_log(log.encode()).records] == [*lines]
 
 
 @pytest.mark.parametrize("guest", ["(XEN)", "(d1)"])

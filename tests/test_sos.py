@@ -52,7 +52,7 @@ def write_report(directory: Path, name: str) -> Path:
     kernel.mkdir(parents=True)
     (kernel / "dmesg").write_text(as_dmesg((host / "kmsg.txt").read_text()))
     release = (host / "proc/version").read_text().split()[2]
-    (kernel / "uname_-a").write_text(f"Linux node7 {release} #1 SMP Thu Jan 1 2026 aarch64 GNU/Linux\n")
+    (kernel / "uname_-a").write_text(f"Linux node 7.1 a {release} #1 SMP Thu Jan 1 2026 aarch64 GNU/Linux\n")
     settings = report / "proc/sys/kernel"
     settings.mkdir(parents=True, exist_ok=True)
     (settings / "panic").write_text("0\n")

@@ -113,7 +113,10 @@ def _read(output: IO[bytes], deadline: float) -> Iterator[bytes | None]:
 def _started(
     words: Sequence[str], *, stdout: int, stderr: int | None, env: dict[str, str] | None
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Start a program in a session of its own. What has not ended with the context is killed, as a group."""
+    """Start a program in a session of its own; kill it, as a group, if the context ends before it does.
+
+    A program that has ended may leave others, such as a service that it has started.
+    """
     with _Signals() as signals:
         process = subprocess.Popen(  # noqa: S603 - sdeictl or the user chooses the program
             words, stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr, env=env, start_new_session=True

@@ -35,6 +35,8 @@ OUTPUTS = frozenset((*_LOGS, _UNAME, _SETTINGS, _LISTING))
 MAX_OUTPUT_BYTES = 4 << 20
 """Limit for the output of a command other than a log."""
 _MAX_UNAME_BYTES = 4096
+_UNAME_RELEASE = re.compile(rb" (\d+\.\d+[\w.+~:-]{0,60}) #")
+"""The release stands between the name of the host, which may have blanks, and the number of the build."""
 
 
 class SosRoot:
@@ -135,10 +137,10 @@ class SosRoot:
         """Return /proc/version as far as `uname -a` shows it, without the name of the host."""
         with contextlib.suppress(FileNotFoundError):
             return self._tree.read(VERSION)
-        words = self._first((_UNAME,))[:_MAX_UNAME_BYTES].decode("utf-8", "replace").split()
-        if len(words) < 3:
+        release = _UNAME_RELEASE.search(self._first((_UNAME,))[:_MAX_UNAME_BYTES])
+        if not release:
             raise not_found(VERSION)
-        return f"Linux version {words[2]} \n".encode()
+        return b"Linux version %b \n" % release[1]
 
 
 def _is_whole(listed: bytes) -> bool:

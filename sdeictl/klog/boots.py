@@ -26,7 +26,8 @@ class Boots:
 
     A line is a quotation if the same text with the same time was read in this boot or in the previous one.
     The lines of the first 10 ms cannot be recognised by their times: most have 0.000000, and the next few
-    can repeat to the microsecond. They are quotations if the next later line is one.
+    can repeat to the microsecond. They are quotations if the next later line is one. After a mark between two
+    boots they are so only then.
     """
 
     def __init__(self, beginnings: frozenset[str] | None = None, *, several_files: bool = False) -> None:
@@ -42,6 +43,8 @@ class Boots:
         """How many boots began without a first line: the time fell back."""
         self.forgot_lines = False
         """A boot began, and its lines may repeat lines that were forgotten."""
+        self.marked: set[int] = set()
+        """The numbers of the boots that began with a mark, as journalctl prints it."""
         self._boot = 0
         self._latest = 0.0
         self._seen = SeenLines()
@@ -51,6 +54,8 @@ class Boots:
         """Records lost before a line that was left out."""
         self._early: list[Line] = []
         """Lines of the first 10 ms; the next later line decides about them."""
+        self._after_mark = False
+        """No later line has come since a mark between two boots."""
         self._early_characters = 0
         self._held: list[Line] = []
         """Lines that wait for the lines after them."""
@@ -66,7 +71,7 @@ class Boots:
                 return
             yield from self._read_line(line, following)
         if last:
-            yield from map(self._keep, self._unseen(self._early))
+            yield from map(self._keep, self._unseen_early())
             self._early = []
 
     def read_run(self, run: Run) -> list[Record] | None:
@@ -90,7 +95,7 @@ class Boots:
                 return None
             self._seen.add(*map(_mark, lines))
         self._seen.add(*keys)
-        self._quoted_file, self._latest = None, max(self._latest, *times)
+        self._quoted_file, self._latest, self._after_mark = None, max(self._latest, *times), False
         first, self.count = self.count, self.count + len(keys)
         return [
             Record(run.texts[at], times[at], self._boot, run.callers[at] or None, 0, self.file, first + at)
@@ -110,39 +115,47 @@ class Boots:
 
     def _read_line(self, line: Line, following: Sequence[Line]) -> Iterator[Record]:
         if line.begins_boot:
-            yield from map(self._keep, self._unseen(self._early))
+            yield from map(self._keep, self._unseen_early())
             self._early = []
             if not self._seen.is_empty():
                 self._begin_boot()
+                self.marked.add(self._boot)
+            self._after_mark = True
             return
         if line.at is not None and line.at < BOOT_FALLBACK_SECONDS:
             if line.text.startswith(BOOTING):
                 # Earlier lines belong to another boot.
-                self._early = self._unseen(self._early)
+                self._early = self._unseen_early()
             self._early.append(line)
             self._early_characters += len(line.text)
             if len(self._early) > MAX_EARLY_LINES or self._early_characters > MAX_EARLY_CHARACTERS:
                 yield from self._keep_early()
             return
         early, self._early, self._early_characters = self._early, [], 0
+        after_mark, self._after_mark = self._after_mark, False
         boot = self._boot
         if line.at is None and line.text.startswith(BOOTING) and not self._seen.is_empty():
             self._begin_boot()
         if line.at is None or self._is_new(line, line.at, following, early):
-            yield from map(self._keep, early if self._boot > boot else self._unseen(early))
+            yield from map(self._keep, early if after_mark or self._boot > boot else self._unseen(early))
             yield self._keep(line)
         else:
             self._lost += line.lost_before
 
     def _keep_early(self) -> Iterator[Record]:
         """Yield lines of the first 10 ms, too many to wait: they begin a boot if one of them is new."""
-        early, self._early, self._early_characters = self._early, [], 0
-        unseen = self._unseen(early)
+        early, unseen = self._early, self._unseen_early()
+        self._early, self._early_characters = [], 0
         if unseen and self._latest >= BOOT_FALLBACK_SECONDS:
             self._begin_boot()
             self.restarts += not any(line.text.startswith(BOOTING) for line in early)
             unseen = early
         yield from map(self._keep, unseen)
+
+    def _unseen_early(self) -> list[Line]:
+        """Return the lines of the first 10 ms that are no quotation, while no later line decides."""
+        unseen = self._unseen(self._early)
+        return self._early if unseen and self._after_mark else unseen
 
     def _unseen(self, lines: Sequence[Line]) -> list[Line]:
         return [line for line in lines if not self._is_quoted(line)]

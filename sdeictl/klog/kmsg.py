@@ -19,6 +19,7 @@ _RECORD = re.compile(
     rf"^{_BEFORE}" + r"(0|[1-9]\d{0,9}),(\d{1,20}),(\d{1,20}),(?:" + _CALLER + r"|[^;\n]{0,200});(.*)$",
     re.ASCII | re.MULTILINE,
 )
+_ESCAPED = re.compile(r"[\x00-\x1f\\\x7f-\xff]")
 _MIN_FIELDS = 4
 _MAX_DIGITS = 20
 """Of a number of 64 bits; Python does not convert thousands of digits."""
@@ -131,3 +132,8 @@ def unescape(text: str) -> str:
     if "\\x" not in text:
         return text
     return re.sub(r"\\x([0-9a-f]{2})", lambda match: chr(int(match[1], 16)), text)
+
+
+def escape(text: str) -> str:
+    """Return a text with the escapes that the kernel adds (msg_add_ext_text() in printk.c)."""
+    return _ESCAPED.sub(lambda match: f"\\x{ord(match[0]):02x}", text)

@@ -14,7 +14,7 @@ from itertools import chain, islice
 from sdeictl.formats.cmdline import public_part
 from sdeictl.klog.boot_reader import BEGINNINGS, MAX_TEXT_CHARACTERS
 from sdeictl.klog.boots import BOOT_FALLBACK_SECONDS, CONTINUES, Boots
-from sdeictl.klog.kmsg import is_kmsg, split_record, unescape
+from sdeictl.klog.kmsg import escape, is_kmsg, split_record, unescape
 from sdeictl.klog.lines import LineBudget, LineReader, clean_lines
 from sdeictl.klog.log import LogFile
 from sdeictl.klog.messages import architecture, backtrace, boot, lockups, pseudo_nmi, rcu, request, sdei, stop
@@ -30,11 +30,12 @@ REBOOT = "-- Reboot --"
 """journalctl prints it between two boots."""
 SYSLOG = "Jan  1 00:00:00 host kernel: "
 """How each line of a log begins that came through syslog or the journal."""
-_NOTHING_KEPT = re.compile(rb"(?:\(left out\)\n)+")
+_RECORD = re.compile(rb"^(?=.)(?!-- Reboot --|\*\* )", re.MULTILINE)
+"""The start of a line that is neither a mark between two boots nor a number of lost records."""
 _SAMPLE_LINES = 500
 _MAX_TIMES = 10_000
 """Of so many times it is known how many lines were left out."""
-_PLACE = re.compile(r"([\w.$]{1,200})(\+0x[0-9a-f]{1,8}(?:/0x[0-9a-f]{1,8})?)(?!\S)( \[)?", re.ASCII)
+_PLACE = re.compile(r"([\w.$]{1,200})(\+0x[0-9a-f]{1,8}/0x[0-9a-f]{1,8})(?!\S)( \[)?", re.ASCII)
 _PSTATE = re.compile(
     r"[0-9a-f]{8,16}(?: \([nN][zZ][cC][vV] [dD][aA][iI][fF](?: [-+](?:PAN|UAO|TCO|DIT|SSBS))*"
     r"(?: BTYPE=[-jc]{2})?\))?",
@@ -42,10 +43,12 @@ _PSTATE = re.compile(
 )
 _RCU_FLAVORS = frozenset(("rcu_preempt", "rcu_sched", "rcu_bh", "rcu_tasks", "rcu"))
 _DIGITS = re.compile(r"[0-9a-f]{1,16}")
-_TAINT = re.compile(
-    r".* (?P<tainted>Not tainted|Tainted: [A-Z ]{1,40}?) {1,30}(?P<release>\d+\.\d+[\w.+~:-]{0,60})(?!\S)",
-    re.ASCII,
-)
+_OF_ARM = re.compile(r"\[<[0-9a-f]{8}>\]")
+_OLD_ADDRESS = "[<00000000>]"
+"""The value of pc on 32-bit ARM, without its digits."""
+_FIRST_LINE = Message(boot.BOOTING, boot.BOOTING + r"(?:0x[0-9a-f]{1,16})?")
+"""The first line of a boot as any kernel prints it, and where it was cut."""
+_RELEASE = re.compile(r"[\w.+~:-]{1,64}", re.ASCII)
 
 _Render = Callable[["re.Match[str]"], str]
 
@@ -117,7 +120,7 @@ def _exactly(*messages: Message) -> tuple[tuple[Message, _Render], ...]:
 
 MESSAGES: tuple[tuple[Message, _Render], ...] = (
     *_exactly(
-        boot.BOOT_CPU, boot.SECONDARY_CPU, boot.CPUS_ONLINE, boot.EXCEPTION_LEVEL, boot.VHE,
+        _FIRST_LINE, boot.BOOT_CPU, boot.SECONDARY_CPU, boot.CPUS_ONLINE, boot.EXCEPTION_LEVEL, boot.VHE,
         sdei.VERSION, sdei.ERROR, sdei.NMI, sdei.NMI_ERROR, sdei.WATCHDOG, sdei.AGDI_ERROR, *sdei.TROUBLE,
         pseudo_nmi.ENABLED, pseudo_nmi.BROKEN, pseudo_nmi.QUIRK, pseudo_nmi.GICV3, pseudo_nmi.GIC_SECURITY,
         pseudo_nmi.FEAT_NMI,
@@ -149,15 +152,16 @@ def _compiler(line: str) -> str:
 
 def _cpu_line(match: re.Match[str]) -> str:
     pid = re.match(r"\d{1,10}", match.string[match.end() :], re.ASCII)
-    taint = _TAINT.match(match.string)
-    words = f" {taint['tainted']} {taint['release']}" if taint else ""
+    taint = architecture.TAINT.match(match.string)
+    is_release = taint and _RELEASE.fullmatch(taint["release"])
+    words = f" {taint['tainted']} {taint['release']}" if taint and is_release else ""
     return f"CPU: {match[1]} PID: {pid[0] if pid else ''} Comm: {LEFT_OUT}{words}"
 
 
 def _register(match: re.Match[str]) -> str:
     name, value = match[0][: match.start(2) - match.start()], match[2].strip()
     if match[1] == "pc":
-        return name + _place(value)
+        return name + (f"{_OLD_ADDRESS} {LEFT_OUT}" if _OF_ARM.match(value) else _place(value))
     kept = (_PSTATE if match[1] == "pstate" else _DIGITS).match(value)
     return name + (kept[0] if kept else LEFT_OUT)
 
@@ -190,7 +194,7 @@ LINES: tuple[tuple[re.Pattern[str], _Render], ...] = (
 """Lines that continue a message, with the function that returns what is kept of a match."""
 _KEEPS_REST_OUT = (_cpu_line, _register, _frame, _idle, _panic)
 """They leave out the rest of the line themselves."""
-_EVIDENCE = {"x86": "x86/", "riscv": "riscv: ", "powerpc": "NIP [", "arm": "pc : [<00000000>] "}
+_EVIDENCE = {"x86": "x86/", "riscv": "riscv: ", "powerpc": "NIP [", "arm": f"pc : {_OLD_ADDRESS} "}
 """A line that only the kernel of an architecture prints, in short."""
 _EVIDENCE_OF_ARM64 = ("GICv3: ", "sdei_nmi: ", "sdei: ")
 _RULES_OF: dict[str, list[tuple[Message, _Render]]] = {}
@@ -203,13 +207,13 @@ def public_text(text: str) -> str:
     text = text[:MAX_TEXT_CHARACTERS]
     if text[:3] not in BEGINNINGS and text[:1] not in CONTINUES:
         return LEFT_OUT
-    kept = [
-        _with_end(match, render)
+    found = [
+        (match.end(), _with_end(match, render))
         for message, render in _RULES_OF.get(text[:3], ())
         if (match := message.match(text))
     ]
-    if kept:
-        return max(kept, key=len)
+    if found:
+        return max(found)[1]
     for pattern, render in LINES:
         if match := pattern.match(text):
             return _with_end(match, render)
@@ -246,9 +250,9 @@ def public_log(data: bytes) -> bytes:
         clean += line
     if reader.gap or file.has_gap:
         return LEFT_OUT.encode()
-    if _NOTHING_KEPT.fullmatch(clean):
+    if clean and not any(_records(LogFile([bytes(clean)]), Boots())):
         # No line is left that shows that these are records of the kernel.
-        clean = clean.replace(LEFT_OUT.encode(), (SYSLOG + LEFT_OUT).encode())
+        clean = bytearray(_RECORD.sub(SYSLOG.encode(), clean))
     return bytes(clean)
 
 
@@ -258,7 +262,7 @@ def _kmsg_records(lines: Iterable[str]) -> Iterator[bytes]:
             numbers, caller, escaped = record
             of_kernel = int(numbers.partition(",")[0]) < 8
             texts = unescape(escaped).split("\n") if of_kernel else [""]
-            text = "\\x0a".join(map(public_text, texts)).replace("\t", "\\x09")
+            text = escape("\n".join(map(public_text, texts)))
             flags = f"-,caller={caller}" if caller else "-"
             yield f"{numbers},{flags};{text}\n".encode("utf-8", "replace")
 
@@ -271,8 +275,9 @@ def _text_lines(file: LogFile) -> Iterator[bytes]:
     for record in _records(file, boots):
         text = public_text(record.text)
         if before and record.boot != before.boot:
-            shown.begin_boot()
-            if not _shows_boot(before, record):
+            marked = record.at is None or before.at is None or record.boot in boots.marked
+            shown.begin_boot(marked=marked)
+            if marked:  # otherwise the time falls back
                 yield f"{REBOOT}\n".encode()
         if record.lost_before:
             yield f"** {record.lost_before} {DROPPED} **\n".encode()
@@ -289,13 +294,6 @@ def _records(file: LogFile, boots: Boots) -> Iterator[Record]:
     yield from boots.read((), last=True)
 
 
-def _shows_boot(before: Record, record: Record) -> bool:
-    """Tell whether a reader of the log sees without a mark that a boot begins with a record."""
-    if record.at is None or before.at is None:
-        return record.at is None and record.text.startswith(boot.BOOTING)
-    return record.at < before.at - BOOT_FALLBACK_SECONDS
-
-
 class _Shown:
     """The lines of this boot and the one before: lines of equal time and text count once (klog/boots.py)."""
 
@@ -303,13 +301,16 @@ class _Shown:
         self._lines = SeenLines()
         self._early: set[int] = set()
         """Those of the first 10 ms: each boot begins with the same ones."""
+        self._before: set[int] = set()
+        """Those of the boot before, if only a mark shows where this boot begins."""
         self._waiting: set[int] = set()
         """Those of the first 10 ms for which no later line has decided whether they count once."""
         self._numbers: dict[float, int] = {}
         """How many lines of a time were left out."""
 
-    def begin_boot(self) -> None:
+    def begin_boot(self, *, marked: bool) -> None:
         self._lines.begin_boot()
+        self._before = self._early | self._waiting if marked else set()
         self._early, self._waiting, self._numbers = set(), set(), {}
 
     def unlike(self, at: float, text: str) -> str:
@@ -332,7 +333,10 @@ class _Shown:
         return text
 
     def _has(self, at: float, text: str) -> bool:
-        return hash((at, text)) in (self._early if at < BOOT_FALLBACK_SECONDS else self._lines)
+        key = hash((at, text))
+        if at >= BOOT_FALLBACK_SECONDS:
+            return key in self._lines
+        return key in self._early or (LEFT_OUT in text and key in self._before)
 
 
 def _numbered(text: str, number: int) -> str:

@@ -44,9 +44,9 @@ _CLOCK = re.compile(
     re.ASCII,
 )
 _CALLER = re.compile(r"\[ *([TC]\d{1,10})\] ", re.ASCII)
-# Syslog of RFC 3164, wall(1), which prints no blank after the colon, and RFC 5424.
+# Syslog of RFC 3164, also with two blanks after a pid, wall(1), which prints none, and RFC 5424.
 _SYSLOG = re.compile(
-    r"(?:(?:(?!: ).){0,120}? )?kernel(?:(?:\[\d{1,10}\])?: {0,2}| - - (?:-|\[[^\[\]]{0,200}\]) )"
+    r"(?:(?:(?!: ).){0,120}? )?kernel(?:\[\d{1,10}\]: {0,2}|: ?| - - (?:-|\[[^\[\]]{0,200}\]) )"
 )
 # Such a line is a kernel record, even if no message in the text is known.
 _SYSLOG_FORM = re.compile(rf"(?:<\d{{1,3}}>)?{TIME} \S{{1,255}} kernel(?:\[\d{{1,10}}\])?: ", re.ASCII)

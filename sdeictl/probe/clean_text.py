@@ -16,7 +16,7 @@ from sdeictl.klog.public import LEFT_OUT
 from sdeictl.probe import names
 from sdeictl.probe.kept import Kept
 from sdeictl.probe.kernel import parse_config
-from sdeictl.probe.settings import CONSOLE_LINE, GIC_ROW, is_cpu_header, lines_with
+from sdeictl.probe.settings import CONSOLE_LINE, GIC_ROW, is_cpu_header, rows_of
 from sdeictl.text import lines_of
 
 BROKEN = LEFT_OUT.encode()
@@ -97,11 +97,8 @@ def clean_interrupts(data: bytes) -> bytes:
     kept = [header]
     kept += [b"IRQ: 0 %b 0 Level %b" % (gic, BROKEN) for gic in controllers]
     kept += [b"IPI: %b" % row.encode() for row in (BACKTRACE_ROW, STOP_ROW) if row.encode() in data]
-    for found in lines_with(rows, BROADCAST_ROW.encode()):
-        line = found.decode("utf-8", "replace")
-        counts = counts_of_row(line)
-        if counts and line.rstrip().endswith(BROADCAST_ROW):
-            kept.append(" ".join(["IPI:", *map(str, counts), BROADCAST_ROW]).encode())
+    for row in rows_of(rows, BROADCAST_ROW):
+        kept.append(" ".join(["IPI:", *map(str, counts_of_row(row)), BROADCAST_ROW]).encode())
     if rows and len(kept) == 1:
         kept.append(BROKEN)
     return b"\n".join(kept) + (b"\n" if rows else b"")

@@ -13,6 +13,7 @@ from sdeictl.formats.interrupts import (
     MAX_LINE_BYTES,
     STOP_ROW,
     Interrupts,
+    counts_of_row,
     parse_interrupts,
 )
 from sdeictl.formats.sysctl import parse_number
@@ -187,15 +188,22 @@ def is_cpu_header(line: bytes) -> bool:
 
 
 def _sum_of_row(data: bytes, row: str) -> int | None:
-    rows = [*islice(lines_with(data, row.encode()), MAX_ROWS + 1)]
+    rows = rows_of(data, row)
     if not 0 < len(rows) <= MAX_ROWS:
         return None
-    lines = [data[: data.find(b"\n")], *rows]
-    counts = parse_interrupts(b"\n".join(lines).decode("utf-8", "replace"), row)
+    header = data[: data.find(b"\n")].decode("utf-8", "replace")
+    counts = parse_interrupts("\n".join([header, *rows]), row)
     return sum(counts.values()) if counts else None
 
 
-def lines_with(data: bytes, words: bytes) -> Iterator[bytes]:
+def rows_of(data: bytes, row: str) -> list[str]:
+    """Return the lines that have counts and end with `row`, but not more than MAX_ROWS + 1."""
+    lines = (line.decode("utf-8", "replace") for line in _lines_with(data, row.encode()))
+    found = (line for line in lines if line.rstrip().endswith(row) and counts_of_row(line))
+    return [*islice(found, MAX_ROWS + 1)]
+
+
+def _lines_with(data: bytes, words: bytes) -> Iterator[bytes]:
     """Yield the lines with these words, as far as they can be lines of /proc/interrupts."""
     at = data.find(words)
     while at >= 0:
@@ -221,11 +229,11 @@ def read_drill_abilities(reader: Reader, release: str | None) -> DrillAbilities:
     modules = reader.listing(f"{MODULES}/{release}/kernel/lib") if release else None
     lockdown = reader.value(LOCKDOWN)
     level = SELECTED.search(lockdown or "")
-    jit = reader.value(BPF_JIT)
+    jit = parse_number(reader.value(BPF_JIT) or "")
     return DrillAbilities(
         lkdtm="provoke-crash" in debugfs if debugfs else None,
         test_lockup=any(name.startswith("test_lockup.ko") for name in modules) if modules else None,
-        bpf_jit=jit != "0" if jit and jit.isdecimal() else None,
+        bpf_jit=None if jit is None else jit != 0,
         lockdown=names.lockdown_level(level[1]) if level else None,
     )
 
@@ -241,11 +249,10 @@ def read_evidence(reader: Reader) -> Evidence | None:
         reader.gap(CONSOLES, GapKind.BROKEN, text)
         return None
     backend = reader.value(PSTORE_BACKEND)
-    size = reader.value(RAMOOPS_CONSOLE) or ""
     return Evidence(
         consoles=tuple(names.console(console[1]) for console in consoles if console),
         pstore=names.pstore_backend(backend) if backend and backend != "(null)" else None,
-        ramoops_console=int(size) if size.isdecimal() else None,
+        ramoops_console=parse_number(reader.value(RAMOOPS_CONSOLE) or ""),
     )
 
 

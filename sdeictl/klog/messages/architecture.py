@@ -32,8 +32,13 @@ COMPILER = re.compile(
 )
 """The compiler in the line "Linux version". Group: what it builds for."""
 _COMPILERS = {"aarch64": "arm64", "x86_64": "x86", "i686": "x86", "riscv64": "riscv", "arm": "arm"}
-_TAINT = re.compile(r"(?:Not tainted|Tainted: [A-Z ]{1,60}?) {1,30}(\d+\.\d+\S*)", re.ASCII)
-"""In the line of a dump that names the CPU. Group: the release of the kernel."""
+TAINT = re.compile(
+    r".* (?P<tainted>Not tainted|Tainted: [A-Z ]{1,60}?) {1,30}(?P<release>\d+\.\d+\S*)", re.ASCII
+)
+"""In the line of a dump that names the CPU and, before it, the task: its name may look like this.
+
+Groups: whether the kernel is tainted, and its release.
+"""
 
 
 def architecture_of_line(text: str) -> str | None:
@@ -55,5 +60,5 @@ def architecture_of_compiler(text: str) -> str | None:
 
 def release_of_line(text: str) -> str | None:
     """Return the release of the kernel from a line such as "CPU: 1 PID: 9 Comm: sh Not tainted 6.1.0 #1"."""
-    match = _TAINT.search(text)
-    return match[1] if match else None
+    match = TAINT.match(text)
+    return match["release"] if match else None

@@ -18,7 +18,8 @@ PANIC = Message("Kernel panic - not syncing: ", r"Kernel panic - not syncing: (.
 PANIC_REASON = (
     r"sysrq triggered crash|dumptest|Hard LOCKUP|softlockup: hung tasks|hung_task: blocked tasks|RCU Stall"
     r"|(?:NMI: )?Not continuing|Watchdog detected hard LOCKUP on cpu \d{1,5}|Asynchronous SError Interrupt"
-    r"|(?:Oops(?: - \w{2,12})?: |BRK handler: |Undefined instruction: |synchronous external abort: )?"
+    r"|(?:Oops(?: - (?:BRK|BTI|BUG|CFI|FPAC|GCS|KASAN|UBSAN|bad mode|[Uu]ndefined instruction))?: "
+    r"|BRK handler: |Undefined instruction: |synchronous external abort: )?"
     r"Fatal exception(?: in interrupt)?"
     r"|Attempted to kill (?:init!(?: exitcode=0x[0-9a-f]{8})?|the idle task!)"
     r"|Aiee, killing interrupt handler!"
