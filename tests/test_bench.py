@@ -213,6 +213,11 @@ def test_equal_runs_are_judged() -> None:
         b'{"schema": "sdeictl.bench/1", "id": "x", "conditions": {}, "labels": ["%b"], "results": []}'
         % (b"x" * 1001),
         b'{"schema": "sdeictl.bench/1", "conditions": [], "results": []}',
+        b'{"schema": "sdeictl.bench/1", "id": "x", "conditions": {}, "labels": [], "results": [%b]}'
+        % b",".join(
+            b'{"call": "%d", "undisturbed": null, "median": 1e-7, "samples": [1e-7]}' % number
+            for number in range(101)
+        ),
     ],
 )  # fmt: skip
 def test_file_that_is_not_a_run(data: bytes, tmp_path: Path) -> None:
@@ -222,6 +227,15 @@ def test_file_that_is_not_a_run(data: bytes, tmp_path: Path) -> None:
     done = CliRunner().invoke(bench, ["compare", str(tmp_path / "a"), str(tmp_path / "a")])
     assert isinstance(done.exception, SdeictlError)
     assert done.exception.status is Status.UNKNOWN
+
+
+def test_runs_together_are_too_large(tmp_path: Path) -> None:
+    paths = [tmp_path / name for name in "abcd"]
+    for path in paths:
+        with path.open("wb") as file:
+            file.truncate(20 << 20)
+    done = CliRunner().invoke(bench, ["compare", *map(str, paths)])
+    assert "larger than 48 MiB" in str(done.exception)
 
 
 JUNK = st.recursive(

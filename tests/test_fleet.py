@@ -7,6 +7,7 @@ import csv
 import io
 import json
 import os
+import shutil
 import socket
 import ssl
 import subprocess
@@ -130,6 +131,49 @@ def test_text_of_hosts_is_harmless(tmp_path: Path) -> None:
     assert "[red]" in text
     rows = list(csv.reader(io.StringIO(fleet("report", "--reports", tmp_path, "--format", "csv").stdout)))
     assert rows[1][1].startswith("'=cmd")
+
+
+def test_table_of_hosts_is_harmless(tmp_path: Path) -> None:
+    report = build_report(collect(open_root(str(load_host("acpi-sdei").root))))
+    report["host"]["firmware"] = " =x\x1b]0;x\x07\u202e"
+    for name in (b"a\xff.json", b"b\x1b[31m.json"):
+        Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name)).write_text(json.dumps(report))
+    done = fleet("report", "--reports", tmp_path, "--by", "firmware", "--hosts", "--format", "csv")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert all(line.isprintable() for line in done.stdout.splitlines())
+    assert [row[3][:2] for row in csv.reader(io.StringIO(done.stdout))][1:] == ["' ", "' "]
+
+
+def test_list_of_hosts_names_unusable_files(reports: Path, tmp_path: Path) -> None:
+    shutil.copy(sorted(reports.iterdir())[0], tmp_path / "a.json")
+    (tmp_path / "b.json").write_text('{"schema": "x"}')
+    for form in ("text", "json", "csv"):
+        done = fleet("report", "--reports", tmp_path, "--hosts", "--format", form)
+        assert done.returncode == 3
+        assert "b.json is not a sdeictl.report/1" in done.stderr
+        assert "\na" in done.stdout or '"a"' in done.stdout
+    assert "b.json" in fleet("report", "--reports", tmp_path, "--format", "csv").stderr
+
+
+def test_series_of_all_answers_are_limited() -> None:
+    with server(reply(vector(*[{"metric": {}, "value": [0, "1"]}] * 160_000))) as (url, _seen):
+        done = fleet("report", "--prometheus", url)
+    assert (done.returncode, done.stdout) == (3, "")
+    assert "answers with more than 300,000 series altogether" in done.stderr
+
+
+@pytest.mark.parametrize("change", ["ready", "label", "findings"])
+def test_report_that_sdeictl_did_not_write(change: str, tmp_path: Path) -> None:
+    report: Any = build_report(collect(open_root(str(load_host("acpi-sdei").root))))
+    if change == "ready":
+        report["verdict"]["ready"] = 0
+    elif change == "label":
+        report["host"]["firmware"] = "x" * 2000
+    else:
+        report["findings"] *= 100
+    (tmp_path / "a.json").write_text(json.dumps(report))
+    done = fleet("report", "--reports", tmp_path, "--by", "firmware", "--format", "json")
+    assert (done.returncode, json.loads(done.stdout)["hosts"]["no_report"]) == (3, 1)
 
 
 def test_csv_of_cohorts_and_hosts(reports: Path) -> None:

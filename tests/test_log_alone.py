@@ -8,10 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from sdeictl.errors import SdeictlError
 from sdeictl.host.open import open_root
+from sdeictl.klog import log
 from sdeictl.probe.collect import collect
 from sdeictl.probe.document import ReportDocument
 from sdeictl.probe.report import build_report
+from sdeictl.probe.stored_report import report_at
 from tests.conftest import load_host
 from tests.test_cli import sdeictl
 from tests.test_wordings import registers
@@ -205,3 +208,11 @@ def test_symbols_end_with_the_functions(tmp_path: Path, last: str, *, complete: 
     assert facts.symbols is not None
     assert (set(facts.symbols.names), facts.symbols.complete) == ({"sdei_probe"}, complete)
     assert complete is not any(gap.source == "/proc/kallsyms" for gap in facts.gaps)
+
+
+def test_why_a_log_was_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log, "MAX_BOOT_BYTES", 1000)
+    (tmp_path / "kmsg.txt").write_text("".join(f"6,{number},{number},-;usb\n" for number in range(100)))
+    for path in (tmp_path, tmp_path / "kmsg.txt"):
+        with pytest.raises(SdeictlError, match="its last boot needs more than"):
+            report_at(str(path))

@@ -14,6 +14,9 @@ from sdeictl.host.json_text import parse_json
 BENCH_SCHEMA = "sdeictl.bench/1"
 MAX_RUN_BYTES = 32 << 20
 """Limit for a stored run; it has a thousand samples for each second and call."""
+MAX_RUNS_BYTES = 48 << 20
+"""Limit for all runs of a comparison together: a sample in memory takes more than its text."""
+MAX_CALLS = 100
 MIN_SECONDS, MAX_SECONDS = 1e-12, 1e6
 """No call takes less, or more. The quotient of two times is finite."""
 MAX_TEXT = 1000
@@ -137,5 +140,7 @@ def _check_times(results: Sequence[ResultDocument]) -> None:
         if not all(isinstance(value, float) and MIN_SECONDS <= value < MAX_SECONDS for value in values):
             raise ValueError(f"the samples of {result['call']} are not times in seconds")
     calls = [result["call"] for result in results]
+    if len(calls) > MAX_CALLS:
+        raise ValueError(f"it has more than {MAX_CALLS} calls")
     if len(set(calls)) < len(calls):
         raise ValueError("it has the same call twice")

@@ -19,6 +19,7 @@ from sdeictl.host.root import Root
 from sdeictl.klog.analysis import Source, analyze_files
 from sdeictl.klog.document import analysis_json
 from sdeictl.klog.render import render_analysis
+from sdeictl.text import visible
 
 FORMATS = "sdeictl reads dmesg, journalctl, syslog, /dev/kmsg, pstore and serial console logs"
 PROGRESS_BYTES = 64 << 20
@@ -95,7 +96,7 @@ def _with_progress(path: str, file: NamedFile) -> Iterator[bytes]:
     if size < PROGRESS_BYTES or not sys.stderr.isatty():
         yield from file.pieces()
         return
-    with click.progressbar(range(size), label=path, file=sys.stderr) as bar:
+    with click.progressbar(range(size), label=visible(path), file=sys.stderr) as bar:
         for piece in file.pieces():
             yield piece
             bar.update(file.bytes_read - bar.pos)

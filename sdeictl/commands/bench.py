@@ -7,14 +7,14 @@ import os
 import shlex
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import NoReturn, TypeVar
 
 import click
 
 from sdeictl.bench.compare import aa_document, compare_runs, parse_aa, split_sides
 from sdeictl.bench.conditions import MUST_BE_SAME
-from sdeictl.bench.document import MAX_RUN_BYTES, BenchDocument, encode, parse_bench
+from sdeictl.bench.document import MAX_RUN_BYTES, MAX_RUNS_BYTES, BenchDocument, encode, parse_bench
 from sdeictl.bench.experiment_runner import (
     AbRequest,
     Ended,
@@ -166,6 +166,7 @@ def bench_compare(files: tuple[str, ...], ignored: tuple[str, ...], noise: str |
         raise click.UsageError("at least two runs are needed")
     if noise is not None and form != "html":
         raise click.UsageError("--noise goes with --format html")
+    _check_sizes(files)
     sides = split_sides([_read(path, parse_bench) for path in files])
     comparison = compare_runs(*sides, ignored)
     if form == "html":
@@ -175,6 +176,14 @@ def bench_compare(files: tuple[str, ...], ignored: tuple[str, ...], noise: str |
         write(comparison_page(comparison, sides, floor))
     else:
         print_result(form, comparison, fitted(render_comparison(comparison), columns()))
+
+
+def _check_sizes(files: Iterable[str]) -> None:
+    """Raise SdeictlError with Status.UNKNOWN if runs together are too large to be compared."""
+    sizes = (os.path.getsize(path) for path in files if os.path.isfile(path))
+    if sum(size for size in sizes if size <= MAX_RUN_BYTES) > MAX_RUNS_BYTES:
+        text = f"the runs together are larger than {MAX_RUNS_BYTES >> 20} MiB: compare fewer of them"
+        raise SdeictlError(text, Status.UNKNOWN)
 
 
 def _read(path: str, parse: Callable[[bytes], T]) -> T:

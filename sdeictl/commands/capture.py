@@ -9,7 +9,7 @@ import click
 
 from sdeictl.commands.output import FILE, check_new_file, write, write_new_file
 from sdeictl.errors import SdeictlError, Status
-from sdeictl.host.gap import DENIED_IN_CAPTURE, GapKind
+from sdeictl.host.gap import DENIED_IN_CAPTURE, GapKind, unread_log
 from sdeictl.host.open import holds_nothing, open_root
 from sdeictl.host.paths import POSTMORTEM_FILE
 from sdeictl.host.reader import Reader
@@ -77,7 +77,7 @@ def _capture_of(path: str) -> Capture:
             raise SdeictlError(text, Status.USAGE)
     made = make_capture(open_root(path))
     if decide(made.facts)[0].summary == NOTHING_KNOWN:
-        raise holds_nothing(path)
+        raise holds_nothing(path, unread_log(made.facts.gaps))
     return made
 
 

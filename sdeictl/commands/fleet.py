@@ -6,7 +6,7 @@ import contextlib
 import re
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timezone
 
 import click
@@ -39,7 +39,7 @@ from sdeictl.fleet.report_files import FileSource
 from sdeictl.fleet.table import cohort_table, host_table
 from sdeictl.fleet.tallies import BY, DRILLS, HostRow, Source
 from sdeictl.fleet.text import render_fleet, render_hosts
-from sdeictl.text import NamedTuple, lines_of
+from sdeictl.text import NamedTuple, lines_of, visible
 
 MATCH = 'job="sdeictl"'
 _HEADER = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?)[ \t]*")
@@ -213,7 +213,8 @@ def fleet_report(
     is one host, named after its file.
 
     Exit status: 0 every host is ready, 1 a host is not, 3 a host is unknown or
-    the data is incomplete, and none is known to be not ready.
+    the data is incomplete, and none is known to be not ready. With --hosts: 0 the
+    list is complete, 3 it is not.
     """
     asked = _asked(context)
     if bool(asked.url) == bool(reports):
@@ -228,7 +229,8 @@ def fleet_report(
     source: Source = _files((*reports, *more), asked) if reports else _server(asked, moment)
     if hosts is not None:
         _print_hosts(source.rows(hosts or None), asked.by, form)
-        return
+        _print_gaps(source.gaps())
+        sys.exit(Status.UNKNOWN if source.gaps() else Status.GOOD)
     report = build_fleet_report(source, asked.inventory, asked.by, _stamp(moment))
     _print_report(report, form)
     sys.exit(report.status())
@@ -265,8 +267,15 @@ def _progress(done: int, files: int) -> None:
 def _print_report(report: FleetReport, form: str) -> None:
     if form in ("csv", "html"):
         write(cohort_table(report).encode() if form == "csv" else fleet_page(report))
+        _print_gaps(report.gaps if form == "csv" else ())
         return
     print_result(form, fleet_document(report), render_fleet(report, columns()))
+
+
+def _print_gaps(gaps: Iterable[str]) -> None:
+    """Say on standard error what a table or a list has no place for."""
+    for gap in gaps:
+        click.echo(f"sdeictl: {visible(gap)}", err=True)
 
 
 def _print_hosts(rows: Sequence[HostRow], by: tuple[str, ...], form: str) -> None:

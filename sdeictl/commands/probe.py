@@ -22,6 +22,7 @@ from sdeictl.commands.output import (
 )
 from sdeictl.errors import SdeictlError, Status
 from sdeictl.host.files import MAX_FILE_BYTES
+from sdeictl.host.gap import unread_log
 from sdeictl.host.log_alone import LogRoot
 from sdeictl.host.open import check_exists, holds_nothing, open_root
 from sdeictl.probe.collect import collect
@@ -113,7 +114,7 @@ def probe(
     # Who reads the other formats expects a result, not a sentence on standard error.
     named = root or kernel_log
     if named is not None and form in FOR_SEVERAL and report["verdict"]["summary"] == NOTHING_KNOWN:
-        raise holds_nothing(named)
+        raise holds_nothing(named, unread_log(facts.gaps))
     _print_report(report, form, verbose=verbose)
 
 

@@ -8,7 +8,7 @@ from sdeictl.fleet.document import FLEET_SCHEMA, Object
 from sdeictl.host.json_text import as_list, as_object, parse_json
 from sdeictl.text import Line, NamedTuple
 
-MAX_FLEET_BYTES = 64 << 20
+MAX_FLEET_BYTES = 24 << 20
 """Limit for a stored report; one with 10,000 cohorts has 10 MiB."""
 FLEET_DIFF_SCHEMA = "sdeictl.fleet-diff/1"
 _HOSTS = ("total", "ready", "not_ready", "unknown", "no_data", "stale")

@@ -23,6 +23,8 @@ from sdeictl.text import NamedTuple
 
 MAX_ANSWER_BYTES = 40 << 20
 """Limit for one answer. The list of 100,000 hosts takes less."""
+MAX_SERIES = 300_000
+"""Limit for all answers of a command together; a list of 100,000 hosts needs two answers of as many."""
 _MAX_CONTAINERS, _MAX_COMMAS = 500_000, 2_000_000
 """Limits for the objects and arrays in it, and for its values."""
 _MAX_ERROR_BYTES = 64 << 10
@@ -139,6 +141,9 @@ class Client:
         self.warnings: dict[str, None] = {}
         """What the server says against its own answers, without repetitions."""
         self._tls = _tls(server)
+        self._parsing = threading.Lock()
+        self._series = 0
+        """How many all answers had together."""
         self._refused = ""
         """Why nothing more is asked: other threads need not wait for the same server once more."""
 
@@ -154,10 +159,19 @@ class Client:
         """
         if not self._refused:
             try:
-                return self._parse(self._fetch(expression))
+                return self._counted(self._fetch(expression))
             except _UnusableError as error:
                 self._refused = self._without_secrets(f"{self.place} {error}")
         raise SdeictlError(self._refused, Status.UNKNOWN)
+
+    def _counted(self, data: bytes) -> list[Series]:
+        """Return the series of an answer, one answer at a time: its objects take ten times as much memory."""
+        with self._parsing:
+            found = self._parse(data)
+            self._series += len(found)
+        if self._series > MAX_SERIES:
+            raise _UnusableError(f"answers with more than {MAX_SERIES:,} series altogether")
+        return found
 
     def value(self, expression: str) -> float | None:
         """Return the value of the first series of an instant query; None without one."""

@@ -116,7 +116,7 @@ class PrometheusSource:
                 events=events.result(),
                 splits={check: split for check, split in zip(others, splits) if split},
                 absent=absent.result(),
-                gaps=tuple(self.client.warnings),
+                gaps=self.gaps(),
             )
 
     def _begin(self, pool: ThreadPoolExecutor) -> _Begun:
@@ -203,6 +203,10 @@ class PrometheusSource:
         vector = f"{self._check(check)} == {0 if fails else 1}"
         found = self.client.query(f"topk({limit}, {self.joined(vector, *matchers)})")
         return sorted(each.labels.get("instance", "") for each in found)
+
+    def gaps(self) -> tuple[str, ...]:
+        """Return the warnings of the server."""
+        return tuple(self.client.warnings)
 
     def rows(self, check: str | None) -> list[HostRow]:
         """Return all hosts with a report, or those that fail a check, sorted by name."""

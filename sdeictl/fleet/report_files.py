@@ -33,6 +33,9 @@ LABELS: Mapping[str, str] = {
 _ENDINGS = (".gz", ".xz", ".bz2", ".tar", ".tgz", ".txz", ".json")
 _HOST_DIRECTORIES = ("proc", "sys", "sos_commands")
 """A directory with one of these is a host; any other holds files of hosts."""
+MAX_LABEL_CHARACTERS = 1000
+MAX_FINDINGS = 500
+"""A report has a finding for each check; a later version has more of them."""
 MAX_GAPS = 20
 """How many unusable files a report names."""
 
@@ -127,7 +130,7 @@ class FileSource:
             events=None,
             splits=dict(self._splits()),
             absent=absent,
-            gaps=_first(self._unusable),
+            gaps=self.gaps(),
         )
 
     def _splits(self) -> Iterator[tuple[str, Mapping[Group, Split]]]:
@@ -149,6 +152,10 @@ class FileSource:
         outcome = Outcome.FAIL if fails else Outcome.PASS
         names = (h.name for h in self._hosts if h.group == group and h.outcomes.get(check) == outcome)
         return sorted(names)[:limit]
+
+    def gaps(self) -> tuple[str, ...]:
+        """Return why files cannot be used."""
+        return _first(self._unusable)
 
     def rows(self, check: str | None) -> list[HostRow]:
         """Return all hosts with a report, or those that fail a check, sorted by name."""
@@ -195,11 +202,11 @@ def _name(path: str) -> str:
 def _host(report: ReportDocument, name: str, by: Sequence[str]) -> _Host:
     verdict, described = report["verdict"], report["host"]
     ready = verdict["ready"]
-    if ready not in (True, False, None):
-        raise ValueError(f"verdict.ready is {ready!r}")
     texts: Mapping[str, object] = {**described}
     labels = tuple("" if (text := texts[LABELS[label]]) is None else str(text) for label in by)
     findings = report["findings"]
+    if max(map(len, labels), default=0) > MAX_LABEL_CHARACTERS or len(findings) > MAX_FINDINGS:
+        raise ValueError("it has more text or more findings than a report of sdeictl has")
     return _Host(
         name=name,
         at=datetime.fromisoformat(report["generated_at"]).timestamp(),

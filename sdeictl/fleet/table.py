@@ -9,8 +9,9 @@ from collections.abc import Iterable, Sequence
 from sdeictl.fleet.report import FleetReport
 from sdeictl.fleet.tallies import HostRow
 from sdeictl.fleet.text import ready_word
+from sdeictl.text import visible
 
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_FORMULA = ("=", "+", "-", "@")
 
 
 def cohort_table(report: FleetReport) -> str:
@@ -38,5 +39,9 @@ def _table(heading: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def _inert(cell: str) -> str:
-    """Return a cell that no spreadsheet takes for a formula: its text may come from a host."""
-    return f"'{cell}" if cell.startswith(_FORMULA) else cell
+    """Return a cell that no spreadsheet takes for a formula, and no terminal for a command.
+
+    Its text may come from a host, or from the name of a file.
+    """
+    text = visible(cell)
+    return f"'{text}" if text.lstrip().startswith(_FORMULA) else text

@@ -138,6 +138,9 @@ class Source(Protocol):
     def rows(self, check: str | None) -> list[HostRow]:
         """Return all hosts with a report, or those that fail a check, sorted by name."""
 
+    def gaps(self) -> tuple[str, ...]:
+        """Return what is missing from the answers so far, in sentences."""
+
 
 def link_of(check: str) -> Link:
     """Return the link of a check with its usual owner; one that this version does not know has none."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from sdeictl.text import NamedTuple, Word
 
 
@@ -32,3 +34,10 @@ DENIED_HERE = "permission denied: run as root"
 """Now, to this process."""
 DENIED_IN_CAPTURE = "permission was denied during the capture: capture the host again as root"
 """The capture says so. No permission on this machine helps."""
+UNREAD_LOG = "is no log of a host: "
+"""In the detail of a gap: the log is there, and what follows says why it was not read."""
+
+
+def unread_log(gaps: Iterable[Gap]) -> str:
+    """Return why the log of a host was not read, "" if no gap says so."""
+    return next((gap.detail for gap in gaps if UNREAD_LOG in gap.detail), "")

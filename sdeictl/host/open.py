@@ -51,8 +51,13 @@ def check_exists(path: str) -> None:
         raise SdeictlError(f"{path} cannot be read: {error.strerror}", Status.UNKNOWN) from error
 
 
-def holds_nothing(path: str) -> SdeictlError:
-    """Return the error for a path that has nothing of a host; it names a host that is one level below."""
+def holds_nothing(path: str, unread: str = "") -> SdeictlError:
+    """Return the error for a path that has nothing of a host; it names a host that is one level below.
+
+    `unread` says why the log there was not read, if that is all there is.
+    """
+    if unread:
+        return _unreadable(path, unread)
     if not os.path.isdir(path):
         return _unreadable(path, "it holds none of a host's files and no kernel record")
     text = f"{path} holds none of a host's files, such as /proc/cpuinfo or a kernel log in kmsg.txt"

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from sdeictl.formats.cmdline import wants_pseudo_nmi
 from sdeictl.formats.cpuinfo import Cpus, cpus_of_midrs, parse_architecture, parse_cpuinfo
-from sdeictl.host.gap import GapKind
+from sdeictl.host.gap import UNREAD_LOG, GapKind
 from sdeictl.host.log_alone import LogRoot
 from sdeictl.host.paths import CAPTURED_LOGS, CPUINFO, KMSG, VERSION
 from sdeictl.host.reader import Reader
@@ -151,7 +151,7 @@ def _with_log(reader: Reader, facts: HostFacts, log: _Log | None) -> HostFacts:
         return facts
     parsed = read_last_boot(log.data)
     if parsed.unread:
-        reader.gap(KMSG, GapKind.BROKEN, f"{log.source} is no log of a host: {parsed.unread}")
+        reader.gap(KMSG, GapKind.BROKEN, f"{log.source} {UNREAD_LOG}{parsed.unread}")
         return facts
     if not parsed.records:
         reader.gap(KMSG, GapKind.BROKEN, f"{log.source} contains no kernel record")

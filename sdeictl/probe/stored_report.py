@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 from sdeictl.errors import SdeictlError, Status
 from sdeictl.host.files import read_start
+from sdeictl.host.gap import unread_log
 from sdeictl.host.json_text import MAX_JSON_BYTES, parse_json
 from sdeictl.host.open import holds_nothing, open_root
 from sdeictl.probe.collect import collect
@@ -35,6 +36,11 @@ def read_report(path: str) -> ReportDocument | None:
     if not isinstance(document, dict) or document.get("schema") != REPORT_SCHEMA:
         raise SdeictlError(f"{path} is not a {REPORT_SCHEMA}", Status.UNKNOWN)
     report: ReportDocument = document  # type: ignore[assignment] # see complete_report()
+    verdict = document.get("verdict")
+    ready = verdict.get("ready") if isinstance(verdict, dict) else None
+    if not (ready is None or isinstance(ready, bool)):
+        text = f"{path} is not a complete report: verdict.ready is {ready!r}"
+        raise SdeictlError(text, Status.UNKNOWN)
     return report
 
 
@@ -43,10 +49,13 @@ def report_at(path: str) -> ReportDocument:
 
     Raises SdeictlError: with Status.USAGE if the path does not exist, else with Status.UNKNOWN.
     """
-    report = read_report(path) or build_report(collect(open_root(path)))
-    with complete_report(path):
-        if report["verdict"]["summary"] == NOTHING_KNOWN:
-            raise holds_nothing(path)
+    report = read_report(path)
+    if report is not None:
+        return report
+    facts = collect(open_root(path))
+    report = build_report(facts)
+    if report["verdict"]["summary"] == NOTHING_KNOWN:
+        raise holds_nothing(path, unread_log(facts.gaps))
     return report
 
 
