@@ -75,10 +75,14 @@ def to_plain(lines: Iterable[Line]) -> str:
     return "".join(f"{''.join(visible(text) for text, _ in line).rstrip()}\n" for line in lines)
 
 
-def lines_of(text: str) -> list[str]:
-    """Return the lines that a newline ends; str.splitlines knows nine more ends."""
-    lines = text.split("\n")
-    return lines if lines[-1] else lines[:-1]
+def lines_of(text: str) -> Iterator[str]:
+    """Yield the lines that a newline ends, one at a time; str.splitlines knows nine more ends."""
+    start = 0
+    while (end := text.find("\n", start)) >= 0:
+        yield text[start:end]
+        start = end + 1
+    if start < len(text):
+        yield text[start:]
 
 
 def visible(text: str) -> str:

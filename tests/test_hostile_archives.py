@@ -7,6 +7,7 @@ import gzip
 import io
 import json
 import lzma
+import struct
 import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,8 +18,9 @@ from hypothesis import strategies as st
 
 from sdeictl.errors import SdeictlError
 from sdeictl.host import archive as module
-from sdeictl.host import tar, unpack
+from sdeictl.host import reader, root, tar, unpack
 from sdeictl.host.archive import ArchiveRoot, open_archive
+from sdeictl.host.directory import DirectoryRoot
 from sdeictl.host.named import NamedFile
 from sdeictl.host.tar import MAX_EXTENSION_BYTES, MAX_NAME_BYTES, TarError, TarReader
 from sdeictl.host.unpack import DamagedError, Unpacked, magic_of
@@ -183,6 +185,40 @@ def test_links_of_an_archive(tmp_path: Path) -> None:
             root.read(path)
 
 
+def test_links_that_lead_far(tmp_path: Path) -> None:
+    """Each of 3,000 states is behind 38 links of 40 steps."""
+    cpus = "/sys/devices/system/cpu"
+    listings = {cpus: [f"cpu{cpu}" for cpu in range(1000)]}
+    listings |= {f"{cpus}/cpu{cpu}/cpuidle": ["state1", "state2", "state3"] for cpu in range(1000)}
+    chain = [
+        member(f"L{link}", kind=tarfile.SYMTYPE, link=f"/{'A/../' * 18}L{link + 1}") for link in range(38)
+    ]
+    parts = [
+        member("sdeictl-capture.json", json.dumps({"listings": listings, "failures": {}}).encode()),
+        member(cpus[1:], kind=tarfile.SYMTYPE, link="/L0"),
+        *chain,
+        member("L38/cpuidle/current_driver", b"acpi_idle\n"),
+        member("kmsg.txt", b"6,1,1,-;hello\n"),
+    ]
+    assert run("probe", "--root", stored(tmp_path / "x.tar", *parts)).status == 3
+
+
+def test_steps_are_limited(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(root, "MAX_STEPS", 1000)
+    follower = root.LinkFollower({"/a": f"/{'b/../' * 600}c"}.get)
+    with pytest.raises(OSError, match="lead further"):
+        follower.follow("/a/x")
+
+
+def test_gaps_are_limited(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(reader, "MAX_GAPS", 10)
+    found = reader.Reader(DirectoryRoot(str(tmp_path)))
+    for number in range(10):
+        found.text(f"/{number}")
+    with pytest.raises(SdeictlError, match=r"^/10 is one of more than 10 sources"):
+        found.text("/10")
+
+
 @pytest.mark.parametrize("lost", [1, 4, 600, 1024, 1025, 3000])
 def test_cut_archive_is_refused(tmp_path: Path, lost: int) -> None:
     """Else a file that was cut away would look as if the host lacked it."""
@@ -229,6 +265,13 @@ def test_window_of_xz_is_limited(tmp_path: Path) -> None:
     filters = [{"id": lzma.FILTER_LZMA2, "preset": 0, "dict_size": 1 << 29}]
     (tmp_path / "x").write_bytes(lzma.compress(b"[    1.000000] a\n" * 99, filters=filters))
     refused("Memory usage limit exceeded", "analyze", tmp_path / "x")
+
+
+def test_window_of_zstd_is_limited(tmp_path: Path) -> None:
+    """The head of a frame asks for 128 MiB."""
+    frame = b"\x28\xb5\x2f\xfd\0\x88" + struct.pack("<I", 1 << 3 | 1 << 1 | 1)[:3] + b"x"
+    (tmp_path / "x").write_bytes(frame)
+    refused("needs too much memory", "probe", "--root", tmp_path / "x")
 
 
 def test_streams_without_end(tmp_path: Path) -> None:

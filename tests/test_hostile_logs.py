@@ -18,11 +18,13 @@ from sdeictl.host import named
 from sdeictl.host.open import open_root
 from sdeictl.klog import boot_reader, log
 from sdeictl.klog.analysis import FULL, Source, analyze_files, find_episodes
+from sdeictl.klog.bootlog import BootLogReader
 from sdeictl.klog.boots import Boots
 from sdeictl.klog.episodes import Analysis, Backtrace, Panic
 from sdeictl.klog.lines import MAX_WORK, LineBudget, LineReader
 from sdeictl.klog.log import CUT_LINE, LONG, LogFile, parse_log, read_last_boot
 from sdeictl.klog.public import LEFT_OUT, public_log
+from sdeictl.klog.unwrap import Wrapping
 from sdeictl.klog.words import CpuState, NmiPath
 from sdeictl.probe.collect import collect
 from tests.conftest import CapturedHost, load_host
@@ -58,6 +60,8 @@ FLOODS = {
     "locks": "smp: csd: Detected non-responsive CSD lock (#1) on CPU#{at}, waiting 5000 ns for CPU#1 x(0x0).",
     "hung tasks": "INFO: task x:{at} blocked for more than 120 seconds.",
     "panics": "Kernel panic - not syncing: " + "p" * 3000,
+    "stalls": "rcu: INFO: rcu_preempt detected expedited stalls on CPUs/tasks: {{ "
+    + " ".join(f"P{pid}" for pid in range(1_000_000, 1_000_100)) + " }} 5 jiffies s: 1 root: 0x0/.",
 }  # fmt: skip
 
 
@@ -72,6 +76,39 @@ def test_flood_is_cut_and_said(name: str) -> None:
     assert one.ended_early
     assert any(note.startswith(FULL[:40]) for note in one.notes)
     assert len(one.episodes) <= 110
+
+
+def test_blocks_inside_a_block_are_counted() -> None:
+    flood = lines("CPU: 2 PID: 5 Comm: x", 2000, step=0.0001)
+    log = "[    1.000000] NMI backtrace for cpu 1\n" + "".join(flood)
+    assert find_episodes(parse_log(log.encode()).records, limit=100_000).ended_early
+
+
+def test_lines_in_a_record_are_work() -> None:
+    """A record of /dev/kmsg can be a million lines."""
+    log = "".join(f"6,{number},{number},-;{chr(92).join(['x', *['x0a'] * 10_000])}\n" for number in range(50))
+    file = LogFile([log[at : at + 50_000].encode() for at in range(0, len(log), 50_000)], LineBudget(100_000))
+    count = sum(1 for _ in file.read(Boots()))
+    assert file.has_gap
+    assert count < 400_000
+
+
+def test_cpus_of_a_boot_are_limited() -> None:
+    line = "[    0.000001] CPU1: Booted secondary processor 0x0000000100 [0x411fd070]\n"
+    reader = BootLogReader()
+    for record in parse_log((line * 30_000).encode()).records:
+        reader.read(record)
+    assert len(reader.bootlog().midrs) <= 20_000
+
+
+def test_long_lines_are_not_held() -> None:
+    """Only short lines can continue another one."""
+    stamp = "[    1.000000] "
+    sample = [*[f"{stamp}{'word ' * 12}word", "word word"] * 2, f"{stamp}x"]
+    wrapping = Wrapping(sample)
+    assert not wrapping.is_plain
+    long = "x" * 5000
+    assert len(wrapping.read([f"{stamp}x", *[long] * 5])) == 5
 
 
 def test_floods_need_little_memory(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sdeictl.formats import aml
 from sdeictl.formats.aml import MAX_DEPTH, Tables, Unknown
 from sdeictl.formats.interrupts import Interrupts
 from sdeictl.formats.lpi import read_lpi
@@ -308,3 +309,8 @@ def test_kernel_without_cpuidle(tmp_path: Path) -> None:
     for value, expected in (("0\n", "unknown"), ("1\n", "pass"), ("yes\n", "unknown")):
         parameter.write_text(value)
         assert outcome(collect(root))[0] == expected
+
+
+def test_names_are_counted_so_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(aml, "MAX_NAMES", 0)
+    assert flags_of(table(state("standby", 2, 1))) == {"too many names"}

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from sdeictl.cli import cli
 from sdeictl.text import to_plain
+from sdeictl.vmcore import printk
 from sdeictl.vmcore.core import Core, CoreCpu, read_core
 from sdeictl.vmcore.corefile import CoreError, DumpFormat, MissingDataError
 from sdeictl.vmcore.memory import KernelMemory
@@ -334,3 +335,10 @@ def test_cut_flattened_dump_is_cut(size: int) -> None:
     """makedumpfile writes the header last."""
     with pytest.raises(CoreError, match="it is cut short: the end of its stream is missing"):
         open_core(io.BytesIO(BUNDLED.read_bytes()[:size]))
+
+
+def test_ring_buffer_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(printk, "_MAX_RING_BYTES", 1000)
+    core = read_core(open_core(io.BytesIO(kdump_core(STOPPED))))
+    assert core.log is None
+    assert core.gaps

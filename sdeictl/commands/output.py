@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import islice
 
 import click
 
@@ -21,6 +22,8 @@ FORMAT = click.option(
 )  # fmt: skip
 
 _PIECE_BYTES = 1 << 18
+_LINES = 10_000
+"""So many lines are printed at a time: the text of all would take as much memory as the result."""
 MIN_COLUMNS, DEFAULT_COLUMNS = 40, 80
 """A narrower terminal gets lines of the least width, which the tables need."""
 
@@ -119,8 +122,10 @@ def print_lines(lines: Iterable[Line]) -> None:
     """Print lines of text, styled on a terminal."""
     if sys.stdout is not None and sys.stdout.isatty():
         print_styled(lines)
-    else:
-        write(to_plain(lines).encode("utf-8", "replace"))
+        return
+    left = iter(lines)
+    while part := [*islice(left, _LINES)]:
+        write(to_plain(part).encode("utf-8", "replace"))
 
 
 def write(data: bytes) -> None:

@@ -18,6 +18,8 @@ MAX_DEPTH = 24
 """Nesting of scopes, and of packages; the namespace of a large server has a depth of 8."""
 MAX_ITEMS = 100_000
 """So many data objects are read of all tables together; a long one counts several times."""
+MAX_NAMES = 2000
+"""So many names are counted in the tables; a state of a processor has one."""
 MAX_CODE_BYTES = 4 << 20
 """Limit for all tables together."""
 _MAX_STRING_BYTES = 4096
@@ -87,6 +89,8 @@ class Tables:
             return value
         last = value.name.strip("\\")[-4:]
         if last not in self._count:
+            if len(self._count) == MAX_NAMES:
+                return Unknown("too many names")
             self._count[last] = sum(table.count(last.encode()) for table in self._tables)
         if self._count[last] != self._read[last]:
             return Unknown(f"other code uses {last}, and may change it")

@@ -14,7 +14,7 @@ from sdeictl.errors import SdeictlError, Status
 from sdeictl.host.files import MAX_FILE_BYTES, find_words, not_found, open_large
 from sdeictl.host.manifest import MANIFEST, parse_manifest
 from sdeictl.host.paths import PROC
-from sdeictl.host.root import Root, follow_links
+from sdeictl.host.root import LinkFollower, Root
 from sdeictl.host.sos import MARK as SOS_MARK
 from sdeictl.host.sos import OUTPUTS as SOS_OUTPUTS
 from sdeictl.host.sos import SosRoot
@@ -55,6 +55,7 @@ class ArchiveRoot:
     def __init__(self, file: str) -> None:
         self._files: dict[str, bytes] = {}
         self._links: dict[str, str] = {}
+        self._follower = LinkFollower(self._links.get)
         self._broken: dict[str, OSError] = {}
         """What exists, and cannot be read."""
         self._directories: dict[str, set[str]] = {"/": set()}
@@ -74,7 +75,7 @@ class ArchiveRoot:
     def read(self, path: str) -> bytes:
         """Return the content of a file."""
         self._manifest.check(path)
-        path = follow_links(path, self._links.get)
+        path = self._follower.follow(path)
         if path in self._files:
             return self._files[path]
         if path in self._broken:
@@ -92,7 +93,7 @@ class ArchiveRoot:
         self._manifest.check(path)
         if path in self._manifest.listings:
             return self._manifest.listings[path]
-        path = follow_links(path, self._links.get)
+        path = self._follower.follow(path)
         if path in self._directories:
             return tuple(sorted(self._directories[path]))
         raise not_found(path)
@@ -101,7 +102,7 @@ class ArchiveRoot:
         """Return the target of a symbolic link."""
         self._manifest.check(path)
         parent, name = posixpath.split(path)
-        path = posixpath.join(follow_links(parent, self._links.get), name)
+        path = posixpath.join(self._follower.follow(parent), name)
         if path in self._links:
             return self._links[path]
         if path in self._files or path in self._directories or path in self._broken:

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 from sdeictl.host.files import list_directory, read_file, search_file
 from sdeictl.host.manifest import MANIFEST, parse_manifest
-from sdeictl.host.root import follow_links
+from sdeictl.host.root import LinkFollower
 
 MAX_CALLS = 300_000
 """So many files, directories and links are read; the probe of a host with 4,096 CPUs reads 50,000."""
@@ -24,6 +24,7 @@ class DirectoryRoot:
 
     def __init__(self, directory: str) -> None:
         self._directory = directory
+        self._follower = LinkFollower(self._target)
         self._resolved: dict[str, str] = {}
         self._calls = MAX_CALLS
         self._bytes = MAX_READ_BYTES
@@ -82,7 +83,7 @@ class DirectoryRoot:
 
     def _walk(self, path: str) -> str:
         """Follow a path step by step; its links lead where they would if the tree were /."""
-        return self._directory + follow_links(path, self._target)
+        return self._directory + self._follower.follow(path)
 
     def _target(self, path: str) -> str | None:
         here = self._directory + path

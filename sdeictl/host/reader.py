@@ -6,11 +6,14 @@ import errno
 from collections.abc import Callable
 from typing import TypeVar
 
+from sdeictl.errors import SdeictlError, Status
 from sdeictl.host.gap import DENIED_HERE, DENIED_IN_CAPTURE, MISSING_FILE, Gap, GapKind
 from sdeictl.host.root import Root
 
 NOT_ONE_LINE = "it is not one whole line of text: it was cut short, or is another file"
 MAX_VALUE_CHARACTERS = 1000
+MAX_GAPS = 100_000
+"""A host with 4,096 CPUs that denies everything has fewer."""
 MAX_TEXT_BYTES = 4 << 20
 """/proc/cpuinfo of 4,096 CPUs has 1 MiB."""
 
@@ -34,7 +37,10 @@ class Reader:
         self.gaps: list[Gap] = []
 
     def gap(self, source: str, kind: GapKind, detail: str) -> None:
-        """Note that a source could not be read, or not to its end."""
+        """Note that a source could not be read, or not to its end; raise SdeictlError after MAX_GAPS."""
+        if len(self.gaps) == MAX_GAPS:
+            text = f"{source} is one of more than {MAX_GAPS:,} sources that cannot be read: it is no host's"
+            raise SdeictlError(text, Status.UNKNOWN)
         self.gaps.append(Gap(source, kind, detail))
 
     def has_gap(self, source: str) -> bool:

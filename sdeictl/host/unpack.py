@@ -21,6 +21,8 @@ MAX_BZIP2_BYTES = 192 << 20
 """Limit for the content of a file that bzip2 packed: to unpack it takes ten times as long."""
 _BZIP2 = b"BZh"
 _PACKED_BYTES = 1 << 16
+_ZSTD_WINDOW_LOG_MAX = 100
+"""ZSTD_d_windowLogMax of zstd.h."""
 _ZSTD_LIBRARY = "libzstd.so.1"
 
 
@@ -139,7 +141,7 @@ class _Buffer(ctypes.Structure):
 class _ZstdStream:
     """One frame of zstd, by its library; Python has no module for it before 3.14.
 
-    The library itself refuses a window of more than 128 MiB.
+    A window may have 32 MiB; the levels of zstd(1) without --ultra or --long need 8 MiB.
     """
 
     def __init__(self) -> None:
@@ -150,6 +152,7 @@ class _ZstdStream:
         library.ZSTD_decompressStream.restype = ctypes.c_size_t
         self._library = library
         self._state = ctypes.c_void_p(library.ZSTD_createDStream())
+        library.ZSTD_DCtx_setParameter(self._state, _ZSTD_WINDOW_LOG_MAX, 25)
         self._packed = b""
         self.eof = False
         self.needs_input = True

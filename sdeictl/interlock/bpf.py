@@ -121,7 +121,7 @@ def _load(program: bytes, tries: int = _LOAD_TRIES) -> int:
     except OSError as error:
         if error.errno == errno.EAGAIN and tries > 1:
             return _load(program, tries - 1)
-        verifier_log = lines_of(log.value.decode("utf-8", "replace").strip())
+        verifier_log = [*lines_of(log.value.decode("utf-8", "replace").strip())]
         detail = f"{error.strerror}: {verifier_log[-1]}" if verifier_log else error.strerror
         raise OSError(error.errno, detail) from error
 

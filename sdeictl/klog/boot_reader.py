@@ -124,8 +124,10 @@ class BootReader:
         self.kernel.read(record)
         if self.stall and self.stall.is_over(record):
             self.stall = None
+        members = self.stall.members if self.stall else 0
         if self.stall and self.stall.takes(record):
             self._budget.keep_record(record.text)
+            self._budget.keep_members(self.stall.members - members)
         else:
             self._read_block_line(record)
 
@@ -245,6 +247,7 @@ class BootReader:
         group.cpu_lines += 1
         # Another CPU, or the same one again: a warning or an oops has begun inside the block.
         if group.cpu_lines > len(group.blocks) or (only and cpu != only.cpu):
+            self._budget.keep_record(record.text)
             group.add(Block(NO_CPU, record))
         elif only and (report := self.reports.of_own_block(only)):
             report.name_detector(cpu)
@@ -308,6 +311,7 @@ class BootReader:
 
     def _on_rcu_stall(self, record: Record, match: re.Match[str]) -> None:
         stall = Stall(record, match[1], match[2], match["members"] or "")
+        self._budget.keep_members(stall.members)
         if not stall.expedited:  # an expedited stall names its CPUs in this line only
             self.stall = stall
         self.causes.add(Cause(Trigger.RCU_STALL, record.at))

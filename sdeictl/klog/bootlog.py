@@ -96,6 +96,7 @@ _BEGINNINGS = tuple({message.begins for _field, message in _FIELDS})
 _CPUS = (boot.BOOT_CPU, boot.SECONDARY_CPU)
 _CPU_BEGINNINGS = tuple(message.begins for message in _CPUS)
 _MAX_TROUBLES = 3
+_MAX_CPUS = 20_000
 """How many lines of trouble are kept."""
 
 
@@ -150,7 +151,7 @@ class BootLogReader:
             self._init_seen = True
         elif text.startswith(_BEGINNINGS):
             self._read_fields(text)
-        if text.startswith(_CPU_BEGINNINGS):
+        if text.startswith(_CPU_BEGINNINGS) and len(self._cpus) < _MAX_CPUS:
             self._cpus += _cpus(text)
 
     def _read_fields(self, text: str) -> None:

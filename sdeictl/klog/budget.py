@@ -8,6 +8,8 @@ _RECORD_BYTES = 1000
 _FRAME_BYTES = 60
 _NAME_BYTES = 200
 _CPU_BYTES = 8
+_MEMBER_BYTES = 150
+"""In a set, and in the episode."""
 
 
 class KeepBudget:
@@ -32,6 +34,10 @@ class KeepBudget:
     def keep_cpus(self, count: int) -> None:
         """Note that a list of CPUs was kept."""
         self._left -= count * _CPU_BYTES
+
+    def keep_members(self, count: int) -> None:
+        """Note that CPUs and tasks of a stall were kept."""
+        self._left -= count * _MEMBER_BYTES
 
     def keep_frame(self, name: str) -> str:
         """Return the name of a function on a stack, which is kept once for all stacks."""

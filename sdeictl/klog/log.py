@@ -179,8 +179,11 @@ class LogFile:
         if run:
             yield from self._run_records(run, boots)
         else:
+            parsed = list(self._parser.parse(lines))
             self._budget.take_again(len(lines))
-            yield from boots.read(list(self._parser.parse(lines)))
+            # A record of /dev/kmsg can be many lines.
+            self._budget.take_again(6 * max(len(parsed) - len(lines), 0))
+            yield from boots.read(parsed)
 
     def _run_records(self, run: Run, boots: Boots) -> Iterator[Record]:
         """Yield the records of a run. If it needs care, its parts may not: a boot begins in one of them."""

@@ -176,6 +176,11 @@ class Stall:
         self.tasks = {int(task) for task in rcu.TASK.findall(members)}
         self.cpus = {int(cpu) for cpu in rcu.CPU.findall(members)}
 
+    @property
+    def members(self) -> int:
+        """How many CPUs and tasks it has so far."""
+        return len(self.tasks) + len(self.cpus)
+
     def takes(self, record: Record) -> bool:
         """Tell whether a record names CPUs or tasks of this stall; remember them if so."""
         if cpu := rcu.STALLED_CPU.match(record.text):

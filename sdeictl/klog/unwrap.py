@@ -26,6 +26,8 @@ _MAX_LAYERS = 8
 """How often a text may have been quoted."""
 _MAX_HELD = 100
 """So many lines can hold one record."""
+_MAX_CONTINUED = 1000
+"""No mailer leaves a longer line."""
 _STAMP = re.compile(r"\[ *\d{1,10}\.\d{6}\]")
 _TIME = re.compile(r"\[ *(\d{1,10}\.\d{6})\]")
 _MIN_CONTINUED = 2
@@ -76,7 +78,7 @@ class Wrapping:
     def _last_start(self, lines: Sequence[str]) -> int:
         """Return the place of the last line that continues no other one."""
         at = len(lines) - 1
-        while at > 0 and (lines[at - 1].endswith("=") or (self._wrapped and _has_no_time(lines[at]))):
+        while at > 0 and (_ends_soft(lines[at - 1]) or (self._wrapped and _has_no_time(lines[at]))):
             at -= 1
         return max(at, len(lines) - _MAX_HELD, 0)
 
@@ -117,6 +119,11 @@ def _without_fences(lines: Sequence[str]) -> list[str]:
     return [line for line in lines if not _FENCE.fullmatch(line)]
 
 
+def _ends_soft(line: str) -> bool:
+    """Tell whether a line of quoted-printable goes on in the next one."""
+    return line.endswith("=") and len(line) <= _MAX_CONTINUED
+
+
 def _has_soft_breaks(lines: Sequence[str]) -> bool:
     """Tell whether a text is quoted-printable: many lines end with "=" and go on in the next one."""
     broken = [line for line in lines if line.endswith("=")]
@@ -128,7 +135,7 @@ def _has_soft_breaks(lines: Sequence[str]) -> bool:
 
 def _join_soft_breaks(lines: list[str]) -> list[str]:
     """Undo quoted-printable."""
-    joined = "\n".join(lines).replace("=\n", "")
+    joined = "".join(line[:-1] if _ends_soft(line) else f"{line}\n" for line in lines).removesuffix("\n")
     return [_unescape(line) for line in joined.split("\n")] if lines else []
 
 
@@ -199,7 +206,7 @@ def _continued(lines: Sequence[str]) -> list[int]:
 
 
 def _has_no_time(line: str) -> bool:
-    return bool(line) and not _STAMP.search(line) and not is_dated(line)
+    return 0 < len(line) <= _MAX_CONTINUED and not _STAMP.search(line) and not is_dated(line)
 
 
 def _goes_past(lines: Sequence[str], index: int, width: int) -> bool:

@@ -15,7 +15,7 @@ from typing import BinaryIO
 from sdeictl.host.gap import GapKind
 from sdeictl.host.paths import CRASH_DUMPS, PSTORE
 from sdeictl.host.reader import Reader
-from sdeictl.klog.log import parse_log, read_boots
+from sdeictl.klog.log import read_boots
 from sdeictl.klog.records import KernelLog
 from sdeictl.postmortem.account import Dump
 from sdeictl.postmortem.words import DumpState
@@ -35,6 +35,8 @@ _STAMP = re.compile(r"(20\d\d)\D?(\d\d)\D?(\d\d)\D?(\d\d)\D?(\d\d)")
 """The time in the name of a crash directory, in all distributions."""
 _PART = re.compile(rb"(\w{1,20}#\d{1,9}) Part(\d{1,9})\n")
 """The first line of a record of kmsg_dump (fs/pstore/platform.c). Part 1 is the end of the log."""
+MAX_TIMES = 300_000
+"""So many records of a journal show to which boot it belongs."""
 MAX_LOG_BYTES = 4 << 20
 """So much of the end of a log beside a dump is read."""
 MAX_PSTORE_BYTES = 4 << 20
@@ -103,7 +105,8 @@ class Marks:
         """Note the latest drill in a text."""
         for found in _DRILL.findall(text):
             self.last = max(self.last or "", found.decode())
-        self.times.update(map(int, _JOURNAL_TIME.findall(text)))
+        if len(self.times) < MAX_TIMES:
+            self.times.update(map(int, _JOURNAL_TIME.findall(text)))
 
 
 class Room:
@@ -189,11 +192,11 @@ def read_dump(path: str, file: BinaryIO) -> Find:
         return Find((), (path,), Dump(path, state), damage=str(error))
     cut = opened.is_truncated or INCOMPLETE in _name(path)
     state = DumpState.INCOMPLETE if cut else DumpState.COMPLETE
-    log = parse_log(core.log or b"")
+    logs = read_boots([core.log or b""], 1)
     at = None if core.crash_time is None else float(core.crash_time)
     marks = Marks()
     marks.search(core.log or b"")
-    return Find((log,), (path,), Dump(path, state), core._replace(log=None), at, marks.last)
+    return Find(tuple(logs), (path,), Dump(path, state), core._replace(log=None), at, marks.last)
 
 
 def _read_crash(reader: Reader, open_large: OpenLarge, paths: Sequence[str], room: Room) -> Find | None:

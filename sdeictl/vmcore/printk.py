@@ -17,6 +17,8 @@ _COMMITTED, _FINALIZED = 1, 2
 _STATE_SHIFT = 62
 _ID_MASK = (1 << _STATE_SHIFT) - 1
 _MAX_COUNT_BITS = 20
+_MAX_RING_BYTES = 112 << 20
+"""Limit for the ring buffer and its two arrays; of a log of 16 MiB they have 75 MiB."""
 _MAX_SIZE_BITS = 32
 """More than KernelMemory.read() reads at once."""
 _MAX_TEXT_BYTES = 16384
@@ -50,13 +52,17 @@ class _Ring:
         )
         self.head_id = memory.u64(descriptors + info.offset("prb_desc_ring.head_id"))
         self.tail_id = memory.u64(descriptors + info.offset("prb_desc_ring.tail_id"))
+        self._left = _MAX_RING_BYTES
         self._descs = self._read_array(
             memory, descriptors + info.offset("prb_desc_ring.descs"), info.size("prb_desc")
         )
         self._infos = self._read_array(
             memory, descriptors + info.offset("prb_desc_ring.infos"), info.size("printk_info")
         )
-        self._text = _read_text(memory, info, ring + info.offset("printk_ringbuffer.text_data_ring"))
+        texts = ring + info.offset("printk_ringbuffer.text_data_ring")
+        bits = memory.u32(texts + info.offset("prb_data_ring.size_bits"))
+        place = memory.u64(texts + info.offset("prb_data_ring.data"))
+        self._text = self._read(memory, place, 1 << min(bits, _MAX_SIZE_BITS))
         self._state = info.offset("prb_desc.state_var")
         self._block = info.offset("prb_desc.text_blk_lpos")
         self._next = self._block + info.offset("prb_data_blk_lpos.next")
@@ -64,7 +70,13 @@ class _Ring:
         self._length = info.offset("printk_info.text_len")
 
     def _read_array(self, memory: KernelMemory, pointer: int, size: int) -> _Array:
-        return _Array(memory.read(memory.u64(pointer), self.count * size), self.count, size)
+        return _Array(self._read(memory, memory.u64(pointer), self.count * size), self.count, size)
+
+    def _read(self, memory: KernelMemory, address: int, size: int) -> bytes:
+        self._left -= size
+        if self._left < 0:
+            raise MissingDataError
+        return memory.read(address, size)
 
     def line(self, record_id: int) -> bytes | None:
         """Return a record as /dev/kmsg prints it; None if the descriptor has none."""
@@ -90,13 +102,6 @@ class _Ring:
         if last <= first:  # a block that does not fit before the end of the buffer is at its start
             first = 0
         return self._text[first + _BLOCK_ID_BYTES : last]
-
-
-def _read_text(memory: KernelMemory, info: VmcoreInfo, data_ring: int) -> bytes:
-    bits = memory.u32(data_ring + info.offset("prb_data_ring.size_bits"))
-    return memory.read(
-        memory.u64(data_ring + info.offset("prb_data_ring.data")), 1 << min(bits, _MAX_SIZE_BITS)
-    )
 
 
 def read_log(memory: KernelMemory, info: VmcoreInfo) -> bytes:
