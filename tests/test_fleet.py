@@ -23,6 +23,8 @@ from urllib.parse import parse_qs
 
 import pytest
 
+from sdeictl.errors import SdeictlError
+from sdeictl.fleet import prometheus
 from sdeictl.host.open import open_root
 from sdeictl.probe.collect import collect
 from sdeictl.probe.report import build_report
@@ -155,11 +157,15 @@ def test_list_of_hosts_names_unusable_files(reports: Path, tmp_path: Path) -> No
     assert "b.json" in fleet("report", "--reports", tmp_path, "--format", "csv").stderr
 
 
-def test_series_of_all_answers_are_limited() -> None:
-    with server(reply(vector(*[{"metric": {}, "value": [0, "1"]}] * 160_000))) as (url, _seen):
-        done = fleet("report", "--prometheus", url)
-    assert (done.returncode, done.stdout) == (3, "")
-    assert "answers with more than 300,000 series altogether" in done.stderr
+def test_series_of_all_answers_are_limited(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prometheus, "MAX_SERIES", 10)
+    with server(reply(vector(*[{"metric": {}, "value": [0, "1"]}] * 8))) as (url, seen):
+        client = prometheus.Client(prometheus.Server(url))
+        assert len(client.query("up")) == 8
+        for _ in range(2):
+            with pytest.raises(SdeictlError, match="answers with more than 10 series altogether"):
+                client.query("up")
+    assert len(seen) == 2
 
 
 @pytest.mark.parametrize("change", ["ready", "label", "findings"])

@@ -23,8 +23,8 @@ from sdeictl.text import NamedTuple
 
 MAX_ANSWER_BYTES = 40 << 20
 """Limit for one answer. The list of 100,000 hosts takes less."""
-MAX_SERIES = 300_000
-"""Limit for all answers of a command together; a list of 100,000 hosts needs two answers of as many."""
+MAX_SERIES = 2_000_000
+"""Limit for all answers of a command together; a plan asks for 20 series of each host."""
 _MAX_CONTAINERS, _MAX_COMMAS = 500_000, 2_000_000
 """Limits for the objects and arrays in it, and for its values."""
 _MAX_ERROR_BYTES = 64 << 10

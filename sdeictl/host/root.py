@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterable
 from typing import Protocol
 
 _LINK_LIMIT = 40
+"""The kernel's own limit for one path (MAXSYMLINKS in include/linux/namei.h)."""
 MAX_STEPS = 10_000_000
 """So many names in paths are looked at for all paths together: each step looks at those before it again. The
 probe of a host with 4,096 CPUs needs 2 million."""
-"""The kernel's own limit for one path (MAXSYMLINKS in include/linux/namei.h)."""
 
 
 class Root(Protocol):
