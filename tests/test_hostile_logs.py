@@ -19,7 +19,7 @@ from sdeictl.host.open import open_root
 from sdeictl.klog import boot_reader, log
 from sdeictl.klog.analysis import FULL, Source, analyze_files, find_episodes
 from sdeictl.klog.bootlog import BootLogReader
-from sdeictl.klog.boots import Boots
+from sdeictl.klog.boots import MAX_MARKED, Boots
 from sdeictl.klog.episodes import Analysis, Backtrace, Panic
 from sdeictl.klog.lines import MAX_WORK, LineBudget, LineReader
 from sdeictl.klog.log import CUT_LINE, LONG, LogFile, parse_log, read_last_boot
@@ -91,6 +91,13 @@ def test_lines_in_a_record_are_work() -> None:
     count = sum(1 for _ in file.read(Boots()))
     assert file.has_gap
     assert count < 400_000
+
+
+def test_marks_of_boots_are_limited() -> None:
+    boots = Boots()
+    file = LogFile([b"".join(b"[    0.1%05d] x\n-- Reboot --\n" % number for number in range(60_000))])
+    assert sum(1 for _ in file.read(boots)) == 60_000
+    assert len(boots.marked) <= MAX_MARKED
 
 
 def test_cpus_of_a_boot_are_limited() -> None:

@@ -17,6 +17,8 @@ DAMAGED_LINES = 8
 MAX_EARLY_LINES = 20_000
 MAX_EARLY_CHARACTERS = 8 << 20
 """So much of the first 10 ms waits for a later line. Only a host whose clock stands still prints more."""
+MAX_MARKED = 50_000
+"""So many boots at least are in two of the pieces in which a log is read."""
 CONTINUES = frozenset(" \t[0123456789")
 """A line that begins so continues an earlier one: a stack, or an RCU stall."""
 
@@ -44,7 +46,7 @@ class Boots:
         self.forgot_lines = False
         """A boot began, and its lines may repeat lines that were forgotten."""
         self.marked: set[int] = set()
-        """The numbers of the boots that began with a mark, as journalctl prints it."""
+        """The numbers of the latest boots that began with a mark, as journalctl prints it."""
         self._boot = 0
         self._latest = 0.0
         self._seen = SeenLines()
@@ -119,7 +121,7 @@ class Boots:
             self._early = []
             if not self._seen.is_empty():
                 self._begin_boot()
-                self.marked.add(self._boot)
+                self._note_mark()
             self._after_mark = True
             return
         if line.at is not None and line.at < BOOT_FALLBACK_SECONDS:
@@ -141,6 +143,11 @@ class Boots:
             yield self._keep(line)
         else:
             self._lost += line.lost_before
+
+    def _note_mark(self) -> None:
+        self.marked.add(self._boot)
+        if len(self.marked) > MAX_MARKED:
+            self.marked = {boot for boot in self.marked if boot > self._boot - MAX_MARKED // 2}
 
     def _keep_early(self) -> Iterator[Record]:
         """Yield lines of the first 10 ms, too many to wait: they begin a boot if one of them is new."""
