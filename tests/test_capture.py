@@ -419,6 +419,9 @@ def test_clean_lines_stay_apart(lines: list[tuple[float, str]]) -> None:
         b"kernel: Booting Linux on physical CPU 0x0000000000 [0x411fd070]\n"
         b"kernel: Run /init as init process\n"
         b"kernel: Booting Linux on physical CPU 0x0\nkernel: Linux version 7.3.5 (x) #1\n",
+        # Firmware may print before the first line of a boot; what the kernel prints there is an earlier boot.
+        b"rcu: Hierarchical SRCU\nusb 1-1: new\n"
+        b"Booting Linux on physical CPU 0x0000000000 [0x411fd070]\nLinux version 7.3.5 (x) #1\n",
         # A name that looks like the words after it.
         b"[    1.000000] CPU: 0 PID: 5 Comm: Not tainted 9.9 Not tainted 6.1.0-x #1\n"
         b"[    2.000000] SMP: stopping secondary CPUs\n"

@@ -22,6 +22,7 @@ from sdeictl.klog.messages.message import Message
 from sdeictl.klog.messages.printk import DROPPED
 from sdeictl.klog.records import Record
 from sdeictl.klog.seen import SeenLines
+from sdeictl.klog.text import KERNEL_TEXT
 
 LEFT_OUT = "(left out)"
 NAME = "left_out"
@@ -33,6 +34,8 @@ SYSLOG = "Jan  1 00:00:00 host kernel: "
 _RECORD = re.compile(rb"^(?=.)(?!-- Reboot --|\*\* )", re.MULTILINE)
 """The start of a line that is neither a mark between two boots nor a number of lost records."""
 _SAMPLE_LINES = 500
+_SAMPLE_BYTES = 4 << 20
+"""More than a reader looks at before it knows the format of a log."""
 _MAX_TIMES = 10_000
 """Of so many times it is known how many lines were left out."""
 _PLACE = re.compile(r"([\w.$]{1,200})(\+0x[0-9a-f]{1,8}/0x[0-9a-f]{1,8})(?!\S)( \[)?", re.ASCII)
@@ -206,7 +209,7 @@ def public_text(text: str) -> str:
     """Return the part of a line of the kernel that may leave the host. No reader looks at more of it."""
     text = text[:MAX_TEXT_CHARACTERS]
     if text[:3] not in BEGINNINGS and text[:1] not in CONTINUES:
-        return LEFT_OUT
+        return _beginning(text) + LEFT_OUT
     found = [
         (match.end(), _with_end(match, render))
         for message, render in _RULES_OF.get(text[:3], ())
@@ -217,7 +220,15 @@ def public_text(text: str) -> str:
     for pattern, render in LINES:
         if match := pattern.match(text):
             return _with_end(match, render)
-    return _evidence(text, architecture.architecture_of_line(text)) + LEFT_OUT
+    return (_evidence(text, architecture.architecture_of_line(text)) or _beginning(text)) + LEFT_OUT
+
+
+def _beginning(text: str) -> str:
+    """Return the words that show that a line without a time is the kernel's; "" without them."""
+    known = KERNEL_TEXT.match(text)
+    if not known or text.startswith(boot.VERSION.begins):  # the digit behind it would be a release
+        return ""
+    return known[0] if known[0].endswith(" ") else f"{known[0]} "
 
 
 def _evidence(text: str, found: str | None) -> str:
@@ -250,7 +261,7 @@ def public_log(data: bytes) -> bytes:
         clean += line
     if reader.gap or file.has_gap:
         return LEFT_OUT.encode()
-    if clean and not any(_records(LogFile([bytes(clean)]), Boots())):
+    if clean and not any(_records(LogFile([bytes(clean[:_SAMPLE_BYTES])]), Boots())):
         # No line is left that shows that these are records of the kernel.
         clean = bytearray(_RECORD.sub(SYSLOG.encode(), clean))
     return bytes(clean)

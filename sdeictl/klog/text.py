@@ -67,7 +67,7 @@ _MONOTONIC = re.compile(r"(?P<host>\S{1,64}) (?P<tag>[^\s:\[]{1,64})(?P<pid>\[\d
 """After the time in `journalctl -o short-monotonic`: the host, and the program that logged the line."""
 _PSTORE = re.compile(r"(?:Panic|Oops|Emergency|Shutdown|Unknown)#(\d{1,9}) Part(\d{1,9})$", re.ASCII)
 # A text without times is a kernel log if one of these is in it.
-_KERNEL_TEXT = re.compile(
+KERNEL_TEXT = re.compile(
     rf"{boot.BOOTING}|{boot.VERSION.begins}\d|{backtrace.HEADER}\d|{request.FROM}\d|sysrq: "
     rf"|(?:NMI )?watchdog: |{lockups.HARD_LOCKUP_ON}|BUG: |INFO: (?:task|rcu)|{rcu.RCU}|{stop.PANIC.begins}"
     rf"|{stop.LADDER.begins}|sdei(?:_nmi)?: |{stop.OOPS}|(?:smp: )?csd: |{stop.CRASH_KERNEL.begins}"
@@ -76,7 +76,7 @@ _KERNEL_TEXT = re.compile(
 
 
 HINT = re.compile(
-    rf"{_KERNEL_TEXT.pattern}|\[ *\d{{1,10}}\.\d{{3}}|\[[<+ ]+\d|\[\w{{3}} (?:\w{{3}} )?[ \d]\d"
+    rf"{KERNEL_TEXT.pattern}|\[ *\d{{1,10}}\.\d{{3}}|\[[<+ ]+\d|\[\w{{3}} (?:\w{{3}} )?[ \d]\d"
     r"|T\d\d:\d\d:\d\d,\d{6}[+-]|kernel(?:\[\d{1,10}\])?: | kernel - - |#\d{1,9} Part\d"
     r"|_TRANSPORT|^(?:\[?\{|\d{1,10},\d{1,20},\d{1,20},|<[0-7]>)",
     re.ASCII | re.MULTILINE,
@@ -192,7 +192,7 @@ def _common_prefix(lines: Sequence[str]) -> re.Pattern[str]:
 
     The name of a program before its own messages does not count.
     """
-    found = [line[: match.start()] for line in lines if (match := _KERNEL_TEXT.search(line))]
+    found = [line[: match.start()] for line in lines if (match := KERNEL_TEXT.search(line))]
     shapes = Counter(_shape(prefix) for prefix in found if _can_precede(prefix))
     for shape, _count in shapes.most_common(1):
         pattern = re.compile(shape)
@@ -217,7 +217,7 @@ def _shape(prefix: str) -> str:
 
 
 def _is_known(line: Line) -> bool:
-    return _KERNEL_TEXT.match(line.text) is not None
+    return KERNEL_TEXT.match(line.text) is not None
 
 
 def _monotonic_host(lines: Sequence[str]) -> str | None:
