@@ -29,6 +29,8 @@ _MAX_CONTAINERS, _MAX_COMMAS = 500_000, 2_000_000
 """Limits for the objects and arrays in it, and for its values."""
 _MAX_ERROR_BYTES = 64 << 10
 _PIECE_BYTES = 1 << 18
+_LATE = (TimeoutError, socket.timeout)
+"""Before Python 3.10 these are two exceptions."""
 _MAX_SHOWN = 300
 """How much of the server's own words a message shows."""
 
@@ -197,7 +199,7 @@ class Client:
         with _Deadline(self._server.seconds) as deadline:
             try:
                 return self._answer(request, deadline)
-            except TimeoutError:
+            except _LATE:
                 raise late from None
             except (_UnusableError, OSError, http.client.HTTPException, ValueError) as error:
                 raise late if deadline.is_over else _unusable(error) from None
@@ -306,7 +308,7 @@ def _refusal(error: urllib.error.HTTPError) -> str:
 
 
 def _reason(error: object) -> str:
-    if isinstance(error, TimeoutError):
+    if isinstance(error, _LATE):
         return "no answer in time"
     if isinstance(error, OSError):
         return error_text(error)

@@ -49,13 +49,13 @@ def report_at(path: str) -> ReportDocument:
 
     Raises SdeictlError: with Status.USAGE if the path does not exist, else with Status.UNKNOWN.
     """
-    report = read_report(path)
-    if report is not None:
-        return report
-    facts = collect(open_root(path))
-    report = build_report(facts)
-    if report["verdict"]["summary"] == NOTHING_KNOWN:
-        raise holds_nothing(path, unread_log(facts.gaps))
+    report, unread = read_report(path), ""
+    if report is None:
+        facts = collect(open_root(path))
+        report, unread = build_report(facts), unread_log(facts.gaps)
+    with complete_report(path):
+        if report["verdict"]["summary"] == NOTHING_KNOWN:
+            raise holds_nothing(path, unread)
     return report
 
 
