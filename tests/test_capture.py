@@ -460,6 +460,12 @@ def test_words_after_a_stall_stay_here(words: str) -> None:
         )
 
 
+def test_records_of_others_stay_theirs() -> None:
+    log = b"14,1,0,-;x\n14,2,1,-;y\n"
+    assert public_log(log) == b"14,1,0,-;(left out)\n14,2,1,-;(left out)\n"
+    assert not parse_log(public_log(log)).records
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -261,7 +261,7 @@ def public_log(data: bytes) -> bytes:
         clean += line
     if reader.gap or file.has_gap:
         return LEFT_OUT.encode()
-    if clean and not any(_records(LogFile([bytes(clean[:_SAMPLE_BYTES])]), Boots())):
+    if clean and not in_records and not any(_records(LogFile([bytes(clean[:_SAMPLE_BYTES])]), Boots())):
         # No line is left that shows that these are records of the kernel.
         clean = bytearray(_RECORD.sub(SYSLOG.encode(), clean))
     return bytes(clean)
