@@ -229,8 +229,9 @@ def fleet_report(
     source: Source = _files((*reports, *more), asked) if reports else _server(asked, moment)
     if hosts is not None:
         _print_hosts(source.rows(hosts or None), asked.by, form)
-        _print_gaps(source.gaps())
-        sys.exit(Status.UNKNOWN if source.gaps() else Status.GOOD)
+        gaps = source.gaps()
+        _print_gaps(gaps)
+        sys.exit(Status.UNKNOWN if gaps else Status.GOOD)
     report = build_fleet_report(source, asked.inventory, asked.by, _stamp(moment))
     _print_report(report, form)
     sys.exit(report.status())
@@ -265,11 +266,13 @@ def _progress(done: int, files: int) -> None:
 
 
 def _print_report(report: FleetReport, form: str) -> None:
-    if form in ("csv", "html"):
-        write(cohort_table(report).encode() if form == "csv" else fleet_page(report))
-        _print_gaps(report.gaps if form == "csv" else ())
-        return
-    print_result(form, fleet_document(report), render_fleet(report, columns()))
+    if form == "csv":
+        write(cohort_table(report).encode())
+        _print_gaps(report.gaps)
+    elif form == "html":
+        write(fleet_page(report))
+    else:
+        print_result(form, fleet_document(report), render_fleet(report, columns()))
 
 
 def _print_gaps(gaps: Iterable[str]) -> None:

@@ -34,8 +34,8 @@ DENIED_HERE = "permission denied: run as root"
 """Now, to this process."""
 DENIED_IN_CAPTURE = "permission was denied during the capture: capture the host again as root"
 """The capture says so. No permission on this machine helps."""
-UNREAD_LOG = "is no log of a host: "
-"""In the detail of a gap: the log is there, and what follows says why it was not read."""
+UNREAD_LOG = "was not read: "
+"""A gap says so of a log that is there. The reason follows."""
 
 
 def unread_log(gaps: Iterable[Gap]) -> str:

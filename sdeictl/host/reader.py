@@ -39,7 +39,8 @@ class Reader:
     def gap(self, source: str, kind: GapKind, detail: str) -> None:
         """Note that a source could not be read, or not to its end; raise SdeictlError after MAX_GAPS."""
         if len(self.gaps) == MAX_GAPS:
-            text = f"{source} is one of more than {MAX_GAPS:,} sources that cannot be read: it is no host's"
+            count = f"more than {MAX_GAPS:,} sources that cannot be read"
+            text = f"{source} is one of {count}, and no host has so many"
             raise SdeictlError(text, Status.UNKNOWN)
         self.gaps.append(Gap(source, kind, detail))
 

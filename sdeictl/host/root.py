@@ -59,7 +59,7 @@ class LinkFollower:
             step = todo.pop()
             self._left -= 1 + len(done)
             if self._left < 0:
-                raise OSError(errno.EFBIG, "the links of the tree lead further than those of a host", path)
+                raise OSError(errno.EFBIG, "links of this tree lead further than links of a host do", path)
             if step == "..":
                 done = done[:-1]
                 continue

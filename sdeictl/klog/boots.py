@@ -28,8 +28,8 @@ class Boots:
 
     A line is a quotation if the same text with the same time was read in this boot or in the previous one.
     The lines of the first 10 ms cannot be recognised by their times: most have 0.000000, and the next few
-    can repeat to the microsecond. They are quotations if the next later line is one. After a mark between two
-    boots they are so only then.
+    can repeat to the microsecond. They are quotations if the next later line is one. A mark between two boots
+    changes that: all lines after it are records, unless that later line is a quotation.
     """
 
     def __init__(self, beginnings: frozenset[str] | None = None, *, several_files: bool = False) -> None:
@@ -160,7 +160,7 @@ class Boots:
         yield from map(self._keep, unseen)
 
     def _unseen_early(self) -> list[Line]:
-        """Return the lines of the first 10 ms that are no quotation, while no later line decides."""
+        """Return which of the waiting lines are records, where no later line decides about them."""
         unseen = self._unseen(self._early)
         return self._early if unseen and self._after_mark else unseen
 

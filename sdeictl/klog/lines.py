@@ -68,7 +68,7 @@ class LineBudget:
         self._left -= lines
 
     def unwrap(self, lines: int) -> None:
-        """Note that lines were taken out of a mail, the journal or the like."""
+        """Note that lines were taken out of a mail, the journal, a long record or the like."""
         self._left -= lines * _UNWRAP_WORK
 
     def pass_foreign(self, characters: int) -> None:

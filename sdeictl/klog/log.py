@@ -181,8 +181,7 @@ class LogFile:
         else:
             parsed = list(self._parser.parse(lines))
             self._budget.take_again(len(lines))
-            # A record of /dev/kmsg can be many lines.
-            self._budget.take_again(6 * max(len(parsed) - len(lines), 0))
+            self._budget.unwrap(max(len(parsed) - len(lines), 0))  # a record of /dev/kmsg can be many lines
             yield from boots.read(parsed)
 
     def _run_records(self, run: Run, boots: Boots) -> Iterator[Record]:

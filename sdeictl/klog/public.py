@@ -51,7 +51,6 @@ _OLD_ADDRESS = "[<00000000>]"
 """The value of pc on 32-bit ARM, without its digits."""
 _FIRST_LINE = Message(boot.BOOTING, boot.BOOTING + r"(?:0x[0-9a-f]{1,16})?")
 """The first line of a boot as any kernel prints it, and where it was cut."""
-_RELEASE = re.compile(r"[\w.+~:-]{1,64}", re.ASCII)
 
 _Render = Callable[["re.Match[str]"], str]
 
@@ -156,7 +155,7 @@ def _compiler(line: str) -> str:
 def _cpu_line(match: re.Match[str]) -> str:
     pid = re.match(r"\d{1,10}", match.string[match.end() :], re.ASCII)
     taint = architecture.TAINT.match(match.string)
-    is_release = taint and _RELEASE.fullmatch(taint["release"])
+    is_release = taint and re.fullmatch(boot.RELEASE, taint["release"], re.ASCII)
     words = f" {taint['tainted']} {taint['release']}" if taint and is_release else ""
     return f"CPU: {match[1]} PID: {pid[0] if pid else ''} Comm: {LEFT_OUT}{words}"
 
@@ -313,7 +312,7 @@ class _Shown:
         self._early: set[int] = set()
         """Those of the first 10 ms: each boot begins with the same ones."""
         self._before: set[int] = set()
-        """Those of the boot before, if only a mark shows where this boot begins."""
+        """Those of the boot before. The set is empty unless a mark alone shows where this boot begins."""
         self._waiting: set[int] = set()
         """Those of the first 10 ms for which no later line has decided whether they count once."""
         self._numbers: dict[float, int] = {}

@@ -48,6 +48,7 @@ from sdeictl.host.paths import (
     WATCHDOG_CPUMASK,
 )
 from sdeictl.host.reader import MAX_TEXT_BYTES, one_line
+from sdeictl.klog.messages.boot import RELEASE
 from sdeictl.klog.public import LEFT_OUT, public_log
 from sdeictl.klog.words import CpuState, NmiPath
 from sdeictl.probe import names
@@ -80,7 +81,6 @@ from sdeictl.probe.settings import (
 from sdeictl.probe.stored_drills import RESULT_ID, parse_cpu_states, parse_stored_drill
 from sdeictl.text import NamedTuple
 
-_RELEASE = r"[\w.+~:-]{1,64}"
 _NODE_PLACE = re.compile(rf"({DEVICE_TREE}/firmware/)([^/]+)(.*)")
 _NUMBERS = re.compile(r"-?\d{1,20}(?: +-?\d{1,20}){0,7}|[YN]", re.ASCII)
 
@@ -307,7 +307,7 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(re.escape(CONFIG_GZ), _of_source(clean_config_gz), _OTHER_OPTIONS),
     Rule(
-        rf"{BOOT_DIRECTORY}/config-{_RELEASE}|{MODULES}/{_RELEASE}/config", _of_source(clean_config),
+        rf"{BOOT_DIRECTORY}/config-{RELEASE}|{MODULES}/{RELEASE}/config", _of_source(clean_config),
         _OTHER_OPTIONS,
     ),
     Rule(HOTPLUG_STATES, _of_text(clean_hotplug_states), "other states", MAX_TEXT_BYTES),
@@ -366,7 +366,7 @@ _LISTINGS: tuple[tuple[str, str, Callable[[Cleaner, str], str]], ...] = (
     (_CPU, rf"driver|{STATE_NAME.pattern}", _same),
     (SYSCTLS, _any_of(path.rpartition("/")[2] for path in SETTINGS if path.startswith(SYSCTLS)), _same),
     (DEBUGFS, "provoke-crash", _same),
-    (rf"{MODULES}/{_RELEASE}/kernel/lib", r"test_lockup\.ko.*", lambda _cleaner, _name: "test_lockup.ko"),
+    (rf"{MODULES}/{RELEASE}/kernel/lib", r"test_lockup\.ko.*", lambda _cleaner, _name: "test_lockup.ko"),
     (ACPI_TABLES, rf"{'|'.join(TABLES)}|{CODE}", _same),
     (DEVICE_TREE, "compatible|firmware|hypervisor|model", _same),
     (f"{DEVICE_TREE}/firmware", r".+", Cleaner.node),

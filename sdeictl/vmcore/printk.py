@@ -8,6 +8,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 
+from sdeictl.klog.kmsg import escape
 from sdeictl.vmcore.corefile import MissingDataError
 from sdeictl.vmcore.memory import KernelMemory
 from sdeictl.vmcore.vmcoreinfo import VmcoreInfo
@@ -91,7 +92,8 @@ class _Ring:
         length, facility, flags = self._infos.unpack("<HBB", record_id, self._length)
         priority = facility << 3 | flags >> 5
         text = self._block_text(begin, end)[: min(length, _MAX_TEXT_BYTES)]
-        return b"%d,%d,%d,-;%b\n" % (priority, sequence, nanoseconds // 1000, _escape(text))
+        escaped = escape(text.decode("latin-1")).encode()
+        return b"%d,%d,%d,-;%b\n" % (priority, sequence, nanoseconds // 1000, escaped)
 
     def _block_text(self, begin: int, end: int) -> bytes:
         """Return the text between two logical positions."""
@@ -124,10 +126,3 @@ def _lines(ring: _Ring) -> Iterator[bytes]:
         if record_id == ring.head_id:
             return
         record_id = record_id + 1 & _ID_MASK
-
-
-def _escape(text: bytes) -> bytes:
-    """Return text as /dev/kmsg escapes it (kernel/printk/printk.c, msg_add_ext_text())."""
-    if text.isascii() and text.decode("ascii").isprintable() and b"\\" not in text:
-        return text
-    return b"".join(bytes([byte]) if 32 <= byte < 127 and byte != 92 else b"\\x%02x" % byte for byte in text)

@@ -143,7 +143,7 @@ PARTS: Mapping[str, Sequence[Step | Fuzz]] = {
     "fleet": [Step("lab/test_fleet.py", {"SDEICTL_LAB_EXTRA": "1"})],
     "ansible": [Step(f"lab/test_{name}.py", {"SDEICTL_LAB_EXTRA": "1"}) for name in ("ansible", "waves")],
     "postmortem": [_lab("test_crashes.py")],
-    # The calls with which a drill acts, and then all, those with which it reads its host before.
+    # First the calls with which a drill acts. Then all calls: a drill reads its host before it acts.
     "faults-guest": [
         _lab("test_drill.py -k failing_call", SDEICTL_FAULTY_CALLS=calls)
         for calls in (

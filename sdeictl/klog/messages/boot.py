@@ -8,6 +8,8 @@ from __future__ import annotations
 from sdeictl.klog.messages.message import Message
 
 BOOTING = "Booting Linux on physical CPU "
+RELEASE = r"[\w.+~:-]{1,64}"
+"""A pattern: the release of a kernel."""
 FEATURE = "CPU features: detected: "
 
 BOOT_CPU = Message(BOOTING, BOOTING + r"0x([0-9a-f]{10}) \[0x([0-9a-f]{8})\]")
@@ -22,7 +24,7 @@ DMI_MODEL = Message("DMI: ", r"DMI: (.{1,200}), BIOS \S")
 """Group: vendor and name of the machine."""
 DMI_FIRMWARE = Message("DMI: ", r"DMI: .{1,200}, BIOS (\S.{0,100})")
 """Group: version and date of the firmware."""
-VERSION = Message("Linux version ", r"Linux version ([\w.+~:-]{1,64})(?!\S)")
+VERSION = Message("Linux version ", rf"Linux version ({RELEASE})(?!\S)")
 """Group: the release of the kernel."""
 COMMAND_LINE = Message("Kernel command line: ", r"Kernel command line: (.*)")
 """Group: the command line."""

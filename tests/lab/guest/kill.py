@@ -60,7 +60,7 @@ def stop_at(step: int, number: signal.Signals, provider: str) -> dict[str, Any] 
     drill = finish(pid, "killed")
     left = host_state()
     resume = sdeictl("drill", "resume")
-    new = {path for path in DRILLS.glob("*.json") if path.name != "journal.json"} - stored
+    new = {path for path in DRILLS.glob("*.json") if path != JOURNAL} - stored
     return {
         "step": steps_said()[step],
         "steps": steps_said(),
