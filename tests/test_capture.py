@@ -432,6 +432,15 @@ def test_clean_lines_stay_apart(lines: list[tuple[float, str]]) -> None:
         # 32-bit ARM.
         b"[    0.000000] Booting Linux on physical CPU 0x0\n[    0.000000] Linux version 6.1.0 (x) #1\n",
         b"[    1.000000] pc : [<c0123456>]    lr : [<c0123456>]    psr: 60000013\n[    2.000000] x\n",
+        # Words that the driver does not print follow without a blank.
+        b"[    1.000000] sdei: failed to unmask CPUx\n[    2.000000] x\n",
+        b"[    0.000000] Booting Linux\n[    1.000000] CPU features: Pseudo-NMI disabled due tox\n",
+        # Noise of a serial line: it splits a record, and it hides the end of a frame.
+        b"6,1,5000000,-;x11: 0\\x0a1 x10: 0\\x0ax11: 0\n6,2,5000001,-;x\n",
+        b"6,1,5000000,-;x\\x0ax\n6,2,5,-;y\\x0ay\\x0az\n6,3,5000002,-;x\n",
+        b"[    1.000000] NMI backtrace for cpu 0\n[    1.000001] CPU: 0 PID: 5 Comm: x\n"
+        b"[    1.000002]  sdei_nmi_trigger_cpumask_backtrace+0x24/0x36]x\n"
+        b"[    1.000003] Sending NMI from CPU 0 to CPUs 1:\n",
         b"6,1,0,-;Machine model: a\\x5cx0d\\x0db\n6,2,1,-;DMI: a\\x0db, BIOS 2025.0\n",
     ],
 )

@@ -162,6 +162,13 @@ def test_soft_breaks_alone_are_quoted_printable() -> None:
     assert getattr(panic, "message", "").endswith("Fatal exception")
 
 
+@pytest.mark.parametrize("end", ["=0A=\n", "=0D=0A=\n", "&#10;", "&#xD;&#xA;"])
+def test_line_end_can_be_written_as_an_escape(end: str) -> None:
+    lines = [f"{stamped(at)} {text}" for at, text in enumerate(TEXTS)]
+    log = parse_log((end.join(lines) + "\n").encode())
+    assert tuple(record.text for record in log.records) == TEXTS
+
+
 def test_table_of_records() -> None:
     assert kinds([f"| {stamped(at)} {text} |" for at, text in enumerate(TEXTS)]) == KINDS
 

@@ -143,7 +143,7 @@ class BootLogReader:
 
     def _read_text(self, text: str) -> None:
         if text.startswith(sdei.TROUBLES) and len(self._troubles) < _MAX_TROUBLES:
-            self._troubles += [match[1] for message in sdei.TROUBLE if (match := message.match(text))]
+            self._troubles += [said for message in sdei.TROUBLE if (said := message.first(text))]
         self._disabled = self._disabled or text.startswith(sdei.DISABLED)
         if self._init_seen:
             return

@@ -151,8 +151,9 @@ class LogFile:
     def _unwrapped(self, lines: list[str]) -> list[str]:
         if self._outer is None:
             return lines
-        self._budget.unwrap(len(lines))
-        return self._outer.read(lines)
+        found = self._outer.read(lines)
+        self._budget.unwrap(max(len(lines), len(found)))
+        return found
 
     def _hints_at_kernel(self, text: str) -> bool:
         """Tell whether kernel records may begin in a text, after text of other programs."""

@@ -271,10 +271,21 @@ def _kmsg_records(lines: Iterable[str]) -> Iterator[bytes]:
         if record := split_record(line):
             numbers, caller, escaped = record
             of_kernel = int(numbers.partition(",")[0]) < 8
-            texts = unescape(escaped).split("\n") if of_kernel else [""]
-            text = escape("\n".join(map(public_text, texts)))
+            text = escape(_public_lines(unescape(escaped))) if of_kernel else LEFT_OUT
             flags = f"-,caller={caller}" if caller else "-"
             yield f"{numbers},{flags};{text}\n".encode("utf-8", "replace")
+
+
+def _public_lines(text: str) -> str:
+    """Return the part of a record that may leave the host. Different lines stay different.
+
+    Of two equal lines of a record the second one is a quotation.
+    """
+    if "\n" not in text:
+        return public_text(text)
+    shown, lines = _Shown(), text.split("\n")
+    public = {line: shown.unlike(BOOT_FALLBACK_SECONDS, public_text(line)) for line in dict.fromkeys(lines)}
+    return "\n".join(public[line] for line in lines)
 
 
 def _text_lines(file: LogFile) -> Iterator[bytes]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from sdeictl.klog.lines import clean
 from sdeictl.klog.prefix import is_dated, record_starts
@@ -32,7 +32,8 @@ _STAMP = re.compile(r"\[ *\d{1,10}\.\d{6}\]")
 _TIME = re.compile(r"\[ *(\d{1,10}\.\d{6})\]")
 _MIN_CONTINUED = 2
 """The longest line may be followed by a line of another program, which then looks like a continuation."""
-_SOFT_BREAK = re.compile(r"=(?:3D|20|0D|09)", re.IGNORECASE)
+_LINE_END = re.compile(r"\r\n?|\n")
+_SOFT_BREAK = re.compile(r"=(?:3D|20|0[9AD])", re.IGNORECASE)
 _MIN_WIDTH, _MAX_WIDTH = 60, 100
 """The columns at which mailers wrap lines."""
 
@@ -95,7 +96,7 @@ class _Layer:
     """One layer of HTML, of quotation marks and of indentation."""
 
     def __init__(self, sample: Sequence[str]) -> None:
-        found = [clean(_without_html(line)) for line in sample]
+        found = _without_html(sample)
         filled = [line for line in found if line]
         bare = sum(bool(_BARE_QUOTE.match(line)) for line in filled) * 2 > len(filled)
         self._mark = _BARE_QUOTE if bare else _QUOTE  # a mark without a blank counts if most lines have one
@@ -106,7 +107,7 @@ class _Layer:
     def remove(self, lines: Sequence[str]) -> list[str]:
         """Return the lines without the layer."""
         blanks = " " * self._indent
-        found = [self._without_mark(clean(_without_html(line))) for line in lines]
+        found = list(map(self._without_mark, _without_html(lines)))
         if self._bars:  # the end of a table's row
             found = [line.removesuffix("|").rstrip() for line in found]
         return [line.removeprefix(blanks) for line in found]
@@ -136,7 +137,7 @@ def _has_soft_breaks(lines: Sequence[str]) -> bool:
 def _join_soft_breaks(lines: list[str]) -> list[str]:
     """Undo quoted-printable."""
     joined = "".join(line[:-1] if _ends_soft(line) else f"{line}\n" for line in lines).removesuffix("\n")
-    return [_unescape(line) for line in joined.split("\n")] if lines else []
+    return _split_lines(map(_unescape, joined.split("\n"))) if lines else []
 
 
 def _unescape(line: str) -> str:
@@ -147,11 +148,20 @@ def _unescape(line: str) -> str:
         return raw
 
 
-def _without_html(line: str) -> str:
+def _without_html(lines: Sequence[str]) -> list[str]:
+    return list(map(clean, _split_lines(map(_without_tags, lines))))
+
+
+def _without_tags(line: str) -> str:
     if "<" in line:
         line = _INLINE_CODE.sub(r"\1`", line)
         line = _TAG.sub("", line)
     return html.unescape(line) if _ENTITY.search(line) else line
+
+
+def _split_lines(texts: Iterable[str]) -> list[str]:
+    """Return texts as lines: an escape may stand for the end of a line."""
+    return [line for text in texts for line in _LINE_END.split(text)]
 
 
 def _is_collapsed(lines: Sequence[str]) -> bool:

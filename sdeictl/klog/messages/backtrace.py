@@ -34,8 +34,11 @@ OLD_REGISTERS = re.compile(r"pc : \[<[0-9a-f]{8,16}>\] lr : \[<[0-9a-f]{8,16}>\]
 """Before Linux 4.15 one line has the addresses and pstate. Group: pstate."""
 LAST_REGISTERS = "x29: "
 """How the general registers begin. They come after the registers of REGISTER, in every block."""
-FRAME = re.compile(r"(?: {1,4}|\[<[0-9a-f]{8,16}>\] )([\w.]{1,120})\+0x[0-9a-f]{1,8}/0x[0-9a-f]{1,8}")
-"""One line of a stack; before Linux 4.15 it begins with an address. Group: the function."""
+FRAME = re.compile(r"(?: {1,4}|\[<[0-9a-f]{8,16}>\] )([\w.]{1,120})\+0x[0-9a-f]{1,8}/0x[0-9a-f]{1,8}(?!\S)")
+"""One line of a stack; before Linux 4.15 it begins with an address. Group: the function.
+
+A line that goes on without a blank is damaged, and may have lost the name of a module.
+"""
 PRIORITY_MASK = re.compile(r"pmr(?:_save)?\s{0,8}:")
 """The line of the priority mask, which the kernel prints only with pseudo-NMI."""
 PLACE = re.compile(r"[\w.$]{1,200}\+0x[0-9a-f]+(?:/0x[0-9a-f]+)?|(?:0x)?[0-9a-f]{8,16}(?!\S)")

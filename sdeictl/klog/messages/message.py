@@ -29,8 +29,11 @@ class Message(NamedTuple):
         return re.match(self.pattern, text, re.ASCII) if text.startswith(self.begins) else None
 
     def first(self, text: str) -> str | None:
-        """Return the first group, or the whole match if there are no groups; None for another message."""
+        """Return the first group, or the whole match if there are no groups; None for another message.
+
+        A blank at the end belongs to words that the pattern does not know.
+        """
         match = self.match(text)
         if not match:
             return None
-        return match[1] if match.re.groups else match[0]
+        return match[1 if match.re.groups else 0].rstrip(" ")
