@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import pytest
 from hypothesis import given
@@ -202,3 +204,14 @@ def test_journal_json_and_pstore_parts() -> None:
     pstore = parse_log("".join(parts).encode())
     assert [record.text for record in pstore.records] == texts
     assert {record.boot for record in pstore.records} == {0}
+
+
+def test_empty_log_needs_no_reader_of_text() -> None:
+    """A drill that waits for an answer reads one again and again, and the disk may be stuck."""
+    check = """
+import sys
+from sdeictl.klog.log import parse_log
+assert not parse_log(b"").records
+assert "sdeictl.klog.text" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", check], check=True, capture_output=True, timeout=60)

@@ -22,11 +22,11 @@ from tests.support.drill_story import check_drill
 IDLE_ROUNDS = int(os.environ.get("SDEICTL_ROUNDS", "3"))
 """Masked drills in each guest, after a plain one; 40 in `make soak PART=idle`."""
 FAULTY_CALLS = [
-    tuple(map(int, part.split("/"))) for part in os.environ.get("SDEICTL_FAULTY_CALLS", "-900/45").split(",")
+    tuple(map(int, part.split("/"))) for part in os.environ.get("SDEICTL_FAULTY_CALLS", "-500/25").split(",")
 ]
 """For each guest the first call that fails, and how many calls are from one to the next; all in the soak.
 
-A drill reads its host with some 6,000 calls, which also fail on recorded hosts. With the last 900 it acts.
+A drill reads its host with some 4,000 calls, which also fail on recorded hosts. With the last 500 it acts.
 """
 FAULTY_RUNS = 20
 IDLE_LOOK_SECONDS = 15

@@ -18,7 +18,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple, TypeVar
 from xml.etree import ElementTree
 
@@ -115,11 +115,17 @@ def _examples(number: int, *files: str) -> list[Step]:
     return [Step(f"test_{file}.py", {"SDEICTL_EXAMPLES": str(number)}) for file in files]
 
 
-def _lab(arguments: str, **environment: str) -> Step:
-    """Return a step of the lab with the extra machines, two guests at once."""
+def _lab(arguments: str, *, guests: int = 2, **environment: str) -> Step:
+    """Return a step of the lab with the extra machines, with so many guests at once."""
     return Step(
-        f"lab/{arguments} --numprocesses 2 --dist worksteal", {"SDEICTL_LAB_EXTRA": "1", **environment}
+        f"lab/{arguments} --numprocesses {guests} --dist worksteal",
+        {"SDEICTL_LAB_EXTRA": "1", **environment},
     )
+
+
+def _every(distance: int, starts: Iterable[int]) -> str:
+    """Return for each guest which calls fail in it: from a first one on, each at this distance."""
+    return ",".join(f"{first}/{distance}" for first in starts)
 
 
 PARTS: Mapping[str, Sequence[Step | Fuzz]] = {
@@ -145,10 +151,10 @@ PARTS: Mapping[str, Sequence[Step | Fuzz]] = {
     "postmortem": [_lab("test_crashes.py")],
     # First the calls with which a drill acts. Then all calls: a drill reads its host before it acts.
     "faults-guest": [
-        _lab("test_drill.py -k failing_call", SDEICTL_FAULTY_CALLS=calls)
+        _lab("test_drill.py -k failing_call", guests=4, SDEICTL_FAULTY_CALLS=calls)
         for calls in (
-            *(f"{first}/10,{first + 5}/10" for first in range(-900, -895)),
-            *(f"{first}/20,{first + 10}/20" for first in range(10)),
+            *(_every(20, range(first, first + 20, 5)) for first in range(-500, -495)),
+            *(_every(40, range(first, first + 40, 10)) for first in range(10)),
         )
     ],
     "canaries": [Step("test_canaries.py")],
