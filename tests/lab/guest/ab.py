@@ -42,50 +42,45 @@ def said() -> list[str]:
     return [line for line in lines if line.startswith("bench: ")]
 
 
-def keep_busy() -> int:
-    """Fork a child that takes what CPU time is left, and return its pid.
+def keep_busy(until: int) -> None:
+    """Take what CPU time is left, in a child, until a process has ended.
 
     While a CPU is idle, the clock of this machine leaps from timer to timer: without the child, kexec(8) that
     waits for a file of its host is out of time at once.
     """
-    pid = os.fork()
-    if not pid:
-        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
-        while True:
-            pass
-    return pid
+    if os.fork():
+        return
+    os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+    while Path(f"/proc/{until}").exists():
+        pass
+    os._exit(0)
 
 
 def run(progress: dict[str, Any], kill_at: int, *arguments: str) -> bool:
     """Run one command of the experiment; tell whether it was killed at its step."""
     Path("/tmp/ab.err").unlink(missing_ok=True)
     pid = start(*arguments, "--format", "json", name="ab")
-    seen = busy = 0
-    try:
-        while True:
-            ended = ends_within(pid, 0.0)
-            steps = said()
-            if len(steps) > seen:
-                progress["said"] += steps[seen:]
-                seen = len(steps)
-                if not busy and BOOTING in steps[-1]:
-                    busy = keep_busy()
-                store(progress)
-                Path("/lab/said").write_text("\n".join(progress["said"]))
-            if len(progress["said"]) > kill_at >= 0 and not progress["killed"]:
-                progress["killed"] = progress["said"][kill_at]
-                store(progress)
-                os.kill(pid, signal.SIGKILL)
-                finish(pid, "ab")
-                return True
-            if ended:
-                progress["ended"] = finish(pid, "ab")
-                return False
-            time.sleep(0.05)
-    finally:
-        if busy:
-            os.kill(busy, signal.SIGKILL)
-            os.waitpid(busy, 0)
+    seen = 0
+    while True:
+        ended = ends_within(pid, 0.0)
+        steps = said()
+        if len(steps) > seen:
+            progress["said"] += steps[seen:]
+            seen = len(steps)
+            store(progress)
+            Path("/lab/said").write_text("\n".join(progress["said"]))
+            if BOOTING in steps[-1]:
+                keep_busy(until=pid)
+        if len(progress["said"]) > kill_at >= 0 and not progress["killed"]:
+            progress["killed"] = progress["said"][kill_at]
+            store(progress)
+            os.kill(pid, signal.SIGKILL)
+            finish(pid, "ab")
+            return True
+        if ended:
+            progress["ended"] = finish(pid, "ab")
+            return False
+        time.sleep(0.05)
 
 
 def main() -> None:
