@@ -432,6 +432,8 @@ def test_clean_lines_stay_apart(lines: list[tuple[float, str]]) -> None:
         # 32-bit ARM.
         b"[    0.000000] Booting Linux on physical CPU 0x0\n[    0.000000] Linux version 6.1.0 (x) #1\n",
         b"[    1.000000] pc : [<c0123456>]    lr : [<c0123456>]    psr: 60000013\n[    2.000000] x\n",
+        # The log ends in the first 10 ms of a boot.
+        b"[    0.000000] x\n[    1.000000] x\n[    0.500000] x\n[    2.000000] x\n[    0.000000] y\n",
         # Words that the driver does not print follow without a blank.
         b"[    1.000000] sdei: failed to unmask CPUx\n[    2.000000] x\n",
         b"[    0.000000] Booting Linux\n[    1.000000] CPU features: Pseudo-NMI disabled due tox\n",

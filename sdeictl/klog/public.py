@@ -323,7 +323,10 @@ class _Shown:
         self._early: set[int] = set()
         """Those of the first 10 ms: each boot begins with the same ones."""
         self._before: set[int] = set()
-        """Those of the boot before. The set is empty unless a mark alone shows where this boot begins."""
+        """Those of the boot before."""
+        self._may_quote = False
+        """A line of the first 10 ms may repeat the boot before: a mark alone shows where this boot begins, or
+        a later line of this boot has come."""
         self._waiting: set[int] = set()
         """Those of the first 10 ms for which no later line has decided whether they count once."""
         self._numbers: dict[float, int] = {}
@@ -331,7 +334,7 @@ class _Shown:
 
     def begin_boot(self, *, marked: bool) -> None:
         self._lines.begin_boot()
-        self._before = self._early | self._waiting if marked else set()
+        self._before, self._may_quote = self._early | self._waiting, marked
         self._early, self._waiting, self._numbers = set(), set(), {}
 
     def unlike(self, at: float, text: str) -> str:
@@ -339,6 +342,7 @@ class _Shown:
         if at >= BOOT_FALLBACK_SECONDS:
             self._early |= self._waiting
             self._waiting.clear()
+            self._may_quote = True
         if text == LEFT_OUT or self._has(at, text):
             begin = text if text.endswith(LEFT_OUT) else LEFT_OUT
             number = self._numbers.get(at, 0) + 1
@@ -357,7 +361,7 @@ class _Shown:
         key = hash((at, text))
         if at >= BOOT_FALLBACK_SECONDS:
             return key in self._lines
-        return key in self._early or (LEFT_OUT in text and key in self._before)
+        return key in self._early or (self._may_quote and LEFT_OUT in text and key in self._before)
 
 
 def _numbered(text: str, number: int) -> str:
