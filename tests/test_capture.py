@@ -19,7 +19,7 @@ from sdeictl.formats.cpuinfo import parse_architecture, parse_cpuinfo
 from sdeictl.host.directory import DirectoryRoot
 from sdeictl.host.kmsg import open_kmsg
 from sdeictl.host.live import LiveRoot
-from sdeictl.host.open import open_root
+from sdeictl.host.open import holds_nothing, open_root
 from sdeictl.host.paths import KMSG
 from sdeictl.host.root import Root
 from sdeictl.klog.analysis import analyze
@@ -178,7 +178,7 @@ def test_cut_capture_is_refused(tmp_path: Path) -> None:
             open_root(str(tmp_path / "c"))
 
 
-@pytest.mark.parametrize("manifest", [b"{", b"[" * 100_000])
+@pytest.mark.parametrize("manifest", [b"{", b"[" * 100_000, b'{"schema": "sdeictl.capture/2"}'])
 def test_damaged_manifest_is_an_error(tmp_path: Path, manifest: bytes) -> None:
     (tmp_path / "sdeictl-capture.json").write_bytes(manifest)
     with pytest.raises(SdeictlError, match="damaged"):
@@ -191,6 +191,14 @@ def test_damaged_manifest_is_an_error(tmp_path: Path, manifest: bytes) -> None:
 def test_unexpected_manifest_is_ignored(tmp_path: Path, manifest: bytes) -> None:
     (tmp_path / "sdeictl-capture.json").write_bytes(manifest)
     assert open_root(str(tmp_path)).names("/") == ("sdeictl-capture.json",)
+
+
+def test_directory_that_cannot_be_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def denied(_path: str) -> list[str]:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("os.listdir", denied)
+    assert str(holds_nothing(str(tmp_path))) == f"{tmp_path} cannot be read: Permission denied"
 
 
 def test_listed_names_are_sorted_once(tmp_path: Path) -> None:
@@ -469,6 +477,14 @@ def test_words_after_a_stall_stay_here(words: str) -> None:
         assert b"zqx" not in public_log(
             b"[    0.500000] Booting Linux\n" + f"[    1.000000] {begins}{words}\n".encode()
         )
+
+
+def test_cleaning_is_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A log that is cheap to read may be long to clean. Then it is left out, as one that is too long."""
+    log = b"Booting Linux on physical CPU 0x0000000000 [0x411fd070]\n" + b"a\n" * 400_000
+    assert public_log(log).count(b"\n") == 400_001
+    monkeypatch.setattr("sdeictl.klog.lines._CLEAN_WORK", 1000)
+    assert public_log(log) == b"(left out)"
 
 
 def test_records_of_others_stay_theirs() -> None:

@@ -94,7 +94,7 @@ def test_nothing_is_left_twice() -> None:
     assert wrapping.rest() == []
 
 
-@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le"])
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
 def test_encodings(encoding: str) -> None:
     assert episodes(joined(TIMED).encode(encoding)) == EXPECTED
 

@@ -73,7 +73,7 @@ def _capture_of(path: str) -> Capture:
         from sdeictl.probe.stored_report import read_report  # noqa: PLC0415 - only a file can be a report
 
         if read_report(path) is not None:
-            text = f"{path} is a report of `sdeictl probe`: it has no file of a host. Pass it on as it is"
+            text = f"{path} is a report of `sdeictl probe`: it has no file of a host to capture"
             raise SdeictlError(text, Status.USAGE)
     made = make_capture(open_root(path))
     if decide(made.facts)[0].summary == NOTHING_KNOWN:

@@ -40,7 +40,7 @@ def open_archive(file: str) -> Root:
         return root
     if root.has_directory(SOS_MARK):
         return SosRoot(root)
-    raise _unreadable(file, f"it does not contain {MANIFEST}")
+    raise _unreadable(file, f"it does not contain {MANIFEST}; unpack the archive of another tree")
 
 
 class ArchiveRoot:

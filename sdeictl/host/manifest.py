@@ -12,6 +12,7 @@ from sdeictl.host.gap import DENIED_IN_CAPTURE
 from sdeictl.host.json_text import parse_json
 
 MANIFEST = "sdeictl-capture.json"
+CAPTURE_SCHEMA = "sdeictl.capture/1"
 NOT_COPIED = "sos did not copy it"
 """What ENODATA means for a file of a report of sos, and for one of its capture."""
 MAX_MANIFEST_BYTES = 8 << 20
@@ -45,10 +46,14 @@ class Manifest:
 def parse_manifest(data: bytes) -> Manifest:
     """Return the manifest in a JSON text; values of an unexpected type are ignored.
 
-    Raises SdeictlError with Status.UNKNOWN if the text is not JSON.
+    Raises SdeictlError with Status.UNKNOWN if the text is not JSON, or names another format.
     """
     try:
-        return _manifest(parse_manifest_text(data))
+        manifest = parse_manifest_text(data)
+        schema = manifest.get("schema") if isinstance(manifest, dict) else None
+        if isinstance(schema, str) and schema != CAPTURE_SCHEMA:
+            raise ValueError(f"its format is {schema[:40]!r}, and this sdeictl reads {CAPTURE_SCHEMA}")
+        return _manifest(manifest)
     except ValueError as error:
         raise SdeictlError(f"{MANIFEST} of the capture is damaged: {error}", Status.UNKNOWN) from error
 

@@ -63,8 +63,8 @@ def holds_nothing(path: str, unread: str = "") -> SdeictlError:
     text = f"{path} holds none of a host's files, such as /proc/cpuinfo or a kernel log in kmsg.txt"
     try:
         names = sorted(os.listdir(path))[:MAX_NAMES]
-    except OSError:
-        names = []
+    except OSError as error:
+        return SdeictlError(f"{path} cannot be read: {error.strerror}", Status.UNKNOWN)
     places = (os.path.join(path, name) for name in names)
     host = next((place for place in places if _looks_like_host(place)), None)
     return SdeictlError(f"{text}; {host} has some" if host else text, Status.UNKNOWN)

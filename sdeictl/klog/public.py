@@ -251,12 +251,13 @@ def public_log(data: bytes) -> bytes:
     Records of /dev/kmsg stay records. Any other format becomes the text of dmesg, or of syslog. A log that is
     too long to be read whole stays one that cannot be read.
     """
-    reader, file = LineReader([data], LineBudget()), LogFile([data])
+    budget = LineBudget()
+    reader, file = LineReader([data], LineBudget()), LogFile([data], budget)
     lines = (line for text in reader for line in clean_lines(text))
     first = list(islice(lines, _SAMPLE_LINES))
     in_records = bool(first) and is_kmsg(first)
     clean = bytearray()
-    for line in _kmsg_records(chain(first, lines)) if in_records else _text_lines(file):
+    for line in _kmsg_records(chain(first, lines)) if in_records else _text_lines(file, budget):
         clean += line
     if reader.gap or file.has_gap:
         return LEFT_OUT.encode()
@@ -288,12 +289,13 @@ def _public_lines(text: str) -> str:
     return "\n".join(public[line] for line in lines)
 
 
-def _text_lines(file: LogFile) -> Iterator[bytes]:
-    """Yield the lines of a log in another format."""
+def _text_lines(file: LogFile, budget: LineBudget) -> Iterator[bytes]:
+    """Yield the lines of a log in another format. The work on them counts in the budget of the file."""
     boots = Boots()
     shown = _Shown()
     before: Record | None = None
     for record in _records(file, boots):
+        budget.clean()
         text = public_text(record.text)
         if before and record.boot != before.boot:
             marked = record.at is None or before.at is None or record.boot in boots.marked

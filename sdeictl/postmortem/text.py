@@ -20,7 +20,7 @@ def render_postmortem(document: PostmortemDocument, width: int = 80) -> Iterator
     """Yield the verdict, and then each boot, the latest first, in lines of at most `width` columns."""
     verdict = document["verdict"]
     word, style = _HEADS[verdict["evidence_lost"]]
-    yield from wrapped(f"{word}  {verdict['summary']}", width, style=style)
+    yield from wrapped(verdict["summary"], width, "  ", style, head=((f"{word}  ", style),))
     for boot in reversed(document["boots"]):
         yield ()
         yield from _boot(boot, width)

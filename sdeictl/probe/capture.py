@@ -19,7 +19,7 @@ from datetime import datetime, timezone
 from typing import TypedDict
 
 from sdeictl import __version__
-from sdeictl.host.manifest import MANIFEST, parse_manifest_text
+from sdeictl.host.manifest import CAPTURE_SCHEMA, MANIFEST, parse_manifest_text
 from sdeictl.host.paths import KMSG
 from sdeictl.host.reader import Reader
 from sdeictl.host.recording import RecordingRoot
@@ -42,7 +42,6 @@ from sdeictl.probe.kept import Kept, KeptDocument, LpiDocument, read_kept
 from sdeictl.probe.kernel import CONFIG_SYMBOLS, KEPT_SYMBOLS
 from sdeictl.text import NamedTuple
 
-CAPTURE_SCHEMA = "sdeictl.capture/1"
 OTHER_SYMBOLS = "symbols that no check knows, and addresses"
 NO_RULE = "all of it, because no rule says what may leave"
 _TIME = "%Y-%m-%dT%H:%M:%S+00:00"

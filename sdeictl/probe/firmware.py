@@ -47,9 +47,9 @@ def with_firmware(reader: Reader, facts: HostFacts, kept: Kept) -> HostFacts:
     tables = dumped_tables(reader)
     if tables:
         return _with_virtual(reader, _with_names_in_log(with_acpi(reader, facts, tables, kept)))
-    for source in (ACPI_TABLES, DEVICE_TREE):
+    for source, without in ((ACPI_TABLES, "it is empty"), (DEVICE_TREE, "has no file `compatible`")):
         if not reader.has_gap(source):
-            reader.gap(source, GapKind.ABSENT, "it does not exist, or it is empty")
+            reader.gap(source, GapKind.ABSENT, f"it does not exist, or {without}")
     return _with_virtual(reader, _with_names_in_log(facts))
 
 
