@@ -13,7 +13,7 @@ from typing import Any
 from tests.support.fault_stand_ins import use_as_kmsg
 
 START_SECONDS = 10.0
-CLIENT_SECONDS = 5.0
+CLIENT_SECONDS = 10.0
 PAGES = ("/metrics", "/", "/healthz", "/metrics")
 EVENTS = (
     "2,0,9000000,-;watchdog: CPU1: Watchdog detected hard LOCKUP on cpu 3\n",
@@ -154,7 +154,7 @@ class Prometheus(Client):
         path = self.place / "work/sdeictl.prom"
         before = None
         for _write in range(2):
-            self.wait(lambda before=before: self._inode(path) not in (None, before), runs, 1.0)  # type: ignore[misc]
+            self.wait(lambda before=before: self._inode(path) not in (None, before), runs)  # type: ignore[misc]
             before = self._inode(path)
             with contextlib.suppress(FileNotFoundError):
                 yield path.read_text()
