@@ -137,6 +137,8 @@ def test_without_edits_the_file_stays() -> None:
     assert edited_json(document, bytes([RAW]) + b"{") == b"{"
     assert edited_json(document, b"\0\0") == b'{"c": "text"}'
     assert edited_json(document, b"\1\4\2xy").endswith(b'"c": "xy"}')
+    # A value that is appended is another one than that it repeats.
+    assert edited_json([[1]], b"\4\0\4\1") == b"[[1, 1], [1]]"
     assert patched(b"0123456789", Dice(b"")) == b"0123456789"
     assert patched(b"0123456789", Dice(b"\2\3\2ab")) == b"012ab56789"
     assert patched(b"0123456789", Dice(b"\1\3\4\1x\0\2")) == b"01"

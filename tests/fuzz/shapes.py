@@ -118,7 +118,7 @@ def _edit(dice: Dice, kind: int, place: _Place, places: Sequence[_Place]) -> Non
     elif kind == 4 and isinstance(container, dict):
         container[dice.piece().decode("utf-8", "replace")] = container.pop(key)
     elif kind == 4:
-        container.append(container[key])
+        container.append(copy.deepcopy(container[key]))  # shared, one edit would count in each place
     elif kind == 5:
         container[key] = dice.number(1 << 16)
     else:
