@@ -47,8 +47,8 @@ _STATUSES = {True: Status.GOOD, False: Status.FAILED, None: Status.UNKNOWN}
     metavar="DIR|FILE",
     type=FILE,
     multiple=True,
-    help="Judge another host: a directory tree, a file that `sdeictl capture` wrote, a kernel log"
-    " alone, or a stored report. Several times: judge several hosts.",
+    help="Judge another host: a directory tree, a file that `sdeictl capture` wrote, a report of"
+    " sos, a kernel log alone, or a stored report. Several times: judge several hosts.",
 )
 @click.option(
     "--kernel-log",
