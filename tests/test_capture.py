@@ -440,6 +440,13 @@ def test_clean_lines_stay_apart(lines: list[tuple[float, str]]) -> None:
         # 32-bit ARM.
         b"[    0.000000] Booting Linux on physical CPU 0x0\n[    0.000000] Linux version 6.1.0 (x) #1\n",
         b"[    1.000000] pc : [<c0123456>]    lr : [<c0123456>]    psr: 60000013\n[    2.000000] x\n",
+        # Of two lines of one time, the same is kept, but names of others.
+        b"[    1.000000] NMI backtrace for cpu 1\n[    1.000001] CPU: 1 PID: 8 Comm: a Not tainted 7.3.4-x\n"
+        b"[    1.000001] CPU: 1 PID: 8 Comm: b Not tainted 7.3.4-x\n"
+        b"[    1.000002] pstate: 600000c5 (nZCv daIF -PAN -UAO)\n",
+        # A console without times says that it dropped records.
+        b"Booting Linux on physical CPU 0x0000000000 [0x411fd070]\n** 7 printk messages dropped **\n"
+        b"Linux version 7.3.4 (x** 8 printk messages dropped **\n",
         # The log ends in the first 10 ms of a boot.
         b"[    0.000000] x\n[    1.000000] x\n[    0.500000] x\n[    2.000000] x\n[    0.000000] y\n",
         # Words that the driver does not print follow without a blank.

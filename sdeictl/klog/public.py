@@ -340,13 +340,13 @@ class _Shown:
         self._early, self._waiting, self._numbers = set(), set(), {}
 
     def unlike(self, at: float, text: str) -> str:
-        """Return a text that no line of this time has: one that repeats another is left out, or numbered."""
+        """Return a text that no line of this time has: one that repeats another is marked or numbered."""
         if at >= BOOT_FALLBACK_SECONDS:
             self._early |= self._waiting
             self._waiting.clear()
             self._may_quote = True
         if text == LEFT_OUT or self._has(at, text):
-            begin = text if text.endswith(LEFT_OUT) else LEFT_OUT
+            begin = text if text.endswith(LEFT_OUT) else _marked(text)
             number = self._numbers.get(at, 0) + 1
             while self._has(at, text := _numbered(begin, number)):
                 number += 1
@@ -364,6 +364,12 @@ class _Shown:
         if at >= BOOT_FALLBACK_SECONDS:
             return key in self._lines
         return key in self._early or (self._may_quote and LEFT_OUT in text and key in self._before)
+
+
+def _marked(text: str) -> str:
+    """Return a line with a mark, if it is then read as without; else only the mark."""
+    marked = f"{text} {LEFT_OUT}"
+    return marked if public_text(marked) in (text, marked) else LEFT_OUT
 
 
 def _numbered(text: str, number: int) -> str:

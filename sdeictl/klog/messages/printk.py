@@ -12,6 +12,11 @@ MISSED = "kernel messages"
 _MISSED = re.compile(rf"systemd-journald\[\d{{1,10}}\]: Missed (\d{{1,9}}) {MISSED}", re.ASCII)
 
 
+def is_mark(text: str) -> bool:
+    """Tell whether a line is no record, but what a console prints between two records that it has."""
+    return _DROPPED.fullmatch(text) is not None
+
+
 def dropped_records(line: str) -> int:
     """Return how many records a console or the journal lost, as this line says; 0 if it is another line."""
     match = _DROPPED.search(line) if DROPPED in line else None
