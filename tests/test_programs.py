@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import resource
 import signal
@@ -12,6 +13,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 
 from sdeictl.host import programs
@@ -162,3 +164,22 @@ def test_no_limit_waits_for_the_end(program: Program) -> None:
     program.write("sleep 0.2; exit 3")
     with pytest.raises(OSError, match="ended with status 3"):
         run_program((str(program.path),))
+
+
+@pytest.mark.parametrize("how", RUNNERS)
+def test_start_that_fails_halfway(program: Program, monkeypatch: pytest.MonkeyPatch, how: str) -> None:
+    """The program runs, but the pipe cannot be read that tells so."""
+    before = psutil.Process().children()
+    started: list[psutil.Process] = []
+
+    def read(_descriptor: int, _size: int) -> bytes:
+        started.extend(each for each in psutil.Process().children() if each not in before)
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    program.write("exec sleep 600")
+    monkeypatch.setattr(os, "read", read)
+    with pytest.raises(OSError, match="Input/output error"):
+        program.run(how)
+    monkeypatch.undo()
+    assert started
+    wait_until(lambda: not any(each.is_running() and each.status() != "zombie" for each in started))

@@ -118,18 +118,38 @@ def _started(
     A program that has ended may leave others, such as a service that it has started.
     """
     with _Signals() as signals:
-        process = subprocess.Popen(  # noqa: S603 - sdeictl or the user chooses the program
-            words, stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr, env=env, start_new_session=True
-        )
+        process = _Program(words, stdout, stderr, env)
         try:
             signals.end_with_us(process)
             yield process
         finally:
-            _kill_group(process)
-            if process.stdout:
-                process.stdout.close()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(_KILLED_SECONDS)
+            _end(process)
+
+
+class _Program(subprocess.Popen[bytes]):
+    """A program in a session of its own. It does not run on if it was started, but that could not be read."""
+
+    def __init__(
+        self, words: Sequence[str], stdout: int, stderr: int | None, env: dict[str, str] | None
+    ) -> None:
+        try:
+            super().__init__(
+                words, stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr, env=env, start_new_session=True
+            )
+        except BaseException:
+            if getattr(self, "pid", None):
+                self.kill()  # it may not lead its own group yet
+                _end(self)
+            raise
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Kill a program with its group unless it has ended, and wait for it."""
+    _kill_group(process)
+    if process.stdout:
+        process.stdout.close()
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(_KILLED_SECONDS)
 
 
 def _kill_group(process: subprocess.Popen[bytes]) -> None:
