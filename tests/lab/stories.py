@@ -22,7 +22,7 @@ $trace -o /lab/capture.trace python3 -m sdeictl capture /lab/capture.tar.gz
 """
 DRILL_TIMEOUT = 900.0
 ROUND_SECONDS = 30.0
-CALLS_OF_A_DRILL = 6000
+CALLS_OF_A_DRILL = 5000
 """Of the C library; some more than there are."""
 CONTROL_TIMEOUT = 180.0
 LADDER_TIMEOUT = 900.0
