@@ -154,7 +154,7 @@ PARTS: Mapping[str, Sequence[Step | Fuzz]] = {
         _lab("test_drill.py -k failing_call", guests=4, SDEICTL_FAULTY_CALLS=calls)
         for calls in (
             *(_every(20, range(first, first + 20, 5)) for first in range(-500, -495)),
-            *(_every(40, range(first, first + 40, 10)) for first in range(10)),
+            *(_every(80, range(first, first + 80, 20)) for first in range(20)),
         )
     ],
     "canaries": [Step("test_canaries.py")],
