@@ -26,9 +26,9 @@ def calls(_context: click.Context, _argument: click.Parameter, incomplete: str) 
 
 
 def stored_runs(_context: click.Context, _argument: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Return the stored runs whose path or name begins with the typed text.
+    """Return the stored runs that fit the typed text: their path or their name begins with it.
 
-    The shell offers files if no run begins so.
+    The shell offers files if no run fits.
     """
     try:
         names = sorted(name for name in os.listdir(BENCH_RESULTS) if name.endswith(".json"))

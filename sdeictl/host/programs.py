@@ -127,7 +127,7 @@ def _started(
 
 
 class _Program(subprocess.Popen[bytes]):
-    """A program in a session of its own. It does not run on if it was started, but that could not be read."""
+    """A program in a session of its own. It is killed if sdeictl cannot read whether it was started."""
 
     def __init__(
         self, words: Sequence[str], stdout: int, stderr: int | None, env: dict[str, str] | None

@@ -96,8 +96,9 @@ _BEGINNINGS = tuple({message.begins for _field, message in _FIELDS})
 _CPUS = (boot.BOOT_CPU, boot.SECONDARY_CPU)
 _CPU_BEGINNINGS = tuple(message.begins for message in _CPUS)
 _MAX_TROUBLES = 3
-_MAX_CPUS = 20_000
 """How many lines of trouble are kept."""
+_MAX_CPUS = 20_000
+"""How many CPUs are kept. A kernel names each of its CPUs once."""
 
 
 BEGINNINGS = (

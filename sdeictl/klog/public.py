@@ -323,14 +323,14 @@ class _Shown:
     def __init__(self) -> None:
         self._lines = SeenLines()
         self._early: set[int] = set()
-        """Those of the first 10 ms: each boot begins with the same ones."""
+        """The lines of the first 10 ms in this boot. Each boot begins with the same ones."""
         self._before: set[int] = set()
-        """Those of the boot before."""
+        """The lines of the first 10 ms in the boot before."""
         self._may_quote = False
         """A line of the first 10 ms may repeat the boot before: a mark alone shows where this boot begins, or
         a later line of this boot has come."""
         self._waiting: set[int] = set()
-        """Those of the first 10 ms for which no later line has decided whether they count once."""
+        """The lines of the first 10 ms for which no later line has decided whether they count once."""
         self._numbers: dict[float, int] = {}
         """How many lines of a time were left out."""
 

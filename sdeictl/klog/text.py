@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 from sdeictl.klog.messages import backtrace, boot, lockups, rcu, request, stop
-from sdeictl.klog.messages.printk import DROPPED, MISSED, dropped_records, is_mark
+from sdeictl.klog.messages.printk import DROPPED, MISSED, dropped_records, is_drop_notice
 from sdeictl.klog.prefix import FACILITIES, TIME, is_foreign, programs
 from sdeictl.klog.records import Line, Run
 
@@ -116,7 +116,7 @@ class TextParser:
             if dropped := dropped_records(line):
                 self.lost += dropped
                 self._missing += dropped
-            if (parsed := self._parse_line(line)) and not (dropped and is_mark(parsed.text)):
+            if (parsed := self._parse_line(line)) and not (dropped and is_drop_notice(parsed.text)):
                 yield parsed._replace(lost_before=self._missing) if self._missing else parsed
                 self._missing = 0
 

@@ -26,7 +26,8 @@ FAULTY_CALLS = [
 ]
 """For each guest the first call that fails, and how many calls are from one to the next; all in the soak.
 
-A drill reads its host with some 4,000 calls, which also fail on recorded hosts. With the last 500 it acts.
+A drill reads its host with some 3,700 calls, which also fail on recorded hosts. It acts with the calls after
+these, which are among the last 500.
 """
 FAULTY_RUNS = 20
 IDLE_LOOK_SECONDS = 15

@@ -12,8 +12,8 @@ from typing import Any
 
 from tests.support.fault_stand_ins import use_as_kmsg
 
-START_SECONDS = 10.0
-CLIENT_SECONDS = 10.0
+SECONDS = 10.0
+"""How long a client waits for anything."""
 PAGES = ("/metrics", "/", "/healthz", "/metrics")
 EVENTS = (
     "2,0,9000000,-;watchdog: CPU1: Watchdog detected hard LOCKUP on cpu 3\n",
@@ -52,11 +52,11 @@ class Client:
 
     def await_end(self, runs: Runs) -> None:
         """Wait until the daemon has ended."""
-        self.wait(lambda: False, runs, CLIENT_SECONDS)
+        self.wait(lambda: False, runs)
 
-    def wait(self, condition: Callable[[], object], runs: Runs, seconds: float = START_SECONDS) -> bool:
+    def wait(self, condition: Callable[[], object], runs: Runs) -> bool:
         """Wait for a condition; tell whether it came, while the daemon runs and the time is not over."""
-        deadline = time.monotonic() + seconds
+        deadline = time.monotonic() + SECONDS
         while not condition():
             self._take_messages()
             if not runs() or time.monotonic() > deadline:
@@ -140,13 +140,13 @@ class Prometheus(Client):
         pages = []
         for page in PAGES:
             if not connected:
-                self.wait(lambda: self._connect(connected), runs, CLIENT_SECONDS)
+                self.wait(lambda: self._connect(connected), runs)
             pages.append(fetch(connected.pop(), page) if connected else None)
         return {"pages": pages}
 
     def _connect(self, connected: list[socket.socket]) -> bool:
         with contextlib.suppress(OSError):
-            connected.append(socket.create_connection(self._address, CLIENT_SECONDS))
+            connected.append(socket.create_connection(self._address, SECONDS))
         return bool(connected)
 
     def _textfiles(self, runs: Runs) -> Iterator[str]:

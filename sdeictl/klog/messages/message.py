@@ -29,9 +29,9 @@ class Message(NamedTuple):
         return re.match(self.pattern, text, re.ASCII) if text.startswith(self.begins) else None
 
     def first(self, text: str) -> str | None:
-        """Return the first group, or the whole match if there are no groups; None for another message.
+        """Return the first group of a match, or the whole match if the pattern has no group.
 
-        A blank at the end belongs to words that the pattern does not know.
+        Another message gives None. A blank at the end is left out: it belongs to words that are not known.
         """
         match = self.match(text)
         if not match:

@@ -12,8 +12,8 @@ MISSED = "kernel messages"
 _MISSED = re.compile(rf"systemd-journald\[\d{{1,10}}\]: Missed (\d{{1,9}}) {MISSED}", re.ASCII)
 
 
-def is_mark(text: str) -> bool:
-    """Tell whether a line is no record, but what a console prints between two records that it has."""
+def is_drop_notice(text: str) -> bool:
+    """Tell whether a console only says here that it dropped records. Such a line is no record itself."""
     return _DROPPED.fullmatch(text) is not None
 
 
