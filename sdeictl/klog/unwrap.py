@@ -16,7 +16,8 @@ from sdeictl.klog.prefix import is_dated, record_starts
 _TAG = re.compile(
     r"</?(?:a|b|br|code|div|font|i|li|p|pre|span|td|tr|tt|u)(?: [^<>]{0,200})?/?>", re.IGNORECASE
 )
-_INLINE_CODE = re.compile(r"(\w[^\w<>]{0,200})<(?:code|tt)>", re.IGNORECASE)
+_CODE = re.compile(r"<(?:code|tt)>", re.IGNORECASE)
+_INLINE_CODE = re.compile(rf"(\w[^\w<>]{{0,200}}){_CODE.pattern}", re.IGNORECASE)
 """Code inside a sentence is a quotation, as if it stood in Markdown's marks."""
 _ENTITY = re.compile(r"&(?:lt|gt|amp|quot|apos|nbsp|#\d{1,7}|#x[0-9a-f]{1,6});", re.IGNORECASE)
 _QUOTE = re.compile(r" {0,8}[>|](?: |$)")
@@ -47,8 +48,9 @@ class Wrapping:
         found = _join_soft_breaks(found) if self._soft_breaks else found
         self._layers: list[_Layer] = []
         while len(self._layers) < _MAX_LAYERS:
-            layer = _Layer(found)
-            inner = layer.remove(found)
+            bare = _without_html(found)
+            layer = _Layer(bare)
+            inner = layer.remove_marks(bare)
             if inner == found:
                 break
             self._layers.append(layer)
@@ -96,8 +98,8 @@ class _Layer:
     """One layer of HTML, of quotation marks and of indentation."""
 
     def __init__(self, sample: Sequence[str]) -> None:
-        found = _without_html(sample)
-        filled = [line for line in found if line]
+        """Take lines that have lost their HTML."""
+        filled = [line for line in sample if line]
         bare = sum(bool(_BARE_QUOTE.match(line)) for line in filled) * 2 > len(filled)
         self._mark = _BARE_QUOTE if bare else _QUOTE  # a mark without a blank counts if most lines have one
         unmarked = [self._without_mark(line) for line in filled]
@@ -106,8 +108,12 @@ class _Layer:
 
     def remove(self, lines: Sequence[str]) -> list[str]:
         """Return the lines without the layer."""
+        return self.remove_marks(_without_html(lines))
+
+    def remove_marks(self, lines: Sequence[str]) -> list[str]:
+        """Return lines that have lost their HTML without the rest of the layer."""
         blanks = " " * self._indent
-        found = list(map(self._without_mark, _without_html(lines)))
+        found = list(map(self._without_mark, lines))
         if self._bars:  # the end of a table's row
             found = [line.removesuffix("|").rstrip() for line in found]
         return [line.removeprefix(blanks) for line in found]
@@ -154,7 +160,8 @@ def _without_html(lines: Sequence[str]) -> list[str]:
 
 def _without_tags(line: str) -> str:
     if "<" in line:
-        line = _INLINE_CODE.sub(r"\1`", line)
+        if _CODE.search(line):
+            line = _INLINE_CODE.sub(r"\1`", line)
         line = _TAG.sub("", line)
     return html.unescape(line) if _ENTITY.search(line) else line
 
