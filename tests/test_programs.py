@@ -47,8 +47,8 @@ class Program:
     def child_runs(self) -> bool:
         """Tell whether the process still runs; a dead one that nobody has waited for does not."""
         try:
-            return Path(f"/proc/{self.child()}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-        except FileNotFoundError:
+            return psutil.Process(self.child()).status() not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
+        except psutil.NoSuchProcess:
             return False
 
     def end_child(self) -> None:
