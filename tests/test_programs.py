@@ -45,15 +45,19 @@ class Program:
         return int(self._number.read_text())
 
     def child_runs(self) -> bool:
-        """Tell whether the process still runs; a dead one that nobody has waited for does not."""
-        try:
-            return psutil.Process(self.child()).status() not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
-        except psutil.NoSuchProcess:
-            return False
+        return runs(self.child())
 
     def end_child(self) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.child(), signal.SIGKILL)
+
+
+def runs(number: int) -> bool:
+    """Tell whether a process still runs; a dead one that nobody has waited for does not."""
+    try:
+        return psutil.Process(number).status() not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
+    except psutil.NoSuchProcess:
+        return False
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
@@ -182,4 +186,4 @@ def test_start_that_fails_halfway(program: Program, monkeypatch: pytest.MonkeyPa
         program.run(how)
     monkeypatch.undo()
     assert started
-    wait_until(lambda: not any(each.is_running() and each.status() != "zombie" for each in started))
+    wait_until(lambda: not any(runs(each.pid) for each in started))

@@ -13,7 +13,7 @@ _MISSED = re.compile(rf"systemd-journald\[\d{{1,10}}\]: Missed (\d{{1,9}}) {MISS
 
 
 def is_drop_notice(text: str) -> bool:
-    """Tell whether a console only says here that it dropped records. Such a line is no record itself."""
+    """Tell whether a text only says that a console dropped records. The kernel logs no such record."""
     return _DROPPED.fullmatch(text) is not None
 
 
